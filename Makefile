@@ -1,0 +1,63 @@
+# make demo | test | check | bench | format | clean
+#
+# The environment is made in .venv when it is missing or older than pyproject.toml or constraints.txt.
+# ARGS goes through: make demo ARGS="--duration 30 -o json", make test ARGS="tests/unit -x".
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --constraint constraints.txt
+ARGS ?=
+
+.PHONY: demo test check bench format clean
+
+demo: $(VENV)/.run
+	@exec $(BIN)/ray-mesh demo $(ARGS)
+
+test: $(VENV)/.dev
+	@exec $(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+check: $(VENV)/.dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.bench
+	@exec $(BIN)/python tests/bench/run.py $(ARGS)
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Output goes to stderr: `make demo ARGS="-o json"` prints JSON and nothing else, also the first time.
+$(BIN)/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ray Mesh needs Python 3.11 or newer: make PYTHON=...")'
+	@echo "making $(VENV) (once)" >&2
+	@"$(PYTHON)" -m venv $(VENV) >&2
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing Ray Mesh into $(VENV)" >&2
+	@$(INSTALL) setuptools >&2
+	@$(INSTALL) --no-build-isolation --editable . >&2
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "installing what tests and checks need into $(VENV)" >&2
+	@$(INSTALL) --no-build-isolation --editable ".[test,check]" >&2
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	@echo "installing what benchmarks need into $(VENV)" >&2
+	@$(INSTALL) --no-build-isolation --editable ".[bench]" >&2
+	@touch $@

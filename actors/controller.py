@@ -1,0 +1,380 @@
+"""MeshController: brings the mesh up, replaces what dies, takes it down.
+
+It alone admits connections to the broker. An actor makes its keys, the controller writes their
+public halves into the broker's user list, then the actor connects. Traffic and configuration do not
+need the controller: when it is away, only starting and replacing actors waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import time
+from dataclasses import replace
+from typing import Any
+
+import ray
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError, RayTaskError
+
+from ray_mesh import __version__
+from ray_mesh.actors import placement
+from ray_mesh.actors.fleet import Fleet, Place, StartActor, StopActor
+from ray_mesh.actors.inventory import Inventory, Member
+from ray_mesh.actors.placement import RayNode
+from ray_mesh.actors.secrets import StateDir
+from ray_mesh.actors.settings import Description, MeshKeys, MeshOptions, Prepared, RoleSettings
+from ray_mesh.bus import messages, subjects
+from ray_mesh.bus.client import Bus, Message
+from ray_mesh.bus.credentials import BrokerAddress, Credential
+from ray_mesh.bus.store import ensure_buckets
+from ray_mesh.errors import MeshError, PeerError, Unavailable
+from ray_mesh.security.bundle import Bundle
+from ray_mesh.security.ca import public_key_sha256
+from ray_mesh.security.registrations import proxy_identity
+from ray_mesh.security.svid import verify_svid
+
+log = logging.getLogger(__name__)
+
+TURN_S = 0.25
+PING_S = 0.5
+PING_TIMEOUT_S = 10.0
+START_ERRORS = (RayActorError, RayTaskError, MeshError, TimeoutError, OSError)
+
+
+class MeshController:
+    """The one actor that owns all others. Detached; Ray restarts it."""
+
+    def __init__(self, options: MeshOptions) -> None:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._options = options
+        self._state_dir = StateDir(options.state_dir)
+        self._started = asyncio.Lock()
+        self._handles: dict[str, ActorHandle[Any]] = {}
+        self._pings: dict[str, asyncio.Task[None]] = {}
+        self._pinged_at: dict[str, float] = {}
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._serve_locks: dict[str, asyncio.Lock] = {}
+        self._users_lock = asyncio.Lock()
+        self._loop_task: asyncio.Task[None] | None = None
+        self._pids: dict[str, int] = {}
+        self._down = asyncio.Event()
+        self._bus: Bus | None = None
+        # After a restart by Ray nobody else calls start().
+        ray.get_runtime_context().current_actor.start.remote()
+
+    async def start(self) -> None:
+        """Make or adopt everything; returns when the control loop runs. Repeated calls do nothing."""
+        async with self._started:
+            if self._loop_task is not None:
+                return
+            self._head = placement.node_name(ray.get_runtime_context().get_node_id())
+            self._nodes = await placement.live_nodes(self._options.bind_address)
+            self._keys: MeshKeys = self._state_dir.create(
+                self._options.trust_domain, sorted({"127.0.0.1", self._head_node.address})
+            )
+            self._inventory = Inventory.load(self._options.state_dir / "actors.json")
+            self._hold_api_port()
+            self._fleet = Fleet(self._options.replicas, self._head, lambda: secrets.token_hex(3))
+            await self._adopt_actors()
+            await self._start_broker()
+            self._loop_task = asyncio.create_task(self._reconcile(), name="reconcile")
+
+    async def wait_ready(self, timeout_s: float) -> int:
+        """Wait until every place has a healthy actor; returns the API's port.
+
+        Raises:
+            Unavailable: not everything came up in time; the message says what did not.
+        """
+        deadline = time.monotonic() + timeout_s
+        await self.start()
+        while time.monotonic() < deadline:
+            missing = self._missing()
+            if not missing:
+                return self._inventory.api_port
+            await asyncio.sleep(0.05)
+        raise Unavailable(f"after {timeout_s:.0f} s still not up: {', '.join(self._missing())}")
+
+    async def describe(self) -> Description:
+        """The version handshake."""
+        return Description(
+            "controller", self._options.name, __version__, os.getpid(), self._loop_task is not None
+        )
+
+    async def wait_down(self) -> None:
+        """Return when the mesh was taken down."""
+        await self._down.wait()
+
+    async def down(self) -> None:
+        """Stop every actor: first those that take work, the broker last."""
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+            await asyncio.gather(self._loop_task, *self._jobs, return_exceptions=True)
+        order = ("gateway", "proxy", "policy", "telemetry", "routing", "ca")
+        handles = [
+            self._handles[one.instance]
+            for role in order
+            for one in self._fleet.members(role)
+            if one.instance in self._handles
+        ]
+        await asyncio.gather(*(placement.end(handle, politely=True) for handle in handles))
+        if self._bus is not None:
+            await self._bus.close()
+        await placement.end(self._broker, politely=True)
+        self._down.set()
+
+    async def status(self) -> messages.ControlReply:
+        """All actors with their state."""
+        actors = [
+            messages.ActorStatus(
+                role=place.role,
+                name=one.instance,
+                node=place.node,
+                state=one.state,
+                pid=self._pids.get(one.instance, 0),
+                restarts=self._fleet.restarts.get(place, 0),
+            )
+            for place, one in sorted(self._fleet.running.items())
+        ]
+        mine = messages.ActorStatus("controller", "controller", self._head, "HEALTHY", os.getpid(), 0)
+        broker = messages.ActorStatus(
+            "broker", self._broker_name, self._head, "HEALTHY", self._pids.get(self._broker_name, 0), 0
+        )
+        return messages.ControlReply(__version__, (mine, broker, *actors), tuple(sorted(self._nodes)))
+
+    @property
+    def _broker_name(self) -> str:
+        return "broker"
+
+    def _missing(self) -> list[str]:
+        wanted = self._options.replicas
+        rows = []
+        for role in ("ca", "routing", "policy", "telemetry", "gateway"):
+            rows.append((role, getattr(wanted, role)))
+        rows.append(("proxy", wanted.proxies * len(self._nodes)))
+        missing = []
+        for role, count in rows:
+            healthy = sum(one.state == "HEALTHY" for one in self._fleet.members(role))
+            if healthy < count:
+                missing.append(f"{role} ({healthy} of {count})")
+        return missing
+
+    def _hold_api_port(self) -> None:
+        """Bind the API's port without listening, so that it stays ours while gateways come and go."""
+        self._api_socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._api_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._api_socket.bind(("127.0.0.1", self._inventory.api_port or self._options.api_port))
+        self._inventory.api_port = self._api_socket.getsockname()[1]
+
+    async def _adopt_actors(self) -> None:
+        """Take over the actors of an earlier controller of the same version; end the others."""
+        for member in list(self._inventory.members.values()):
+            handle = await placement.find(member.instance, self._options.namespace)
+            if handle is not None and await self._is_ours(handle) and member.role != "controller":
+                self._handles[member.instance] = handle
+                place = Place(member.role, member.index, member.node)
+                self._fleet.adopt(place, member.instance, time.monotonic())
+                continue
+            del self._inventory.members[member.instance]
+            if handle is not None:
+                await placement.end(handle, politely=False)
+
+    async def _is_ours(self, handle: ActorHandle[Any]) -> bool:
+        try:
+            async with asyncio.timeout(PING_TIMEOUT_S):
+                description = await handle.describe.remote()
+        except START_ERRORS:
+            return False
+        self._pids[description.instance] = description.pid
+        return bool(description.version == __version__ and description.healthy)
+
+    async def _start_broker(self) -> None:
+        credential = Credential.generate()
+        instance = f"controller-{secrets.token_hex(3)}"
+        self._inventory.members[instance] = Member("controller", 0, self._head, instance, credential.public)
+        handle = await placement.find(self._broker_name, self._options.namespace)
+        if handle is not None and not await self._is_ours(handle):
+            await placement.end(handle, politely=False)
+            handle = None
+        self._broker = handle or placement.create(
+            self._settings("broker", self._broker_name), self._head_node
+        )
+        self._address: BrokerAddress = await self._broker.start.remote(self._inventory.users())
+        self._inventory.save()
+        self._bus = await Bus.connect(self._address, "controller", instance, credential)
+        await ensure_buckets(self._bus)
+        await self._bus.serve(subjects.control("status"), self._answer_status)
+        await self._bus.serve(subjects.control("down"), self._answer_down)
+
+    @property
+    def _head_node(self) -> RayNode:
+        return self._nodes[self._head]
+
+    def _settings(self, role: str, instance: str, node: RayNode | None = None) -> RoleSettings:
+        node = node or self._head_node
+        return RoleSettings(
+            role=role,
+            instance=instance,
+            node=node.name,
+            node_address=node.address,
+            options=self._options,
+            keys=self._keys,
+            api_port=self._inventory.api_port,
+        )
+
+    async def _answer_status(self, message: Message) -> bytes:
+        return messages.encode(await self.status())
+
+    async def _answer_down(self, message: Message) -> bytes:
+        reply = messages.encode(await self.status())
+        asyncio.get_running_loop().call_later(0.1, self._begin_down)
+        return reply
+
+    def _begin_down(self) -> None:
+        self._down_task = asyncio.create_task(self.down())
+
+    async def _reconcile(self) -> None:
+        while True:
+            try:
+                await self._turn()
+            except Exception:
+                log.exception("control loop")
+            await asyncio.sleep(TURN_S)
+
+    async def _turn(self) -> None:
+        now = time.monotonic()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PING_TIMEOUT_S):
+                self._nodes = await placement.live_nodes(self._options.bind_address)
+        for instruction in self._fleet.plan(list(self._nodes), now):
+            match instruction:
+                case StartActor(place, instance):
+                    self._do(self._start_actor(place, instance))
+                case StopActor(_, instance, reason):
+                    log.warning("ending %s: %s", instance, reason)
+                    self._do(self._end_actor(instance))
+        for one in list(self._fleet.running.values()):
+            if one.state == "HEALTHY":
+                self._ping(one.instance, self._handles[one.instance], now)
+        self._ping(self._broker_name, self._broker, now)
+
+    def _do(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
+    def _ping(self, instance: str, handle: ActorHandle[Any], now: float) -> None:
+        due = now - self._pinged_at.get(instance, 0.0) >= PING_S
+        if due and (instance not in self._pings or self._pings[instance].done()):
+            self._pinged_at[instance] = now
+            self._pings[instance] = asyncio.create_task(self._check(instance, handle))
+
+    async def _check(self, instance: str, handle: ActorHandle[Any]) -> None:
+        try:
+            async with asyncio.timeout(PING_TIMEOUT_S):
+                description = await handle.describe.remote()
+            self._pids[instance] = description.pid
+            if description.healthy:
+                return
+            log.warning("%s is not healthy: %s", instance, description.detail)
+        except START_ERRORS as error:
+            log.warning("%s is gone: %s", instance, type(error).__name__)
+        await self._replace(instance)
+
+    async def _replace(self, instance: str) -> None:
+        if instance == self._broker_name:
+            await placement.end(self._broker, politely=False)
+            self._broker = placement.create(self._settings("broker", self._broker_name), self._head_node)
+            self._address = await self._broker.start.remote(self._inventory.users())
+            return
+        self._fleet.is_dead(instance, time.monotonic())
+        await self._end_actor(instance)
+
+    async def _end_actor(self, instance: str) -> None:
+        """Take away its credential and identity, then the process."""
+        handle = self._handles.pop(instance, None)
+        member = self._inventory.members.pop(instance, None)
+        self._pids.pop(instance, None)
+        if member is not None:
+            await self._push_users()
+            if member.role == "proxy":
+                await self._tell_cas("forget_proxy", instance)
+        if handle is not None:
+            await placement.end(handle, politely=False)
+
+    async def _push_users(self) -> None:
+        async with self._users_lock:
+            self._inventory.save()
+            await self._broker.set_users.remote(self._inventory.users())
+
+    async def _tell_cas(self, method: str, *args: Any) -> None:
+        handles = [
+            self._handles[one.instance] for one in self._fleet.members("ca") if one.instance in self._handles
+        ]
+        calls = (getattr(handle, method).remote(*args) for handle in handles)
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    async def _start_actor(self, place: Place, instance: str) -> None:
+        try:
+            handle = placement.create(
+                self._settings(place.role, instance, self._nodes[place.node]), self._nodes[place.node]
+            )
+            prepared: Prepared = await handle.prepare.remote()
+            member = Member(
+                place.role,
+                place.index,
+                place.node,
+                instance,
+                prepared.nkey_public,
+                attested=place.role != "proxy",
+                identity_key_sha256=prepared.identity_key_sha256.hex(),
+            )
+            self._inventory.members[instance] = member
+            self._handles[instance] = handle
+            await self._push_users()
+            if place.role == "proxy":
+                await self._admit_proxy(member, handle)
+            else:
+                await self._admit_role(member, handle)
+        except START_ERRORS as error:
+            log.warning("%s did not start: %s", instance, error)
+            self._fleet.is_dead(instance, time.monotonic())
+            await self._end_actor(instance)
+            return
+        self._fleet.is_healthy(instance, time.monotonic())
+
+    async def _admit_role(self, member: Member, handle: ActorHandle[Any]) -> None:
+        if member.role == "ca":
+            for proxy in [one for one in self._inventory.members.values() if one.role == "proxy"]:
+                await handle.register_proxy.remote(proxy.instance, proxy.registration())
+        description: Description = await handle.start.remote(self._address)
+        self._pids[member.instance] = description.pid
+
+    async def _admit_proxy(self, member: Member, handle: ActorHandle[Any]) -> None:
+        """Let it get its identity first; only with that it gets the full credential."""
+        await self._tell_cas("register_proxy", member.instance, member.registration())
+        chain: tuple[bytes, ...] = await handle.attest.remote(self._address)
+        self._check_attestation(member, chain)
+        self._inventory.members[member.instance] = replace(member, attested=True)
+        await self._push_users()
+        async with self._serve_locks.setdefault(member.node, asyncio.Lock()):
+            port = self._inventory.inbound_ports.get(member.node, 0)
+            description: Description = await handle.serve.remote(port)
+            self._inventory.inbound_ports[member.node] = description.inbound_port
+        self._inventory.save()
+        self._pids[member.instance] = description.pid
+
+    def _check_attestation(self, member: Member, chain: tuple[bytes, ...]) -> None:
+        bundle = Bundle.from_der(self._options.trust_domain, [self._keys.root_der])
+        identity = verify_svid(chain, {bundle.trust_domain: bundle}, time.time())
+        expected = proxy_identity(self._options.trust_domain, member.instance)
+        key = x509.load_der_x509_certificate(chain[0]).public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        if identity != expected or public_key_sha256(key).hex() != member.identity_key_sha256:
+            raise PeerError(f"{member.instance} shows the certificate of {identity}")

@@ -1,0 +1,37 @@
+"""GatewayActor: the API of the mesh. The service itself is :mod:`ray_mesh.gateway`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ray_mesh.gateway.service import GatewayConfig, GatewayService
+
+from ray_mesh.actors.role import Role
+from ray_mesh.actors.settings import Description
+
+
+class GatewayActor(Role):
+    """One of N API servers on one port."""
+
+    async def run(self) -> None:
+        """Serve the API on loopback."""
+        settings = self.settings
+        self._service = GatewayService(
+            self.bus,
+            GatewayConfig(
+                instance=settings.instance,
+                port=settings.api_port,
+                token_sha256=settings.keys.token_sha256,
+                compiled_public=settings.keys.compiled_public,
+            ),
+            self.state_dir.signing_key("admission"),
+        )
+        await self._service.start()
+
+    async def close(self) -> None:
+        """Stop serving."""
+        await self._service.stop()
+
+    async def describe(self) -> Description:
+        """What this actor is, with the port of the API."""
+        return replace(await super().describe(), api_port=self._service.port)

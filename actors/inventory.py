@@ -1,0 +1,68 @@
+"""What a controller must remember of its actors to survive its own restart. No secrets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ray_mesh.bus.permissions import Permissions, permissions
+from ray_mesh.security.registrations import ProxyRegistration
+from ray_mesh.security.sealed import read_private, write_private
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One actor that may use the broker: its place, its name and the public halves of its keys."""
+
+    role: str
+    index: int
+    node: str
+    instance: str
+    nkey_public: str
+    attested: bool = True
+    identity_key_sha256: str = ""
+
+    def allowed(self) -> Permissions:
+        """What the broker lets it do."""
+        return permissions(self.role, self.instance, node=self.node, attested=self.attested)
+
+    def registration(self) -> ProxyRegistration:
+        """What the CA must know of a proxy."""
+        return ProxyRegistration(self.node, self.nkey_public, bytes.fromhex(self.identity_key_sha256))
+
+
+@dataclass(slots=True)
+class Inventory:
+    """The members by name, the ports that outlive actors, and the file they are kept in."""
+
+    path: Path
+    api_port: int = 0
+    inbound_ports: dict[str, int] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Inventory:
+        """Read the file, or begin empty.
+
+        Raises:
+            ConfigError: the file is open to others.
+        """
+        if not path.exists():
+            return cls(path)
+        raw = json.loads(read_private(path))
+        members = {each["instance"]: Member(**each) for each in raw["members"]}
+        return cls(path, raw["api_port"], raw["inbound_ports"], members)
+
+    def save(self) -> None:
+        """Write the file, whole or not at all."""
+        content = {
+            "api_port": self.api_port,
+            "inbound_ports": self.inbound_ports,
+            "members": [asdict(member) for member in self.members.values()],
+        }
+        write_private(self.path, json.dumps(content).encode())
+
+    def users(self) -> dict[str, Permissions]:
+        """Who the broker admits, and to what."""
+        return {member.nkey_public: member.allowed() for member in self.members.values()}

@@ -1,0 +1,66 @@
+"""ProxyActor: a proxy process with a Ray life. The proxy itself is :mod:`ray_mesh.agent`."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+
+from ray_mesh import __version__
+from ray_mesh.actors.settings import Description, Prepared, RoleSettings
+from ray_mesh.agent.proxy import AgentSettings, ProxyAgent
+from ray_mesh.bus.credentials import BrokerAddress
+
+DRAIN_S = 2.0
+
+
+class ProxyActor:
+    """Hosts one data plane on a node. Started by the controller in the order prepare, attest, serve."""
+
+    def __init__(self, settings: RoleSettings) -> None:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._settings = settings
+        self._agent = ProxyAgent(
+            AgentSettings(
+                name=settings.instance,
+                node=settings.node,
+                address=settings.node_address,
+                trust_domain=settings.options.trust_domain,
+                root_der=settings.keys.root_der,
+                compiled_public=settings.keys.compiled_public,
+            )
+        )
+
+    async def prepare(self) -> Prepared:
+        """Public halves of the broker credential and of the identity key."""
+        return Prepared(self._agent.nkey_public, self._agent.identity_key_sha256)
+
+    async def attest(self, address: BrokerAddress) -> tuple[bytes, ...]:
+        """Connect with the narrow credential and get the proxy's own certificate (chain, public)."""
+        return await self._agent.attest(address)
+
+    async def serve(self, inbound_port: int) -> Description:
+        """Carry traffic. ``inbound_port`` is the node's mTLS port, 0 for the node's first proxy."""
+        await self._agent.serve(inbound_port)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        return await self.describe()
+
+    async def describe(self) -> Description:
+        """What this actor is and whether its loops run."""
+        problem = self._agent.check()
+        return Description(
+            role="proxy",
+            instance=self._settings.instance,
+            version=__version__,
+            pid=os.getpid(),
+            healthy=not problem,
+            detail=problem,
+            inbound_port=self._agent.inbound_port,
+        )
+
+    async def stop(self) -> None:
+        """Drain for a moment, then end."""
+        await self._agent.drain(DRAIN_S)
+        await self._agent.stop()

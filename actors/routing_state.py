@@ -1,0 +1,201 @@
+"""One shard of the compiler. Pure: what was heard goes in, what must be written comes out.
+
+Every shard knows all desired state and compiles only the keys that rendezvous hashing gives it among
+the live shards. Two shards that disagree for a moment about who is alive write the same bytes, since
+compiling is deterministic; the compare-and-set of the store picks one. The stored resources are the
+memory of this role: a shard that starts reads them, so that versions go on and endpoints whose
+leases it has not heard yet are kept for one lease period instead of being dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ray_mesh import snapshot
+from ray_mesh.bus.messages import Compiled, ProxyLease
+from ray_mesh.compile import (
+    LiveWorkload,
+    World,
+    affected,
+    compile_endpoints,
+    compile_key,
+    split_key,
+    stored_keys,
+)
+from ray_mesh.rendezvous import owner
+from ray_mesh.resources import Document
+
+PROXY_LEASE_S = 3.0
+_ORDER = {"mesh": 0, "endpoints": 1, "service": 2, "workload": 3, "gateway": 4, "node": 5}
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One stored key to change: ``revision`` is what the store must still hold (0 = nothing)."""
+
+    stored_key: str
+    compiled: Compiled
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    compiled: Compiled
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    lease: ProxyLease
+    heard_at: float
+
+
+@dataclass(slots=True)
+class Shard:
+    """The state of one RoutingActor. Times are monotonic seconds but for ``wall_at``."""
+
+    instance: str
+    started_at: float
+    members: tuple[str, ...] = ()
+    through: int = 0
+    _world: World = field(default_factory=lambda: World({}))
+    _changed: dict[str, Document | None] = field(default_factory=dict)
+    _stored: dict[str, _Stored] = field(default_factory=dict)
+    _leases: dict[str, _Lease] = field(default_factory=dict)
+    _dirty: set[str] = field(default_factory=set)
+    _grace_over: bool = False
+
+    def put_document(self, key: str, document: Document | None, revision: int) -> None:
+        """A verified document of desired state, or its removal, at a revision of the mesh."""
+        self._changed[key] = document
+        self.through = max(self.through, revision)
+
+    def put_stored(self, stored_key: str, compiled: Compiled, revision: int) -> None:
+        """A compiled resource that the store holds now."""
+        known = self._stored.get(stored_key)
+        if known is None or known.revision < revision:
+            self._stored[stored_key] = _Stored(compiled, revision)
+            self._dirty.add(stored_key)
+
+    def forget_stored(self, *, shared: bool) -> None:
+        """One of the two buckets was made anew and is empty."""
+        for key in [key for key in self._stored if shared == (not split_key(key)[0])]:
+            del self._stored[key]
+        self._dirty.update(stored_keys(self._world))
+
+    def wrote(self, write: Write, revision: int) -> None:
+        """A write of ours is stored, under this revision of its bucket."""
+        self._stored[write.stored_key] = _Stored(write.compiled, revision)
+
+    def put_lease(self, lease: ProxyLease, now: float) -> None:
+        """A proxy's heartbeat."""
+        known = self._leases.get(lease.proxy)
+        self._leases[lease.proxy] = _Lease(lease, now)
+        if known is None or _claim(known.lease) != _claim(lease):
+            self._touch_endpoints(lease)
+            if known is not None:
+                self._touch_endpoints(known.lease)
+
+    def set_members(self, members: tuple[str, ...]) -> None:
+        """The live shards changed: look at every key again, some are ours now."""
+        if members != self.members:
+            self.members = members
+            self._dirty.update(stored_keys(self._world), self._stored)
+
+    def tick(self, now: float) -> None:
+        """Let leases run out."""
+        if not self._grace_over and now - self.started_at > PROXY_LEASE_S:
+            self._grace_over = True
+            self._dirty.update(key for key in self._stored if key.startswith("endpoints."))
+        for name in [n for n, one in self._leases.items() if now - one.heard_at > PROXY_LEASE_S]:
+            self._touch_endpoints(self._leases.pop(name).lease)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to compile."""
+        return not self._changed and not self._dirty
+
+    def step(self, wall_at: float) -> list[Write]:
+        """What to write now, dependencies first and removals last. ``wall_at``: seconds since 1970."""
+        if self._changed:
+            old, self._world = self._world, self._world.replace(self._changed)
+            self._dirty |= affected(old, self._world, self._changed.keys())
+            self._changed = {}
+        dirty, self._dirty = self._dirty, set()
+        writes = [write for key in dirty if self._is_ours(key) for write in self._rewrite(key, wall_at)]
+        return sorted(writes, key=_order)
+
+    def retry(self, stored_keys_: Iterable[str]) -> None:
+        """Writing these failed (somebody else was first, or the broker was away)."""
+        self._dirty.update(stored_keys_)
+
+    def validate(self) -> None:
+        """Assert what must always hold."""
+        for stored_key, stored in self._stored.items():
+            assert stored_key.endswith(stored.compiled.key), f"{stored_key} holds {stored.compiled.key}"
+            assert stored.compiled.removed == (not stored.compiled.resource)
+
+    def _is_ours(self, stored_key: str) -> bool:
+        return owner(stored_key, self.members) == self.instance
+
+    def _rewrite(self, stored_key: str, wall_at: float) -> list[Write]:
+        stored = self._stored.get(stored_key)
+        resource = self._compile(stored_key)
+        raw = b"" if resource is None else snapshot.encode(resource)
+        before = b"" if stored is None else stored.compiled.resource
+        if raw == before:
+            return []
+        # Milliseconds keep versions growing even when the store was lost with the counter in it.
+        version = max((stored.compiled.version if stored else 0) + 1, int(wall_at * 1000))
+        _, key = split_key(stored_key)
+        compiled = Compiled(key, version, self.through, raw, removed=not raw)
+        return [Write(stored_key, compiled, stored.revision if stored else 0)]
+
+    def _compile(self, stored_key: str) -> snapshot.Resource | None:
+        if stored_key.startswith("endpoints."):
+            return compile_endpoints(self._world, stored_key, self._live(stored_key))
+        return compile_key(self._world, stored_key)
+
+    def _live(self, stored_key: str) -> list[LiveWorkload]:
+        """The workloads that are served now; during the first lease period also those of before.
+
+        The proxies of a node share its port, so a workload is served when all of them can.
+        """
+        served: dict[str, list[set[LiveWorkload]]] = {}
+        for one in self._leases.values():
+            if one.lease.state == "HEALTHY":
+                served.setdefault(one.lease.node, []).append(set(_serves(one.lease)))
+        live = set().union(*(set.intersection(*sets) for sets in served.values()))
+        if not self._grace_over:
+            live.update(self._remembered(stored_key))
+        return list(live)
+
+    def _remembered(self, stored_key: str) -> list[LiveWorkload]:
+        stored = self._stored.get(stored_key)
+        if stored is None or not stored.compiled.resource:
+            return []
+        endpoints = snapshot.decode(stored.compiled.key, stored.compiled.resource)
+        assert isinstance(endpoints, snapshot.Endpoints)
+        return [LiveWorkload(one.workload, one.node, one.address, one.port) for one in endpoints.endpoints]
+
+    def _touch_endpoints(self, lease: ProxyLease) -> None:
+        """What the proxies of a node can serve together may have changed."""
+        leases = (one.lease for one in self._leases.values() if one.lease.node == lease.node)
+        keys = {key for each in (lease, *leases) for key in each.ready}
+        for key in keys:
+            self._dirty.update(self._world.endpoints_of(key))
+
+
+def _claim(lease: ProxyLease) -> tuple[object, ...]:
+    return lease.state, lease.node, lease.address, lease.inbound_port, lease.ready
+
+
+def _serves(lease: ProxyLease) -> list[LiveWorkload]:
+    return [LiveWorkload(key, lease.node, lease.address, lease.inbound_port) for key in lease.ready]
+
+
+def _order(write: Write) -> tuple[bool, int, str]:
+    rank = _ORDER[snapshot.kind_of(write.compiled.key)]
+    removed = write.compiled.removed
+    return removed, -rank if removed else rank, write.stored_key

@@ -1,0 +1,92 @@
+"""What every role is told when it starts. Everything here is public: no key, token or password.
+
+Secrets are read from the state directory by the role that owns them, or made in its process; they
+never travel through Ray.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """How many instances of each control role run, and proxies per node."""
+
+    ca: int = 1
+    routing: int = 1
+    policy: int = 1
+    telemetry: int = 1
+    gateway: int = 1
+    proxies: int = 2
+
+    @classmethod
+    def uniform(cls, count: int, proxies: int = 2) -> Replicas:
+        """The same number of each control role."""
+        return cls(ca=count, routing=count, policy=count, telemetry=count, gateway=count, proxies=proxies)
+
+
+@dataclass(frozen=True, slots=True)
+class MeshOptions:
+    """What a person chose.
+
+    ``state_dir`` holds the store, sealed keys and the actor inventory; it must be on the head node.
+    ``api_port`` 0 means any free port. ``bind_address`` is where proxies and broker listen; empty
+    means each node's own address. Durations are seconds.
+    """
+
+    name: str = "default"
+    state_dir: Path = Path()
+    namespace: str = "ray-mesh"
+    trust_domain: str = "mesh.local"
+    root_namespace: str = "mesh-system"
+    replicas: Replicas = field(default_factory=Replicas)
+    svid_ttl_s: int = 3600
+    api_port: int = 0
+    bind_address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshKeys:
+    """The public halves of the mesh's keys, made once per mesh."""
+
+    root_der: bytes
+    admission_public: bytes
+    compiled_public: bytes
+    token_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSettings:
+    """One actor's place in the mesh."""
+
+    role: str
+    instance: str
+    node: str
+    node_address: str
+    options: MeshOptions
+    keys: MeshKeys
+    api_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What an actor made for itself before it may talk to the broker: public halves only."""
+
+    nkey_public: str
+    identity_key_sha256: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an actor is, for the version handshake and for ``status``."""
+
+    role: str
+    instance: str
+    version: str
+    pid: int
+    healthy: bool
+    detail: str = ""
+    inbound_port: int = 0
+    api_port: int = 0

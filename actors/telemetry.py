@@ -1,0 +1,55 @@
+"""TelemetryActor: keeps the totals of the proxies that are its own, and answers for them."""
+
+from __future__ import annotations
+
+import time
+
+from ray_mesh.actors.role import Role
+from ray_mesh.actors.settings import RoleSettings
+from ray_mesh.bus import messages, subjects
+from ray_mesh.bus.client import Message
+from ray_mesh.rendezvous import owner
+from ray_mesh.telemetry.merge import Collector
+
+
+class TelemetryActor(Role):
+    """One of N collectors; proxies are divided among them by rendezvous hashing."""
+
+    def __init__(self, settings: RoleSettings) -> None:
+        super().__init__(settings)
+        self._collector = Collector()
+
+    async def run(self) -> None:
+        """Listen to the proxies and answer queries."""
+        await self.bus.subscribe(subjects.every("telemetry"), self._heard)
+        await self.bus.serve(subjects.query(self.settings.instance), self._answer)
+
+    def _heard(self, message: Message) -> None:
+        now = time.monotonic()
+        proxy = subjects.last_token(message.subject)
+        if owner(proxy, self.members.live(now)) != self.settings.instance:
+            self._collector.release(proxy)
+            return
+        report = messages.decode(messages.TelemetryReport, message.data)
+        self._collector.add_report(
+            proxy=proxy,
+            epoch=report.epoch,
+            sequence=report.sequence,
+            part=report.part,
+            parts=report.parts,
+            at=report.at,
+            series=report.series,
+            now=now,
+        )
+
+    async def _answer(self, message: Message) -> bytes:
+        request = messages.decode(messages.EdgesRequest, message.data)
+        series, seconds = self._collector.edges(request.window_s, time.monotonic())
+        reply = messages.EdgesReply(
+            instance=self.settings.instance,
+            seconds=seconds,
+            series=series,
+            proxies=self._collector.proxies,
+            lost_reports=self._collector.lost_reports,
+        )
+        return messages.encode(reply)

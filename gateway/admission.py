@@ -1,0 +1,202 @@
+"""Admission: the one way into desired state. What comes through is valid, analyzed and signed.
+
+A set of documents is stored whole or not at all, each document by compare-and-set against the revision
+that the analysis saw. When somebody else was first, everything is read and analyzed again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from ray_mesh.bus.messages import Desired, encode
+from ray_mesh.bus.store import Store, Write
+from ray_mesh.compile import Finding, World, admit, has_errors
+from ray_mesh.errors import ConfigError, Conflict, NotFound
+from ray_mesh.gateway.desired import PURPOSE, DesiredState
+from ray_mesh.resources import KINDS, Document, load
+from ray_mesh.security.signing import SigningKey
+
+ATTEMPTS = 5
+ATTACHED_KIND = "Workload"
+
+Action = Literal["created", "configured", "unchanged", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedText:
+    """YAML and how messages name it."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one object."""
+
+    kind: str
+    namespace: str
+    name: str
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an apply or delete did. Everything is in force once ``revision`` is applied."""
+
+    revision: int
+    changes: tuple[Change, ...]
+    findings: tuple[Finding, ...]
+    dry_run: bool = False
+
+
+class Admission:
+    """Checks, analyzes, signs and stores. ``refresh`` brings ``state`` up to the store's head."""
+
+    def __init__(
+        self,
+        state: DesiredState,
+        store: Store,
+        signing: SigningKey,
+        refresh: Callable[[], Awaitable[None]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._signing = signing
+        self.refresh = refresh
+        self._clock = clock
+
+    async def apply(self, sources: Iterable[NamedText], author: str, *, dry_run: bool = False) -> Outcome:
+        """Store all documents of all sources as one set.
+
+        Raises:
+            ConfigError: a text or document is invalid, or the analyzer refuses it (``findings``).
+            NotSupported: valid, but this build does not enforce all of it.
+            Conflict: others kept changing the same objects.
+            Unavailable: the store does not answer; the set is stored whole or not at all.
+        """
+        documents = [document for source in sources for document in load(source.text, source.name)]
+        if not documents:
+            raise ConfigError("nothing to apply: the text has no document")
+        for document in documents:
+            if document.kind == ATTACHED_KIND:
+                raise ConfigError(
+                    f"{document.title} cannot be applied: workloads register by attaching "
+                    "(Mesh.attach, or POST /v1/workloads)"
+                )
+        return await self.write(documents, author=author, dry_run=dry_run)
+
+    async def delete(self, key: str, author: str) -> Outcome:
+        """Delete one object.
+
+        Raises:
+            NotFound: there is none.
+            ConfigError: others still need it.
+            Conflict, Unavailable: as :meth:`apply`.
+        """
+        await self.refresh()
+        if key not in self._state.records:
+            raise NotFound(f"{key} does not exist")
+        return await self.write((), deletions=(key,), author=author)
+
+    async def write(
+        self,
+        documents: Sequence[Document],
+        *,
+        deletions: Sequence[str] = (),
+        defaults: Sequence[Document] = (),
+        author: str,
+        dry_run: bool = False,
+        analyzed: bool = True,
+    ) -> Outcome:
+        """Store checked documents and deletions as one set, ``analyzed`` before. Raises as :meth:`apply`.
+
+        ``defaults`` are stored only where there is no object of that key yet.
+        """
+        for _ in range(ATTEMPTS):
+            await self.refresh()
+            wanted = [*documents, *(one for one in defaults if one.key not in self._state.records)]
+            findings = self._analyze(wanted, deletions) if analyzed else ()
+            changes = tuple(self._change(document) for document in wanted)
+            changes += tuple(_deletion(self._state.records[key].document) for key in self._live(deletions))
+            writes = self._writes(wanted, self._live(deletions), author)
+            if dry_run or not writes:
+                return Outcome(self._state.head, changes, findings, dry_run)
+            try:
+                return Outcome(await self._store.apply(writes), changes, findings)
+            except Conflict as error:
+                conflict = error
+        raise Conflict(f"gave up after {ATTEMPTS} tries, others keep writing: {conflict}") from conflict
+
+    def _analyze(self, documents: Sequence[Document], deletions: Sequence[str]) -> tuple[Finding, ...]:
+        findings = tuple(admit(World(self._state.documents()), self._dated(documents), deletions))
+        if has_errors(findings):
+            raise refusal(findings)
+        return findings
+
+    def _dated(self, documents: Sequence[Document]) -> list[Document]:
+        now = self._clock()
+        return [replace(document, admitted_at=self._admitted_at(document.key, now)) for document in documents]
+
+    def _admitted_at(self, key: str, now: float) -> float:
+        """An object keeps the time it was first admitted: where two claim one thing, the oldest wins."""
+        record = self._state.records.get(key)
+        return now if record is None else record.desired.admitted_at
+
+    def _change(self, document: Document) -> Change:
+        record = self._state.records.get(document.key)
+        action: Action = "created"
+        if record is not None:
+            action = "unchanged" if record.document.json == document.json else "configured"
+        return Change(document.kind, document.namespace, document.name, action)
+
+    def _live(self, keys: Iterable[str]) -> list[str]:
+        return [key for key in keys if key in self._state.records]
+
+    def _writes(self, documents: Sequence[Document], deletions: Sequence[str], author: str) -> list[Write]:
+        set_id, now = secrets.token_hex(8), self._clock()
+        changed = [document for document in documents if self._change(document).action != "unchanged"]
+        messages = [
+            Desired(document.key, document.json, self._admitted_at(document.key, now), author, set_id)
+            for document in changed
+        ]
+        messages += [Desired(key, "", now, author, set_id) for key in deletions]
+        return [self._sign(message) for message in messages]
+
+    def _sign(self, message: Desired) -> Write:
+        value = encode(message)
+        signature = self._signing.sign(PURPOSE, value)
+        return Write(message.key, value, signature, self._state.revision_of(message.key))
+
+
+def refusal(findings: Sequence[Finding]) -> ConfigError:
+    """The error that says what the analyzer refuses; the message holds the errors, ``findings`` all."""
+    lines = [
+        f"  {one.code} {one.key} {one.path}: {one.message}" + (f" (fix: {one.fix})" if one.fix else "")
+        for one in findings
+        if one.severity == "error"
+    ]
+    error = ConfigError("\n".join(["nothing was stored, the mesh would have these errors:", *lines]))
+    error.findings = tuple({name: str(value) for name, value in asdict(one).items()} for one in findings)
+    return error
+
+
+def key_of(kind: str, namespace: str, name: str) -> str:
+    """The key of desired state for an object as people name it; the kind in any case.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    known = {one.lower(): one for one in KINDS}
+    if kind.lower() not in known:
+        raise ConfigError(f"unknown kind {kind!r}: one of {', '.join(sorted(KINDS))}")
+    return f"{kind.lower()}.{namespace}.{name}"
+
+
+def _deletion(document: Document) -> Change:
+    return Change(document.kind, document.namespace, document.name, "deleted")

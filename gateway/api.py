@@ -1,0 +1,333 @@
+"""The REST API of the mesh (documented in docs/api.md): thin handlers over the gateway's parts."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from aiohttp import web
+
+from ray_mesh import __version__
+from ray_mesh.bus import subjects
+from ray_mesh.bus.client import Bus
+from ray_mesh.bus.messages import ControlReply, ControlRequest, decode, encode
+from ray_mesh.bus.store import Entry, Store
+from ray_mesh.errors import ConfigError, MeshError, NotFound, Rejected, Unavailable
+from ray_mesh.gateway.access import answer, guard
+from ray_mesh.gateway.admission import Admission, NamedText, Outcome, key_of
+from ray_mesh.gateway.changes import Changes
+from ray_mesh.gateway.collectors import METRICS_TYPE, Collectors
+from ray_mesh.gateway.desired import DesiredState, Record
+from ray_mesh.gateway.view import MeshView, Progress
+from ray_mesh.gateway.workloads import Workloads, read_attach
+
+MAX_BODY = 4 << 20
+MAX_WAIT_S = 600.0
+MAX_WINDOW_S = 86_400.0
+CONTROL_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One event of the ring, as the API shows it. ``source`` is ``<role>.<instance>``."""
+
+    at: float
+    severity: str
+    reason: str
+    message: str
+    source: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the handlers work on."""
+
+    bus: Bus
+    store: Store
+    state: DesiredState
+    view: MeshView
+    changes: Changes
+    admission: Admission
+    workloads: Workloads
+    collectors: Collectors
+    events: deque[Heard]
+
+
+def build_app(parts: Parts, token_sha256: bytes, port: Callable[[], int]) -> web.Application:
+    """The API. It knows the token's hash only; ``port`` tells the bound port for the Host check."""
+    api = Api(parts)
+    app = web.Application(middlewares=[guard(token_sha256, port)], client_max_size=MAX_BODY)
+    for (method, path), handler in ROUTES.items():
+        app.router.add_route(method, path, getattr(api, handler))
+    return app
+
+
+ROUTES = {
+    ("GET", "/healthz"): "healthz",
+    ("GET", "/metrics"): "metrics",
+    ("GET", "/v1/version"): "version",
+    ("GET", "/v1/status"): "status",
+    ("GET", "/v1/resources"): "list_objects",
+    ("GET", "/v1/resources/{kind}/{namespace}/{name}"): "get_object",
+    ("DELETE", "/v1/resources/{kind}/{namespace}/{name}"): "delete_object",
+    ("GET", "/v1/history/{kind}/{namespace}/{name}"): "history",
+    ("POST", "/v1/apply"): "apply",
+    ("GET", "/v1/proxies"): "proxies",
+    ("GET", "/v1/wait"): "wait",
+    ("GET", "/v1/graph"): "graph",
+    ("GET", "/v1/events"): "events",
+    ("POST", "/v1/workloads"): "attach",
+    ("DELETE", "/v1/workloads/{namespace}/{name}"): "detach",
+    ("POST", "/v1/down"): "down",
+}
+"""Which method of :class:`Api` answers what."""
+
+
+class Api:
+    """The handlers. Errors are raised as MeshError and answered by the middleware."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """Whether this replica serves, and whether it has the broker."""
+        return answer({"ok": True, "broker": self._parts.bus.connected})
+
+    async def version(self, request: web.Request) -> web.Response:
+        """The version of the mesh."""
+        return answer({"name": "ray-mesh", "version": __version__, "api": "v1"})
+
+    async def status(self, request: web.Request) -> web.Response:
+        """Actors by the controller, proxies by their leases, and what is wrong."""
+        parts, problems = self._parts, []
+        reply = ControlReply(__version__)
+        try:
+            reply = await self._control("status")
+        except MeshError as error:
+            problems.append(f"the controller does not answer: {error}")
+        rows = parts.view.proxies(time.monotonic())
+        problems += [f"proxy {row.proxy} is {row.sync}: {row.reason}" for row in rows if row.sync != "SYNCED"]
+        problems += [
+            f"{one.role} {one.name} is {one.state}" for one in reply.actors if one.state != "HEALTHY"
+        ]
+        problems += [f"desired state {key} is ignored: {why}" for key, why in parts.state.refused.items()]
+        return answer(
+            {
+                "version": reply.version,
+                "revision": parts.state.head,
+                "nodes": reply.nodes,
+                "actors": [asdict(actor) for actor in reply.actors],
+                "proxies": len(rows),
+                "synced": sum(row.sync == "SYNCED" for row in rows),
+                "problems": problems,
+            }
+        )
+
+    async def list_objects(self, request: web.Request) -> web.Response:
+        """Live objects, of one kind or namespace if asked."""
+        await self._parts.admission.refresh()
+        kind, namespace = request.query.get("kind", ""), request.query.get("namespace", "")
+        prefix = key_of(kind, "", "").partition(".")[0] + "." if kind else ""
+        items = [
+            _object(record)
+            for key, record in sorted(self._parts.state.records.items())
+            if key.startswith(prefix) and namespace in ("", record.document.namespace)
+        ]
+        return answer({"items": items, "revision": self._parts.state.head})
+
+    async def get_object(self, request: web.Request) -> web.Response:
+        """One live object."""
+        await self._parts.admission.refresh()
+        key = _key(request)
+        record = self._parts.state.records.get(key)
+        if record is None:
+            raise NotFound(f"{key} does not exist")
+        return answer(_object(record))
+
+    async def delete_object(self, request: web.Request) -> web.Response:
+        """Delete one object. Workloads leave by their own path."""
+        key = _key(request)
+        if key.startswith("workload."):
+            raise ConfigError(f"{key} is detached, not deleted: DELETE /v1/workloads/<namespace>/<name>")
+        return answer(_outcome(await self._parts.admission.delete(key, _author(request))))
+
+    async def history(self, request: web.Request) -> web.Response:
+        """The kept versions of one object that admission signed, oldest first."""
+        key = _key(request)
+        entries = await self._parts.store.history(key)
+        if not entries:
+            raise NotFound(f"{key} never existed")
+        return answer({"items": [item for entry in entries if (item := self._version_item(entry))]})
+
+    async def apply(self, request: web.Request) -> web.Response:
+        """Apply a YAML body, or ``{"sources": [{"name", "text"}]}`` as application/json."""
+        dry_run = _flag(request, "dry_run")
+        sources = await _sources(request)
+        outcome = await self._parts.admission.apply(sources, _author(request), dry_run=dry_run)
+        return answer(_outcome(outcome))
+
+    async def proxies(self, request: web.Request) -> web.Response:
+        """The live proxies."""
+        return answer({"items": [asdict(row) for row in self._parts.view.proxies(time.monotonic())]})
+
+    async def wait(self, request: web.Request) -> web.Response:
+        """Answers when a revision is applied; 422 when a proxy refuses it, 503 when the time is up."""
+        revision = int(_number(request, "revision", math.inf, default=None))
+        timeout_s = _number(request, "timeout_s", MAX_WAIT_S, default=30.0)
+        parts, progress = self._parts, Progress(False)
+
+        def is_decided() -> bool:
+            nonlocal progress
+            progress = parts.view.progress(revision, time.monotonic())
+            return progress.applied or bool(progress.rejected)
+
+        await parts.changes.wait_until(is_decided, timeout_s)
+        if progress.rejected:
+            raise Rejected("; ".join(progress.rejected))
+        if not progress.applied:
+            waiting = "; ".join(progress.waiting_for)
+            raise Unavailable(
+                f"revision {revision} is not applied after {timeout_s:g} s; waiting for {waiting}"
+            )
+        return answer({"revision": revision, "applied": True})
+
+    async def graph(self, request: web.Request) -> web.Response:
+        """The service graph, and which collectors are missing from it."""
+        window_s = _number(request, "window_s", MAX_WINDOW_S, default=60.0)
+        graph, missing = await self._parts.collectors.graph(window_s)
+        return answer({**graph.to_json(), "missing": missing})
+
+    async def events(self, request: web.Request) -> web.Response:
+        """The newest events that this replica heard, oldest first."""
+        limit = int(_number(request, "limit", len(self._parts.events) + 1000, default=100.0))
+        newest = list(self._parts.events)[-limit:] if limit else []
+        return answer({"items": [asdict(event) for event in newest]})
+
+    async def attach(self, request: web.Request) -> web.Response:
+        """Attach a workload; the answer holds its token, told once."""
+        wanted = read_attach(await _json(request))
+        return answer(asdict(await self._parts.workloads.attach(wanted, _author(request))))
+
+    async def detach(self, request: web.Request) -> web.Response:
+        """Take a workload out."""
+        namespace, name = request.match_info["namespace"], request.match_info["name"]
+        return answer({"revision": await self._parts.workloads.detach(namespace, name, _author(request))})
+
+    async def down(self, request: web.Request) -> web.Response:
+        """Ask the controller to end the mesh."""
+        reply = await self._control("down")
+        return answer({"version": reply.version})
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Prometheus text."""
+        body = await self._parts.collectors.metrics()
+        return web.Response(body=body, headers={"Content-Type": METRICS_TYPE})
+
+    async def _control(self, verb: str) -> ControlReply:
+        request = ControlRequest("down" if verb == "down" else "status")
+        message = await self._parts.bus.request(
+            subjects.control(verb), encode(request), timeout_s=CONTROL_TIMEOUT_S
+        )
+        reply = decode(ControlReply, message.data)
+        if reply.error:
+            raise Unavailable(f"the controller: {reply.error}")
+        return reply
+
+    def _version_item(self, entry: Entry) -> dict[str, Any] | None:
+        try:
+            desired = self._parts.state.read(entry)
+        except MeshError:
+            return None
+        return {
+            "revision": entry.revision,
+            "at": entry.at,
+            "author": desired.author,
+            "set_id": desired.set_id,
+            "manifest": json.loads(desired.document) if desired.document else None,
+        }
+
+
+def _object(record: Record) -> dict[str, Any]:
+    return {
+        "kind": record.document.kind,
+        "namespace": record.document.namespace,
+        "name": record.document.name,
+        "revision": record.revision,
+        "admitted_at": record.desired.admitted_at,
+        "author": record.desired.author,
+        "manifest": json.loads(record.desired.document),
+    }
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "revision": outcome.revision,
+        "changes": [asdict(change) for change in outcome.changes],
+        "findings": [asdict(finding) for finding in outcome.findings],
+        "dry_run": outcome.dry_run,
+    }
+
+
+def _key(request: web.Request) -> str:
+    info = request.match_info
+    return key_of(info["kind"], info["namespace"], info["name"])
+
+
+def _author(request: web.Request) -> str:
+    """Who says they are asking: every caller has the same token, so this is a note, not a proof."""
+    return request.headers.get("Mesh-Author", "api")[:128]
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    value = request.query.get(name, "false").lower()
+    if value not in ("true", "1", "false", "0"):
+        raise ConfigError(f"{name} is {value!r}, expected true or false")
+    return value in ("true", "1")
+
+
+def _number(request: web.Request, name: str, most: float, *, default: float | None) -> float:
+    text = request.query.get(name)
+    if text is None and default is not None:
+        return default
+    try:
+        value = float(text or "")
+    except ValueError:
+        raise ConfigError(f"{name} is {text!r}, expected a number") from None
+    if not math.isfinite(value) or not 0 <= value <= most:
+        raise ConfigError(f"{name} is {text}, expected 0 to {most:g}")
+    return value
+
+
+async def _sources(request: web.Request) -> list[NamedText]:
+    if request.content_type != "application/json":
+        return [NamedText(request.query.get("source", "request body"), await _text(request))]
+    body = await _json(request)
+    sources = body.get("sources") if isinstance(body, dict) else None
+    if not isinstance(sources, list):
+        raise ConfigError(
+            'a JSON body is {"sources": [{"name": "a.yaml", "text": "..."}]}; send YAML as text'
+        )
+    for source in sources:
+        if not isinstance(source, dict) or not all(isinstance(source.get(f), str) for f in ("name", "text")):
+            raise ConfigError("each of sources has a name and a text")
+    return [NamedText(source["name"], source["text"]) for source in sources]
+
+
+async def _json(request: web.Request) -> Any:
+    try:
+        return json.loads(await _text(request))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the body is not JSON: {error}") from error
+
+
+async def _text(request: web.Request) -> str:
+    try:
+        return (await request.read()).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the body is not UTF-8 text: {error.reason}") from error

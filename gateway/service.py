@@ -1,0 +1,190 @@
+"""One replica of the gateway: hears the mesh, follows desired state, serves the API on loopback."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from ray_mesh.bus import subjects
+from ray_mesh.bus.client import Bus, Message
+from ray_mesh.bus.follower import Follower
+from ray_mesh.bus.messages import SIGNATURE_HEADER, Beacon, Event, ProxyLease, RoleLease, decode
+from ray_mesh.bus.store import Entry, Store
+from ray_mesh.errors import ConfigError, NotFound, PeerError, Unavailable
+from ray_mesh.gateway.admission import Admission
+from ray_mesh.gateway.api import Heard, Parts, build_app
+from ray_mesh.gateway.changes import Changes
+from ray_mesh.gateway.collectors import Collectors
+from ray_mesh.gateway.desired import DesiredState
+from ray_mesh.gateway.view import MeshView
+from ray_mesh.gateway.workloads import Workloads
+from ray_mesh.security.signing import SigningKey, VerifyKey
+
+HOST = "127.0.0.1"
+EVENTS = 1000
+FRESH_S = 30.0
+"""A beacon whose time differs more than this from ours is refused (replay, or a skewed clock)."""
+REFRESH_TIMEOUT_S = 5.0
+SHUTDOWN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """``port`` 0 takes any free one. ``token_sha256`` is hex; ``compiled_public`` verifies beacons."""
+
+    instance: str
+    port: int
+    token_sha256: str
+    compiled_public: bytes
+
+
+class GatewayService:
+    """Runs on the event loop that calls :meth:`start`. Several replicas may share one port."""
+
+    def __init__(self, bus: Bus, config: GatewayConfig, signing: SigningKey) -> None:
+        self._bus = bus
+        self._config = config
+        self._beacons = VerifyKey(config.compiled_public)
+        self._store = Store(bus, subjects.DESIRED_BUCKET)
+        self._follower = Follower(bus, subjects.DESIRED_BUCKET, self._heard_entry, on_reset=self._reset)
+        self._runner: web.AppRunner | None = None
+        self.port = config.port
+        self.state = DesiredState(signing.verify_key)
+        self.view = MeshView(time.monotonic())
+        self.changes = Changes()
+        self.events: deque[Heard] = deque(maxlen=EVENTS)
+        self.admission = Admission(self.state, self._store, signing, self.refresh)
+        self.workloads = Workloads(self.admission, self.state, self.view, self.changes, bus)
+        self.collectors = Collectors(bus, self.view)
+
+    async def start(self) -> None:
+        """Listen to the mesh, load desired state, and serve.
+
+        Raises:
+            ConfigError: the port is taken, or the token's hash is not one.
+            Unavailable: the broker or its buckets do not answer.
+        """
+        bus = self._bus
+        self.view.restart(time.monotonic())
+        bus.on_reconnect(lambda: self.view.restart(time.monotonic()))
+        await bus.subscribe(subjects.every("lease"), self._heard_proxy)
+        await bus.subscribe(subjects.every("beacon"), self._heard_beacon)
+        await bus.subscribe(f"{subjects.ROOT}.role.>", self._heard_role)
+        await bus.subscribe(f"{subjects.ROOT}.event.>", self._heard_event)
+        await self._follower.start()
+        await self._follower.synced()
+        await self._serve()
+
+    async def stop(self) -> None:
+        """Stop serving; requests under way get a moment to end."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        await self._follower.stop()
+
+    async def refresh(self) -> None:
+        """Wait until the copy of desired state is as new as the store: reads see what others wrote.
+
+        Raises:
+            Unavailable: the store does not answer, or the copy does not catch up.
+        """
+        try:
+            head = await self._store.head()
+        except NotFound as error:
+            raise Unavailable(str(error)) from error
+        if not await self.changes.wait_until(lambda: self.state.head >= head, REFRESH_TIMEOUT_S):
+            raise Unavailable(
+                f"desired state is at revision {self.state.head}, the store at {head}: try again"
+            )
+
+    async def _serve(self) -> None:
+        try:
+            token_sha256 = bytes.fromhex(self._config.token_sha256)
+        except ValueError as error:
+            raise ConfigError("the hash of the API's token is not hexadecimal") from error
+        parts = Parts(
+            bus=self._bus,
+            store=self._store,
+            state=self.state,
+            view=self.view,
+            changes=self.changes,
+            admission=self.admission,
+            workloads=self.workloads,
+            collectors=self.collectors,
+            events=self.events,
+        )
+        app = build_app(parts, token_sha256, lambda: self.port)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S, handler_cancellation=True)
+        await runner.setup()
+        self._runner = runner
+        listener = bind(self._config.port)
+        self.port = listener.getsockname()[1]
+        await web.SockSite(runner, listener).start()
+
+    def _heard_proxy(self, message: Message) -> None:
+        lease = decode(ProxyLease, message.data)
+        _check_sender(message, lease.proxy)
+        self.view.observe_proxy(lease, time.monotonic())
+        self.changes.notify()
+
+    def _heard_beacon(self, message: Message) -> None:
+        self._beacons.verify("beacon", message.data, message.headers.get(SIGNATURE_HEADER, ""))
+        beacon = decode(Beacon, message.data)
+        _check_sender(message, beacon.shard)
+        if abs(time.time() - beacon.at) > FRESH_S:
+            raise PeerError(f"the beacon of {beacon.shard} is not of now: replayed, or a clock is wrong")
+        self.view.observe_beacon(beacon, time.monotonic())
+        self.changes.notify()
+
+    def _heard_role(self, message: Message) -> None:
+        lease = decode(RoleLease, message.data)
+        _check_sender(message, lease.instance)
+        if message.subject != subjects.role(lease.role, lease.instance):
+            raise PeerError(f"{message.subject} claims the role {lease.role}")
+        self.view.observe_role(lease, time.monotonic())
+        self.changes.notify()
+
+    def _heard_event(self, message: Message) -> None:
+        event = decode(Event, message.data)
+        source = ".".join(message.subject.split(".")[-2:])
+        self.events.append(
+            Heard(event.at, event.severity, event.reason, event.message, source, event.subject)
+        )
+
+    def _heard_entry(self, entry: Entry) -> None:
+        try:
+            self.state.put(entry)
+        finally:
+            self.changes.notify()
+
+    def _reset(self) -> None:
+        self.state.reset()
+        self.changes.notify()
+
+
+def bind(port: int) -> socket.socket:
+    """A loopback listener that other replicas can share.
+
+    Raises:
+        ConfigError: the port is taken by something else.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((HOST, port))
+        listener.listen(128)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"the API cannot listen on {HOST}:{port}: {error.strerror}") from error
+    return listener
+
+
+def _check_sender(message: Message, name: str) -> None:
+    if subjects.last_token(message.subject) != name:
+        raise PeerError(f"{message.subject} claims to be {name}: ignored")

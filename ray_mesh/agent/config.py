@@ -1,0 +1,293 @@
+"""Compiled configuration from the broker to the data plane, and what of it is applied.
+
+One worker takes entries, beacons and lookups in order, so that an acknowledgement can only follow
+what it acknowledges. A resource is applied after what it depends on; what nobody uses is not
+followed. Whatever is not signed by the mesh, or older than what was seen, is refused and reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ray_mesh import snapshot
+from ray_mesh.bus import messages, subjects
+from ray_mesh.bus.client import Bus, Message
+from ray_mesh.bus.follower import Follower
+from ray_mesh.bus.store import Entry
+from ray_mesh.errors import MeshError, PeerError
+from ray_mesh.security.signing import VerifyKey
+
+log = logging.getLogger(__name__)
+
+FRESH_S = 30.0
+"""A beacon whose time differs more than this from ours is refused (replay, or a skewed clock)."""
+
+HOST_SUFFIX = ".svc.cluster.local"
+
+Apply = Callable[[str, snapshot.Resource | None], Awaitable[None]]
+Report = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    key: str
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Acknowledge:
+    shard: str
+    number: int
+
+
+class ConfigSync:
+    """Follows what one proxy needs.
+
+    ``apply`` takes a resource to the data plane (None = removed) and raises MeshError to reject it.
+    ``unknown`` is told of hosts that are not in the mesh. ``changed`` is called when ``applied`` or
+    ``rejected`` changed, ``assigned`` when ``workloads`` did, with all of the node's applied.
+    ``report`` takes a reason word and a sentence.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        node: str,
+        verify: VerifyKey,
+        *,
+        apply: Apply,
+        unknown: Callable[[str], Awaitable[None]],
+        changed: Callable[[], None],
+        assigned: Callable[[], None],
+        report: Report,
+    ) -> None:
+        self._bus = bus
+        self._node = node
+        self._verify = verify
+        self._apply = apply
+        self._unknown = unknown
+        self._changed = changed
+        self._assigned = assigned
+        self._report = report
+        self._inbox: asyncio.Queue[_Changed | messages.Beacon | _Wanted | _Acknowledge] = asyncio.Queue()
+        self._shared = Follower(
+            bus, subjects.SHARED_BUCKET, self._heard, keys=(), version_of=self._verified_version
+        )
+        self._private = Follower(
+            bus, subjects.PRIVATE_BUCKET, self._heard, keys=(), version_of=self._verified_version
+        )
+        self._followed: set[str] = set()
+        self._versions: dict[str, int] = {}
+        self._held: tuple[str, ...] = ()
+        self._newest_beacon: dict[str, int] = {}
+        self._syncing: dict[str, asyncio.Task[None]] = {}
+        self._worker: asyncio.Task[None] | None = None
+        self.applied: dict[str, int] = {}
+        self.rejected: dict[str, messages.Rejection] = {}
+        self.workloads: dict[str, snapshot.Workload] = {}
+        self.assigned_once = asyncio.Event()
+
+    async def start(self) -> None:
+        """Subscribe, read the node's own resources, and keep going until :meth:`stop`."""
+        await self._shared.start()
+        await self._private.start()
+        self._worker = asyncio.create_task(self._work(), name="config-sync")
+        await self._bus.subscribe(subjects.every("beacon"), self._heard_beacon)
+        await self._follow(snapshot.MESH_KEY)
+        await self._follow(self._node_key)
+        self.assigned_once.set()
+
+    async def stop(self) -> None:
+        """Stop following."""
+        tasks = [task for task in (self._worker, *self._syncing.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._shared.stop()
+        await self._private.stop()
+
+    def want(self, host: str) -> None:
+        """Somebody called ``host``, which the data plane does not know yet."""
+        self._inbox.put_nowait(_Wanted(host))
+
+    @property
+    def _node_key(self) -> str:
+        return f"node.mesh.{self._node}"
+
+    def _heard(self, entry: Entry) -> None:
+        self._inbox.put_nowait(_Changed(entry.key.removeprefix(f"{self._node}."), entry))
+
+    def _verified_version(self, entry: Entry) -> int:
+        return self._read(entry.key.removeprefix(f"{self._node}."), entry).version
+
+    def _heard_beacon(self, message: Message) -> None:
+        signature = message.headers.get(messages.SIGNATURE_HEADER, "")
+        self._verify.verify("beacon", message.data, signature)
+        beacon = messages.decode(messages.Beacon, message.data)
+        age_s = time.time() - beacon.at
+        if abs(age_s) > FRESH_S:
+            raise PeerError(f"beacon of {beacon.shard} is {age_s:.0f} s old: replayed, or a clock is wrong")
+        self._inbox.put_nowait(beacon)
+
+    async def _work(self) -> None:
+        while True:
+            item = await self._inbox.get()
+            try:
+                await self._take(item)
+            except MeshError as error:
+                self._report(error.reason, str(error))
+            except Exception:
+                log.exception("configuration: %r failed", item)
+                self._report("internal", f"applying {type(item).__name__} failed; see the log")
+
+    async def _take(self, item: _Changed | messages.Beacon | _Wanted | _Acknowledge) -> None:
+        match item:
+            case _Changed(key, entry):
+                await self._settle(key, entry)
+            case messages.Beacon():
+                self._compare(item)
+            case _Wanted(host):
+                if not await self._ensure_host(host):
+                    await self._unknown(host)
+            case _Acknowledge(shard, number):
+                self.applied[shard] = number
+                self._changed()
+
+    def _compare(self, beacon: messages.Beacon) -> None:
+        """See to it that what the beacon names is fetched, and acknowledged when it is applied."""
+        newest = self._newest_beacon.get(beacon.shard)
+        self._newest_beacon[beacon.shard] = beacon.number
+        for gone in self.applied.keys() - set(beacon.members) - {beacon.shard}:
+            del self.applied[gone]
+        if newest is not None and beacon.number != newest + 1:
+            self._shared.resync()
+            self._private.resync()
+        private = {f"{self._node}.{key}": version for key, version in beacon.changed.items()}
+        behind = (*self._private.check(private), *self._shared.check(beacon.changed))
+        is_first_or_missed = newest is None or beacon.number != newest + 1
+        if beacon.shard not in self._syncing:
+            if behind or is_first_or_missed:
+                self._syncing[beacon.shard] = asyncio.create_task(self._synchronize(beacon.shard))
+            else:
+                self._inbox.put_nowait(_Acknowledge(beacon.shard, beacon.number))
+
+    async def _synchronize(self, shard: str) -> None:
+        """Wait for the followers; what they delivered is in the inbox before the acknowledgement."""
+        number = -1
+        while number != self._newest_beacon[shard]:
+            number = self._newest_beacon[shard]
+            await self._shared.synced()
+            await self._private.synced()
+            self._inbox.put_nowait(_Acknowledge(shard, number))
+        del self._syncing[shard]
+
+    async def _follow(self, key: str) -> None:
+        """Follow a key and apply its last value now."""
+        if key in self._followed:
+            return
+        self._followed.add(key)
+        if snapshot.kind_of(key) in snapshot.PRIVATE_KINDS:
+            entry = await self._private.follow(f"{self._node}.{key}")
+        else:
+            entry = await self._shared.follow(key)
+        if entry is not None:
+            await self._settle(key, entry)
+
+    def _unfollow(self, key: str) -> None:
+        if key not in self._followed:
+            return
+        self._followed.discard(key)
+        self._versions.pop(key, None)
+        self.rejected.pop(key, None)
+        private = snapshot.kind_of(key) in snapshot.PRIVATE_KINDS
+        if private:
+            self._private.unfollow(f"{self._node}.{key}")
+        else:
+            self._shared.unfollow(key)
+
+    async def _ensure_host(self, host: str) -> bool:
+        """Follow a host's service and endpoints; False when the mesh has no such service."""
+        if not host.endswith(HOST_SUFFIX) or host.count(".") != HOST_SUFFIX.count(".") + 1:
+            return False
+        service = snapshot.key_for("service", host)
+        await self._follow(snapshot.key_for("endpoints", host))
+        await self._follow(service)
+        if self._versions.get(service):
+            return True
+        self._unfollow(snapshot.key_for("endpoints", host))
+        self._unfollow(service)
+        return False
+
+    async def _settle(self, key: str, entry: Entry) -> None:
+        """Verify one stored resource and apply it unless it is already applied."""
+        compiled = self._read(key, entry)
+        seen = self._versions.get(key, 0)
+        if key not in self._followed or compiled.version <= seen:
+            return
+        self._versions[key] = compiled.version
+        try:
+            resource = None if compiled.removed else snapshot.decode(key, compiled.resource)
+            await self._adopt(key, resource)
+        except MeshError as error:
+            self.rejected[key] = messages.Rejection(key, compiled.version, str(error))
+            self._changed()
+            raise
+        if self.rejected.pop(key, None) is not None:
+            self._changed()
+
+    def _read(self, key: str, entry: Entry) -> messages.Compiled:
+        self._verify.verify("compiled", entry.value, entry.signature)
+        compiled = messages.decode(messages.Compiled, entry.value)
+        if compiled.key != key:
+            raise PeerError(f"{key}: holds a resource that was signed for {compiled.key}")
+        return compiled
+
+    async def _adopt(self, key: str, resource: snapshot.Resource | None) -> None:
+        """Apply after what it depends on."""
+        match resource:
+            case snapshot.Node():
+                await self._assign((*resource.workloads, *resource.gateways))
+                return
+            case None if key == self._node_key:
+                await self._assign(())
+                return
+            case snapshot.Service(routes=routes):
+                await self._ensure_routes(routes, resource.host)
+            case snapshot.Gateway(servers=servers):
+                for virtual_host in (one for server in servers for one in server.virtual_hosts):
+                    await self._ensure_routes(virtual_host.routes, "")
+            case snapshot.Workload():
+                self.workloads[key] = resource
+            case _:
+                pass
+        if resource is None:
+            self.workloads.pop(key, None)
+        await self._apply(key, resource)
+        if key in self._held and snapshot.kind_of(key) == "workload":
+            self._assigned()
+
+    async def _ensure_routes(self, routes: tuple[snapshot.Route, ...], own_host: str) -> None:
+        hosts = {destination.host for route in routes for destination in route.destinations}
+        for host in sorted(hosts - {own_host}):
+            await self._ensure_host(host)
+
+    async def _assign(self, keys: tuple[str, ...]) -> None:
+        """The node's workloads changed: take up the new ones, then let go of the others."""
+        for key in keys:
+            await self._follow(key)
+        for key in self._held:
+            if key not in keys:
+                self._unfollow(key)
+                self.workloads.pop(key, None)
+                await self._apply(key, None)
+        self._held = keys
+        self._assigned()

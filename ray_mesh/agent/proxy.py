@@ -1,0 +1,332 @@
+"""One proxy: its life from a key pair to serving traffic, without Ray.
+
+Order of a start, each step needing the one before: the process makes its broker key and its
+identity key (:class:`ProxyAgent`); whoever starts it registers their public halves; ``attest``
+connects with a credential that reaches the proxy's own certificate request and nothing else;
+``serve`` uses the full credential: configuration, workload identities, traffic, telemetry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Literal
+
+from ray_mesh import __version__, snapshot
+from ray_mesh.agent.config import ConfigSync
+from ray_mesh.agent.identity import Identities, request_svid
+from ray_mesh.agent.quota import QuotaLeases
+from ray_mesh.agent.thread import DataThread
+from ray_mesh.bus import messages, subjects
+from ray_mesh.bus.client import Bus, Message
+from ray_mesh.bus.credentials import BrokerAddress, Credential
+from ray_mesh.errors import MeshError, Unavailable
+from ray_mesh.proxy.plane import DataPlane, PlaneConfig
+from ray_mesh.security.bundle import Bundle
+from ray_mesh.security.ca import public_key_sha256
+from ray_mesh.security.identity import SpiffeId
+from ray_mesh.security.registrations import proxy_identity
+from ray_mesh.security.signing import VerifyKey
+from ray_mesh.security.svid import Svid, new_key
+from ray_mesh.telemetry.table import parts
+
+log = logging.getLogger(__name__)
+
+LEASE_INTERVAL_S = 1.0
+TELEMETRY_INTERVAL_S = 1.0
+COALESCE_S = 0.005
+ATTEST_PATIENCE_S = 20.0
+READY_PATIENCE_S = 10.0
+READY_POLL_S = 0.02
+
+PlaneState = Literal["STARTING", "HEALTHY", "DRAINING"]
+Severity = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """Where this proxy is and whom it trusts."""
+
+    name: str
+    node: str
+    address: str
+    trust_domain: str
+    root_der: bytes
+    compiled_public: bytes
+
+
+class ProxyAgent:
+    """Everything of one proxy process but its Ray actor. Run its methods on one event loop."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        self._credential = Credential.generate()
+        self._key = new_key()
+        self._bundle = Bundle.from_der(settings.trust_domain, [settings.root_der])
+        self._epoch = secrets.token_hex(8)
+        self._state: PlaneState = "STARTING"
+        self._tasks: list[asyncio.Task[None]] = []
+        self._lease_due = asyncio.Event()
+        self._sequence = 0
+        self._bus: Bus | None = None
+        self._thread: DataThread | None = None
+        self._plane: DataPlane | None = None
+        self._config: ConfigSync | None = None
+        self._identities: Identities | None = None
+        self._expires_at = 0.0
+
+    @property
+    def identity(self) -> SpiffeId:
+        """The proxy's own SPIFFE ID."""
+        return proxy_identity(self._settings.trust_domain, self._settings.name)
+
+    @property
+    def nkey_public(self) -> str:
+        """The public half of the broker credential."""
+        return self._credential.public
+
+    @property
+    def identity_key_sha256(self) -> bytes:
+        """SHA-256 of the public key (SubjectPublicKeyInfo DER) of the proxy's own identity."""
+        return public_key_sha256(self._key.public_key())
+
+    @property
+    def inbound_port(self) -> int:
+        """The node's mTLS port, 0 before :meth:`serve`."""
+        return self._plane.inbound_port if self._plane is not None else 0
+
+    async def attest(self, address: BrokerAddress) -> tuple[bytes, ...]:
+        """Connect and get the proxy's own certificate; returns its chain (DER, public)."""
+        self._bus = await Bus.connect(
+            address, "proxy", self._settings.name, self._credential, on_event=self._report_event
+        )
+        deadline = time.monotonic() + ATTEST_PATIENCE_S
+        while True:
+            try:
+                svid = await request_svid(
+                    self._bus, self._settings.name, "", str(self.identity), self._bundle, self._key
+                )
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                continue
+            self._expires_at = svid.expires_at
+            return svid.chain_der()
+
+    async def serve(self, inbound_port: int = 0) -> None:
+        """Start the data plane and everything that feeds it. Needs the full broker credential.
+
+        ``inbound_port`` is shared with the node's other proxies; 0 takes any free one.
+        """
+        bus, settings = self._connected, self._settings
+        self._thread = DataThread(f"data {settings.name}")
+        self._plane = plane = await self._thread.call(self._make_plane, inbound_port)
+        await self._thread.call(plane.bind)
+        await self._thread.call(plane.set_bundles, {settings.trust_domain: self._bundle})
+        self._identities = Identities(
+            bus, settings.name, self._key, self._bundle, self._install, self._report
+        )
+        self._config = ConfigSync(
+            bus,
+            settings.node,
+            VerifyKey(settings.compiled_public),
+            apply=self._apply,
+            unknown=self._unknown,
+            changed=self._lease_due.set,
+            assigned=self._workloads_assigned,
+            report=self._report,
+        )
+        await self._thread.call(self._connect_plane, plane, self._config, asyncio.get_running_loop())
+        await self._config.start()
+        await bus.serve(subjects.reserve(settings.node), self._reserve, queue="proxies")
+        quota = QuotaLeases(bus, settings.name, self._thread, self._plane)
+        await quota.start()
+        self._run(self._keep_lease(), "lease")
+        self._run(self._send_telemetry(), "telemetry")
+        self._run(quota.run(), "quota")
+        await self._become_ready()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Leave the registry, stop accepting, let what is in flight finish."""
+        self._state = "DRAINING"
+        await self._send_lease()
+        if self._thread is not None and self._plane is not None:
+            await self._thread.run(self._plane.drain(timeout_s))
+
+    async def stop(self) -> None:
+        """End everything, in the reverse order of its start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._identities is not None:
+            await self._identities.stop()
+        if self._config is not None:
+            await self._config.stop()
+        if self._thread is not None:
+            if self._plane is not None:
+                await self._thread.run(self._plane.stop())
+            self._thread.stop()
+        if self._bus is not None:
+            await self._bus.close()
+
+    def check(self) -> str:
+        """Empty when healthy, else what is wrong."""
+        if self._thread is not None and not self._thread.alive:
+            return "the data loop has ended"
+        broken = [task.get_name() for task in self._tasks if task.done()]
+        return f"ended: {', '.join(broken)}" if broken else ""
+
+    @property
+    def _connected(self) -> Bus:
+        assert self._bus is not None, "attest() comes first"
+        return self._bus
+
+    @property
+    def _running(self) -> tuple[DataThread, DataPlane]:
+        assert self._thread is not None
+        assert self._plane is not None
+        return self._thread, self._plane
+
+    def _make_plane(self, inbound_port: int) -> DataPlane:
+        settings = self._settings
+        return DataPlane(
+            PlaneConfig(
+                name=settings.name,
+                node=settings.node,
+                trust_domain=settings.trust_domain,
+                bind_address=settings.address,
+                inbound_port=inbound_port,
+            )
+        )
+
+    def _connect_plane(self, plane: DataPlane, config: ConfigSync, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the data loop call back; what it says crosses to the control loop."""
+
+        def want(host: str) -> None:
+            loop.call_soon_threadsafe(config.want, host)
+
+        def tell(reason: str, severity: Severity, message: str) -> None:
+            event = messages.Event(time.time(), severity, reason, message, self._settings.name)
+            loop.call_soon_threadsafe(self._report_event, event)
+
+        plane.on_unknown_host = want
+        plane.on_event = tell
+
+    def _run(self, coroutine: Coroutine[None, None, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(coroutine, name=name))
+
+    async def _apply(self, key: str, resource: snapshot.Resource | None) -> None:
+        thread, plane = self._running
+        await thread.call(plane.apply, key, resource)
+
+    async def _unknown(self, host: str) -> None:
+        thread, plane = self._running
+        await thread.call(plane.unknown, host)
+
+    async def _install(self, key: str, svid: Svid) -> None:
+        if not key:
+            self._expires_at = svid.expires_at
+            return
+        thread, plane = self._running
+        await thread.call(plane.set_identity, key, svid)
+        self._lease_due.set()
+
+    def _workloads_assigned(self) -> None:
+        assert self._config is not None
+        assert self._identities is not None
+        wanted = {key: workload.identity for key, workload in self._config.workloads.items()}
+        self._identities.hold({"": str(self.identity), **wanted})
+
+    async def _become_ready(self) -> None:
+        """Accept connections of the node once all its workloads have their certificates.
+
+        A workload that gets none (its binding is gone, say) must not hold back the others for ever.
+        """
+        thread, plane = self._running
+        assert self._config is not None
+        deadline = time.monotonic() + READY_PATIENCE_S
+        await self._config.assigned_once.wait()
+        while time.monotonic() < deadline:
+            ready = await thread.call(plane.ready)
+            if self._config.workloads.keys() <= set(ready):
+                break
+            await asyncio.sleep(READY_POLL_S)
+        await thread.run(plane.accept())
+        self._state = "HEALTHY"
+        self._lease_due.set()
+
+    async def _reserve(self, message: Message) -> bytes:
+        request = messages.decode(messages.ReserveRequest, message.data)
+        thread, plane = self._running
+        try:
+            outbound, gateway_ports = await thread.call(
+                plane.reserve, request.outbound, request.gateway_ports
+            )
+        except (MeshError, OSError) as error:
+            return messages.encode(messages.ReserveReply(error=f"{self._settings.name}: {error}"))
+        return messages.encode(messages.ReserveReply(outbound, gateway_ports))
+
+    async def _keep_lease(self) -> None:
+        while True:
+            await self._send_lease()
+            try:
+                async with asyncio.timeout(LEASE_INTERVAL_S):
+                    await self._lease_due.wait()
+                await asyncio.sleep(COALESCE_S)
+            except TimeoutError:
+                pass
+            self._lease_due.clear()
+
+    async def _send_lease(self) -> None:
+        if self._config is None:
+            return
+        settings = self._settings
+        thread, plane = self._running
+        lease = messages.ProxyLease(
+            proxy=settings.name,
+            epoch=self._epoch,
+            node=settings.node,
+            address=settings.address,
+            inbound_port=plane.inbound_port,
+            version=__version__,
+            state=self._state,
+            ready=tuple(sorted(await thread.call(plane.ready))),
+            applied=dict(self._config.applied),
+            rejected=tuple(self._config.rejected[key] for key in sorted(self._config.rejected)),
+            pid=os.getpid(),
+            svid_expires_at=self._expires_at,
+        )
+        self._connected.publish(subjects.lease(settings.name), messages.encode(lease))
+
+    async def _send_telemetry(self) -> None:
+        thread, plane = self._running
+        while True:
+            await asyncio.sleep(TELEMETRY_INTERVAL_S)
+            series = await thread.call(plane.series.totals)
+            self._sequence += 1
+            chunks = list(parts(series))
+            for part, chunk in enumerate(chunks):
+                report = messages.TelemetryReport(
+                    proxy=self._settings.name,
+                    epoch=self._epoch,
+                    sequence=self._sequence,
+                    part=part,
+                    parts=len(chunks),
+                    at=time.time(),
+                    series=chunk,
+                    folded=plane.series.folded,
+                )
+                self._connected.publish(subjects.telemetry(self._settings.name), messages.encode(report))
+
+    def _report(self, reason: str, message: str) -> None:
+        self._report_event(messages.Event(time.time(), "warning", reason, message, self._settings.name))
+
+    def _report_event(self, event: messages.Event) -> None:
+        log.warning("%s: %s", event.reason, event.message)
+        if self._bus is not None:
+            self._bus.publish(subjects.event("proxy", self._settings.name), messages.encode(event))

@@ -1,0 +1,1 @@
+"""Everything that travels on NATS: subjects, messages, permissions, client, server, stores."""

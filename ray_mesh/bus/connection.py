@@ -1,0 +1,168 @@
+"""One connection to the broker, from handshake to loss: the only module that imports nats-py.
+
+nats-py's own reconnecting is off. It gives up for good on several errors (an expired or removed
+user, any unknown ``-ERR``), so :mod:`ray_mesh.bus.client` makes a new connection in every case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as RawSubscription
+
+from ray_mesh.bus.credentials import BrokerAddress, Credential
+from ray_mesh.errors import ConfigError, Unavailable
+
+CONNECT_TIMEOUT_S = 5
+PING_INTERVAL_S = 5
+MAX_MISSED_PINGS = 2
+CLOSE_TIMEOUT_S = 1.0
+
+BrokerError: TypeAlias = nats.errors.Error
+"""What the broker or nats-py refuses."""
+SlowConsumerError: TypeAlias = nats.errors.SlowConsumerError
+MaxPayloadError: TypeAlias = nats.errors.MaxPayloadError
+Receive: TypeAlias = Callable[[Msg], Awaitable[None]]
+
+_VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
+
+
+class Connection(Client):
+    """A nats-py client that insists on TLS and says at once when it is lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = asyncio.Event()
+        self.trouble: Exception | None = None
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        # nats-py goes on in clear text when INFO does not ask for TLS, whatever the URL says. Whoever
+        # sits in between could then have any nonce signed and log in with the answer.
+        if initial_connection and not info.get("tls_required"):
+            raise nats.errors.Error("the broker does not offer TLS")
+        await super()._process_info(info, initial_connection)
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        # Everything that ends a connection comes through here. Closing may wait long for a dead
+        # peer, and the next connection must not.
+        self.lost.set()
+        await super()._close(status, do_cbs)
+
+    async def end(self) -> None:
+        """Close, whatever state the connection is in, within about a second."""
+        subscriptions = list(self._subs.values())
+        if self.is_connected and not self.lost.is_set():
+            with contextlib.suppress(OSError, nats.errors.Error, TimeoutError):
+                await asyncio.wait_for(self.close(), CLOSE_TIMEOUT_S)
+        # Else nats-py closes it already, or it was never open; either can wait long for a dead peer.
+        self._abort()
+        for subscription in subscriptions:
+            subscription._stop_processing()
+
+    def _abort(self) -> None:
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+
+
+async def open_connection(
+    address: BrokerAddress,
+    credential: Credential,
+    name: str,
+    on_error: Callable[[Exception], None],
+) -> Connection:
+    """Connect and log in to one of the servers of ``address``.
+
+    Raises:
+        Unavailable: no server answers, or it refuses; the message says why.
+        ConfigError: the address cannot be used.
+    """
+    servers, trust = _servers(address.url), _trust(address.ca_pem)
+    connection = Connection()
+
+    async def note(error: Exception) -> None:
+        connection.trouble = error
+        on_error(error)
+
+    try:
+        await connection.connect(
+            servers=servers,
+            tls=trust,
+            name=name,
+            nkeys_seed_str=credential.reveal(),
+            error_cb=note,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=MAX_MISSED_PINGS,
+        )
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        await connection.end()
+        raise Unavailable(f"{address.url}: {_reason(connection.trouble or error)}") from error
+    except BaseException:
+        await connection.end()
+        raise
+    return connection
+
+
+def refused_subject(error: Exception) -> tuple[str, str] | None:
+    """``("publish" | "subscription", subject in lower case)`` if the broker denied permission."""
+    found = _VIOLATION.search(str(error))
+    return (found[1], found[2]) if found else None
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the broker knows no such user (rather than being away)."""
+    return "authorization violation" in str(error).lower()
+
+
+def _servers(url: str) -> list[str]:
+    servers = [server.strip() for server in url.split(",") if server.strip()]
+    if not servers or not all(server.startswith(("tls://", "nats://")) for server in servers):
+        raise ConfigError(f"broker address {url!r}: write tls://host:port, several with commas")
+    return servers
+
+
+def _trust(ca_pem: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(cadata=ca_pem)
+    except ssl.SSLError as error:
+        raise ConfigError(f"the broker's CA file is not a PEM certificate: {error}") from error
+    return context
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not the broker's of this mesh: {error.verify_message}"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CONNECT_TIMEOUT_S} s"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error).removeprefix("nats: ") or type(error).__name__
+
+
+__all__ = [
+    "CLOSE_TIMEOUT_S",
+    "BrokerError",
+    "Connection",
+    "MaxPayloadError",
+    "Msg",
+    "RawSubscription",
+    "SlowConsumerError",
+    "is_refusal",
+    "open_connection",
+    "refused_subject",
+]

@@ -1,0 +1,100 @@
+"""Who a connection is: a NATS user key (NKEY, Ed25519) and the broker to show it to.
+
+The seed stays in the process that made it, or in a private file for clients outside the mesh's
+processes. The broker knows only the public half.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import nkeys
+
+from ray_mesh.errors import ConfigError
+from ray_mesh.security.sealed import read_private, write_private
+
+_PUBLIC = re.compile(r"U[A-Z2-7]{55}")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker listens, and whose certificate it must show.
+
+    ``url`` is ``tls://host:port``, or several of them separated by commas. ``ca_pem`` holds the
+    only roots that are trusted for the broker's certificate.
+    """
+
+    url: str
+    ca_pem: str
+
+
+class Credential:
+    """A NATS user key with its seed in memory. It shows only its public half and cannot be pickled."""
+
+    __slots__ = ("_seed", "public")
+
+    def __init__(self, seed: str) -> None:
+        """
+        Raises:
+            ConfigError: ``seed`` is not the seed of a NATS user key (``SU...``).
+        """
+        try:
+            prefix, _ = nkeys.decode_seed(seed.encode())
+            public = nkeys.from_seed(seed.encode()).public_key.decode()
+        except (nkeys.NkeysError, ValueError) as error:
+            raise ConfigError(f"not the seed of a NATS user key: {error}") from None
+        if not _is_whole(seed):
+            raise ConfigError("the seed of the NATS user key is damaged: its checksum is wrong")
+        if prefix != nkeys.PREFIX_BYTE_USER:
+            raise ConfigError("the seed is of a NATS key, but not of a user: it must begin with SU")
+        self._seed = seed
+        self.public: str = public
+
+    @classmethod
+    def generate(cls) -> Credential:
+        """A new random key."""
+        return cls(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER).decode())
+
+    @classmethod
+    def read(cls, path: Path) -> Credential:
+        """The key whose seed :meth:`write` stored.
+
+        Raises:
+            ConfigError: the file is missing, readable by others, or holds no seed of a user key.
+        """
+        return cls(read_private(path).decode("ascii", "replace").strip())
+
+    def write(self, path: Path) -> None:
+        """Store the seed in a file that only its owner can read."""
+        write_private(path, self._seed.encode() + b"\n")
+
+    def reveal(self) -> str:
+        """The seed itself: only for the connection that proves itself with it."""
+        return self._seed
+
+    def __repr__(self) -> str:
+        return f"Credential({self.public})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Credential does not leave its process: make one where it is used")
+
+
+def is_user_key(public: str) -> bool:
+    """Whether ``public`` is the public half of a NATS user key (``U...``), by its checksum too."""
+    if not _PUBLIC.fullmatch(public):
+        return False
+    return _is_whole(public) and base64.b32decode(public)[0] == nkeys.PREFIX_BYTE_USER
+
+
+def _is_whole(key: str) -> bool:
+    try:
+        raw = base64.b32decode(key + "=" * (-len(key) % 8))
+    except binascii.Error:
+        return False
+    return bool(nkeys.crc16_checksum(raw[:-2]) == raw[-2:])

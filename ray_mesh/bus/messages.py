@@ -1,0 +1,267 @@
+"""Every payload that travels on NATS (documented in docs/wire.md).
+
+A payload is a msgpack map ``{"v": [major, minor], "m": {...}}``. A newer major version is refused
+with :class:`~ray_mesh.errors.PeerError`, never half-read. Identity is never read from a body where
+the subject carries it: the broker's permissions make the subject true, the body is a claim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import msgpack
+
+from ray_mesh import codec
+from ray_mesh.errors import PeerError
+from ray_mesh.telemetry.series import Series
+
+VERSION = (1, 0)
+SIGNATURE_HEADER = "Mesh-Signature"
+"""Header with the base64 Ed25519 signature over the payload bytes."""
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """One document of desired state, as admitted. Signed by admission, stored under its key.
+
+    ``document`` is the canonical JSON of the manifest, or empty when the object was deleted.
+    ``set_id`` is common to the documents that were applied together.
+    """
+
+    key: str
+    document: str
+    admitted_at: float
+    author: str
+    set_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """One compiled resource. Signed by the compiling role.
+
+    ``version`` grows by one per change of the key, across writers and restarts. ``removed`` marks
+    the end of the key (``resource`` is empty then). ``through`` is the mesh revision compiled from.
+    """
+
+    key: str
+    version: int
+    through: int
+    resource: bytes
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Beacon:
+    """What one RoutingActor (shard) has compiled; sent after each change and each 0.5 s.
+
+    ``number`` grows by one per beacon. ``through`` holds for exactly the members in ``members``.
+    ``changed`` maps keys written since the previous beacon to their version.
+    """
+
+    shard: str
+    number: int
+    at: float
+    through: int
+    members: tuple[str, ...]
+    changed: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A compiled resource that a proxy refused; it keeps what it had."""
+
+    key: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyLease:
+    """A proxy's heartbeat, each second and at once on a change.
+
+    ``applied`` maps shards to the number of the newest beacon that is applied whole. ``ready`` are
+    the keys of workloads that have their identity and listeners. ``inbound_port`` is the node's.
+    """
+
+    proxy: str
+    epoch: str
+    node: str
+    address: str
+    inbound_port: int
+    version: str
+    state: Literal["STARTING", "HEALTHY", "DRAINING"]
+    ready: tuple[str, ...]
+    applied: dict[str, int]
+    rejected: tuple[Rejection, ...]
+    pid: int
+    svid_expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RoleLease:
+    """A control role's heartbeat, each 0.5 s; ``leaving`` ends it at once."""
+
+    role: str
+    instance: str
+    epoch: str
+    version: str
+    pid: int
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CsrRequest:
+    """Asks for an SVID. ``workload`` is the key of a workload of the proxy's node, or empty for the
+    proxy's own identity. Only the public key of the request is used."""
+
+    workload: str
+    csr_der: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CsrReply:
+    """The chain (leaf first, DER, without root) and the trust bundle, or why not."""
+
+    chain: tuple[bytes, ...] = ()
+    bundle: tuple[bytes, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRequest:
+    """Asks for tokens of one rate limit (``<namespace>/<name>``) for the current window. ``demand``
+    is requests wanted; what the limit allows, the PolicyActor reads from desired state."""
+
+    limit: str
+    demand: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaReply:
+    """``granted`` tokens, good until ``expires_in_s`` from now; ``retry_in_s`` when there are none."""
+
+    granted: int
+    expires_in_s: float
+    retry_in_s: float
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryReport:
+    """One part of a proxy's totals. ``sequence`` grows by one per report; a report in ``parts``
+    parts is complete when all parts of the sequence have arrived. ``folded`` counts requests that
+    were recorded under ``__other__``."""
+
+    proxy: str
+    epoch: str
+    sequence: int
+    part: int
+    parts: int
+    at: float
+    series: tuple[Series, ...]
+    folded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EdgesRequest:
+    """Asks a TelemetryActor for totals (``window_s`` 0) or for what came in the last seconds."""
+
+    window_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EdgesReply:
+    """The series that one TelemetryActor owns, merged over proxies; ``seconds`` is what the window
+    really covers."""
+
+    instance: str
+    seconds: float
+    series: tuple[Series, ...]
+    proxies: tuple[str, ...]
+    lost_reports: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveRequest:
+    """Asks a node to bind loopback ports: one outbound port (``outbound`` 0 = any free one) and one
+    per gateway port number."""
+
+    outbound: int
+    gateway_ports: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveReply:
+    """The ports that the answering proxy holds now, or why not."""
+
+    outbound: int = 0
+    gateway_ports: tuple[tuple[int, int], ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRequest:
+    """Asks the controller for its status, or to take the mesh down."""
+
+    verb: Literal["status", "down"]
+
+
+@dataclass(frozen=True, slots=True)
+class ActorStatus:
+    """One actor as the controller sees it."""
+
+    role: str
+    name: str
+    node: str
+    state: str
+    pid: int
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ControlReply:
+    """The controller's view of the mesh."""
+
+    version: str
+    actors: tuple[ActorStatus, ...] = ()
+    nodes: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a person should know. ``reason`` is a stable word, ``message`` a sentence."""
+
+    at: float
+    severity: Literal["info", "warning", "error"]
+    reason: str
+    message: str
+    subject: str = ""
+
+
+def encode(message: object) -> bytes:
+    """The bytes of a message, with the schema version in front."""
+    return b"\x82\xa1v" + _VERSION + b"\xa1m" + codec.pack(message)
+
+
+def decode(cls: type[M], raw: bytes) -> M:
+    """Read a message.
+
+    Raises:
+        PeerError: not a message, of another shape, or of a newer major version.
+    """
+    try:
+        outer: Any = msgpack.unpackb(raw, raw=False)
+        major, _minor = outer["v"]
+        body = outer["m"]
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise PeerError(f"{cls.__name__}: not a message of the mesh: {error!r}") from error
+    if major != VERSION[0]:
+        raise PeerError(f"{cls.__name__}: schema version {major} is not {VERSION[0]}: upgrade the older side")
+    return codec.from_plain(cls, body)
+
+
+_VERSION: bytes = msgpack.packb(list(VERSION))

@@ -1,0 +1,377 @@
+"""The buckets: last values with history, compare-and-set and atomic sets, on JetStream.
+
+A bucket is a stream with KV conventions (one subject per key, revision = stream sequence, ADR-8).
+Reading is Direct Get (ADR-31), sets are atomic batches (ADR-50), and every committed write is
+republished on its own subject for :mod:`ray_mesh.bus.follower`. A value's signature is a header,
+which Direct Get and republishing both keep. Deleting is a normal write of an empty document, so that
+a deletion is signed, ordered and followed like everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from ray_mesh.bus import subjects
+from ray_mesh.bus.client import Bus
+from ray_mesh.bus.envelope import Message
+from ray_mesh.bus.messages import SIGNATURE_HEADER
+from ray_mesh.errors import ConfigError, Conflict, NotFound, PeerError, Unavailable
+
+HISTORY = {subjects.DESIRED_BUCKET: 64, subjects.SHARED_BUCKET: 2, subjects.PRIVATE_BUCKET: 2}
+"""Revisions kept per key."""
+
+MAX_BATCH = 1000
+"""Writes that one atomic set can have (a limit of the broker)."""
+
+EXPECTED_HEADER = "Nats-Expected-Last-Subject-Sequence"
+TIMEOUT_S = 5.0
+
+_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_WRONG_SEQUENCE = 10071
+_STREAM_EXISTS = 10058
+_STREAM_MISSING = 10059
+_CHUNK = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored value. ``revision`` orders all writes of a bucket; ``at`` is when (Unix seconds)."""
+
+    key: str
+    revision: int
+    value: bytes
+    signature: str
+    at: float
+
+
+Entries: TypeAlias = list[Entry]
+Keys: TypeAlias = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One value to store. ``expected`` is the revision that must be there now: 0 for none, None for any."""
+
+    key: str
+    value: bytes
+    signature: str
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket as it is now. ``created`` names its epoch: a bucket that was made anew has another."""
+
+    created: str
+    head: int
+
+
+async def ensure_buckets(bus: Bus, replicas: int = 1) -> None:
+    """Create the three buckets, or bring their settings up to date. Only the controller may.
+
+    Raises:
+        Unavailable: JetStream does not answer, or refuses.
+    """
+    for bucket in subjects.BUCKETS:
+        settings = json.dumps(bucket_settings(bucket, replicas)).encode()
+        answer = await _api(bus, f"STREAM.CREATE.{subjects.stream(bucket)}", settings)
+        if _error_code(answer) == _STREAM_EXISTS:
+            answer = await _api(bus, f"STREAM.UPDATE.{subjects.stream(bucket)}", settings)
+        if "error" in answer:
+            raise Unavailable(f"bucket {bucket} cannot be made: {answer['error'].get('description')}")
+
+
+def bucket_settings(bucket: str, replicas: int) -> dict[str, Any]:
+    """The stream configuration of a bucket, as the JetStream API takes it."""
+    return {
+        "name": subjects.stream(bucket),
+        "subjects": [subjects.stored(bucket, ">")],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "num_replicas": replicas,
+        "max_msgs_per_subject": HISTORY[bucket],
+        "max_msgs": -1,
+        "max_bytes": -1,
+        "max_age": 0,
+        "deny_delete": True,
+        "allow_rollup_hdrs": False,
+        "allow_direct": True,
+        "allow_atomic": True,
+        "republish": {"src": subjects.stored(bucket, ">"), "dest": subjects.republished(bucket, ">")},
+    }
+
+
+async def inspect(bus: Bus, bucket: str) -> Bucket:
+    """The epoch and the head of a bucket. Proxies may not ask this.
+
+    Raises:
+        NotFound: there is no such bucket.
+        Unavailable: JetStream does not answer.
+    """
+    answer = await _info(bus, bucket, {})
+    return Bucket(created=answer["created"], head=answer["state"]["last_seq"])
+
+
+async def fetch(bus: Bus, bucket: str, key: str, timeout_s: float = TIMEOUT_S) -> Entry | None:
+    """The last value of a key, by the only form of Direct Get that a proxy may use; None if absent.
+
+    Raises:
+        Unavailable: the bucket does not answer, or does not exist.
+    """
+    message = await bus.request(subjects.direct_get(bucket, check_key(key)), b"", timeout_s)
+    if message.status == "404":
+        return None
+    _check_status(message, f"reading {key} of {bucket}")
+    return entry_of(bucket, message)
+
+
+class Store:
+    """One bucket, read and written."""
+
+    def __init__(self, bus: Bus, bucket: str) -> None:
+        self._bus = bus
+        self.bucket = bucket
+
+    async def get(self, key: str) -> Entry | None:
+        """The last value of ``key``, or None. On a cluster it may be slightly old: writes compare."""
+        return await fetch(self._bus, self.bucket, key)
+
+    async def put(self, key: str, value: bytes, signature: str, expected: int | None = None) -> int:
+        """Store one value; returns its revision.
+
+        Raises:
+            Conflict: ``expected`` is not the key's last revision (0: the key exists already).
+            Unavailable: no answer; the value may or may not have been stored.
+            ConfigError: the key or the size cannot be stored.
+        """
+        headers = _write_headers(signature, expected)
+        answer = await self._store(key, value, headers)
+        if _error_code(answer) == _WRONG_SEQUENCE:
+            raise Conflict(f"{key}: somebody else wrote it first (expected revision {expected})")
+        return self._revision(answer, key)
+
+    async def apply(self, writes: Sequence[Write]) -> int:
+        """Store a set of values, all or none; returns the last revision.
+
+        Raises:
+            Conflict: one of the keys has another revision than expected; its name is in the message.
+            ConfigError: no writes, more than 1000, or the same key twice.
+            Unavailable: no answer; the set may or may not have been stored, but never a part of it.
+        """
+        _check_batch(writes)
+        if len(writes) == 1:
+            one = writes[0]
+            return await self.put(one.key, one.value, one.signature, one.expected)
+        batch = secrets.token_hex(16)
+        for number, write in enumerate(writes[:-1], start=1):
+            await self._bus.send(
+                subjects.stored(self.bucket, check_key(write.key)),
+                write.value,
+                _batch_headers(write, batch, number),
+            )
+        last = writes[-1]
+        headers = {**_batch_headers(last, batch, len(writes)), "Nats-Batch-Commit": "1"}
+        answer = await self._store(last.key, last.value, headers)
+        if _error_code(answer) == _WRONG_SEQUENCE:
+            raise Conflict(await self._name_conflict(writes))
+        return self._revision(answer, f"{len(writes)} keys")
+
+    async def history(self, key: str) -> Entries:
+        """All kept revisions of ``key``, oldest first."""
+        found: Entries = []
+        start = 1
+        while True:
+            query = {"seq": start, "next_by_subj": subjects.stored(self.bucket, check_key(key)), "batch": 64}
+            entries, pending = await self._query(query)
+            found += entries
+            if not entries or not pending:
+                return found
+            start = entries[-1].revision + 1
+
+    async def list(self, prefix: str = "") -> Entries:
+        """The last value of ``prefix`` and of every key below it, by key. Not for proxies."""
+        keys = await self.keys(prefix)
+        found: dict[str, Entry] = {}
+        for start in range(0, len(keys), _CHUNK):
+            for entry in await self._last_of(keys[start : start + _CHUNK]):
+                found[entry.key] = entry
+        return [found[key] for key in sorted(found)]
+
+    async def keys(self, prefix: str = "") -> Keys:
+        """Every key under ``prefix``, sorted. Not for proxies.
+
+        Raises:
+            NotFound: there is no such bucket.
+        """
+        every = subjects.stored(self.bucket, ">")
+        found: set[str] = set()
+        while True:
+            answer = await _info(self._bus, self.bucket, {"subjects_filter": every, "offset": len(found)})
+            page = answer["state"].get("subjects") or {}
+            found.update(subject.removeprefix(every[:-1]) for subject in page)
+            if not page or len(found) >= answer.get("total", 0):
+                break
+        return sorted(key for key in found if is_under(key, prefix))
+
+    async def head(self) -> int:
+        """The newest revision of the bucket. Not for proxies."""
+        return (await inspect(self._bus, self.bucket)).head
+
+    async def _last_of(self, keys: Sequence[str]) -> Entries:
+        missing = {subjects.stored(self.bucket, key) for key in keys}
+        found: Entries = []
+        while missing:
+            entries, pending = await self._query({"multi_last": sorted(missing)})
+            found += entries
+            missing -= {subjects.stored(self.bucket, entry.key) for entry in entries}
+            if not entries or not pending:
+                break
+        return found
+
+    async def _query(self, query: Mapping[str, object]) -> tuple[Entries, int]:
+        """One batched Direct Get: the entries, and how many the broker held back."""
+        subject = f"$JS.API.DIRECT.GET.{subjects.stream(self.bucket)}"
+        answers = await self._bus.request_many(
+            subject, json.dumps(query).encode(), _ends_batch, timeout_s=TIMEOUT_S
+        )
+        end = answers.pop()
+        if end.status == "404":
+            return [], 0
+        if end.status != "204":
+            _check_status(end, f"reading {self.bucket}")
+        pending = int(end.headers.get("Nats-Num-Pending", "0"))
+        return [entry_of(self.bucket, answer) for answer in answers], pending
+
+    async def _store(self, key: str, value: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+        subject = subjects.stored(self.bucket, check_key(key))
+        return _json(await self._bus.request(subject, value, TIMEOUT_S, headers))
+
+    def _revision(self, answer: Mapping[str, Any], what: str) -> int:
+        if "error" in answer:
+            raise Unavailable(f"{self.bucket} did not store {what}: {answer['error'].get('description')}")
+        return int(answer["seq"])
+
+    async def _name_conflict(self, writes: Iterable[Write]) -> str:
+        for write in writes:
+            if write.expected is None:
+                continue
+            entry = await self.get(write.key)
+            revision = entry.revision if entry else 0
+            if revision != write.expected:
+                return (
+                    f"{write.key}: somebody else wrote it first "
+                    f"(expected revision {write.expected}, found {revision}); nothing was stored"
+                )
+        return "one of the keys was written by somebody else first; nothing was stored"
+
+
+def entry_of(bucket: str, message: Message) -> Entry:
+    """The entry in a Direct Get answer or a republished message.
+
+    Raises:
+        PeerError: the broker's headers are missing.
+    """
+    headers = message.headers
+    try:
+        return Entry(
+            key=headers["Nats-Subject"].removeprefix(subjects.stored(bucket, "")),
+            revision=int(headers["Nats-Sequence"]),
+            value=message.data,
+            signature=headers.get(SIGNATURE_HEADER, ""),
+            at=datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp(),
+        )
+    except (KeyError, ValueError) as error:
+        raise PeerError(f"{message.subject}: not an entry of {bucket}: {error!r}") from error
+
+
+def predecessor_of(message: Message) -> int:
+    """The revision of the key before a republished write; 0 if it had none.
+
+    Raises:
+        PeerError: this is no republished write.
+    """
+    try:
+        return int(message.headers["Nats-Last-Sequence"])
+    except (KeyError, ValueError) as error:
+        raise PeerError(f"{message.subject}: not a republished write: {error!r}") from error
+
+
+def check_key(key: str) -> str:
+    """``key`` unchanged if it can be stored.
+
+    Raises:
+        ConfigError: it is empty, too long, or has a wildcard or a character outside ``[A-Za-z0-9_.-]``.
+    """
+    if len(key) > 1024 or not _KEY.fullmatch(key):
+        raise ConfigError(f"{key!r} cannot be a key: use names of A-Z a-z 0-9 _ - joined by dots")
+    return key
+
+
+def is_under(key: str, prefix: str) -> bool:
+    """Whether ``key`` is ``prefix`` or below it, by whole names."""
+    return not prefix or key == prefix or key.startswith(f"{prefix}.")
+
+
+def _check_batch(writes: Sequence[Write]) -> None:
+    if not 1 <= len(writes) <= MAX_BATCH:
+        raise ConfigError(f"{len(writes)} writes: one to {MAX_BATCH} documents can be stored as one set")
+    seen: set[str] = set()
+    for write in writes:
+        if write.key in seen:
+            raise ConfigError(f"{write.key} is written twice in one set")
+        seen.add(check_key(write.key))
+
+
+def _write_headers(signature: str, expected: int | None) -> dict[str, str]:
+    headers = {SIGNATURE_HEADER: signature} if signature else {}
+    if expected is not None:
+        headers[EXPECTED_HEADER] = str(expected)
+    return headers
+
+
+def _batch_headers(write: Write, batch: str, number: int) -> dict[str, str]:
+    headers = _write_headers(write.signature, write.expected)
+    return {**headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+
+
+def _ends_batch(message: Message) -> bool:
+    return bool(message.status) and not message.data
+
+
+def _check_status(message: Message, doing: str) -> None:
+    if message.status:
+        raise Unavailable(f"{doing}: {message.status} {message.headers.get('Description', '')}".rstrip())
+
+
+async def _info(bus: Bus, bucket: str, query: Mapping[str, object]) -> dict[str, Any]:
+    answer = await _api(bus, f"STREAM.INFO.{subjects.stream(bucket)}", json.dumps(query).encode())
+    if _error_code(answer) == _STREAM_MISSING:
+        raise NotFound(f"there is no bucket {bucket}")
+    if "error" in answer:
+        raise Unavailable(f"bucket {bucket}: {answer['error'].get('description')}")
+    return answer
+
+
+async def _api(bus: Bus, verb: str, payload: bytes) -> dict[str, Any]:
+    return _json(await bus.request(f"$JS.API.{verb}", payload, TIMEOUT_S))
+
+
+def _json(message: Message) -> dict[str, Any]:
+    try:
+        answer = json.loads(message.data)
+    except ValueError as error:
+        raise PeerError(f"{message.subject}: the broker's answer is not JSON") from error
+    if not isinstance(answer, dict):
+        raise PeerError(f"{message.subject}: the broker's answer is not an object")
+    return answer
+
+
+def _error_code(answer: Mapping[str, Any]) -> int:
+    return int(answer.get("error", {}).get("err_code", 0))

@@ -1,0 +1,200 @@
+"""Frozen dataclasses to and from msgpack: one strict rule for the wire and for compiled configuration.
+
+A dataclass travels as a map from field name to value, in field order, so equal objects are equal
+bytes. Reading is strict: an unknown field, a missing field without default, or a value of another
+type is an error, never a guess. Supported field types: bool, int, float, str, bytes, ``X | None``,
+``Literal``, ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]`` and dataclasses of these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgpack
+
+from ray_mesh.errors import PeerError
+
+T = TypeVar("T")
+Reader = Callable[[Any], Any]
+
+
+def pack(value: object) -> bytes:
+    """Encode a dataclass (or a tree of supported values); equal values give equal bytes."""
+    if not dataclasses.is_dataclass(value):
+        value = _plain(value)
+    return msgpack.packb(value, default=_fields, use_bin_type=True)  # type: ignore[no-any-return]
+
+
+def unpack(cls: type[T], raw: bytes) -> T:
+    """Decode bytes that :func:`pack` made from a ``cls``.
+
+    Raises:
+        PeerError: the bytes are not msgpack, or do not have the shape of ``cls``.
+    """
+    try:
+        plain = msgpack.unpackb(raw, raw=False, strict_map_key=True)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise PeerError(f"{cls.__name__}: not a msgpack value: {error}") from error
+    return from_plain(cls, plain)
+
+
+def from_plain(cls: type[T], plain: object) -> T:
+    """Build a ``cls`` from maps, lists and scalars.
+
+    Raises:
+        PeerError: the value does not have the shape of ``cls``.
+    """
+    try:
+        return _reader(cls)(plain)  # type: ignore[arg-type,no-any-return]
+    except (TypeError, ValueError, KeyError) as error:
+        raise PeerError(f"{cls.__name__}: {error}") from error
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """One level of a dataclass; msgpack itself walks the rest, which is what makes it fast."""
+    plan = _field_plan(type(value))  # type: ignore[arg-type]
+    return {name: _plain(getattr(value, name)) if has_map else getattr(value, name) for name, has_map in plan}
+
+
+@cache
+def _field_plan(cls: type) -> tuple[tuple[str, bool], ...]:
+    """Field names, and whether there are maps in them, which have to be sorted."""
+    if not dataclasses.is_dataclass(cls):
+        raise TypeError(f"{cls!r} cannot be encoded")
+    hints = get_type_hints(cls)
+    return tuple((field.name, _has_map(hints[field.name])) for field in dataclasses.fields(cls))
+
+
+def _has_map(kind: Any) -> bool:
+    return get_origin(kind) is dict or any(_has_map(arg) for arg in get_args(kind))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(value[key]) for key in sorted(value)}
+    return value
+
+
+@cache
+def _reader(kind: Any) -> Reader:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _dataclass_reader(kind)
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _optional_reader(kind, args)
+    if origin is Literal:
+        return _literal_reader(args)
+    if origin is tuple:
+        return _tuple_reader(args)
+    if origin is dict:
+        return _dict_reader(args[1])
+    if kind is float:
+        return _float
+    if kind in (bool, int, str, bytes):
+        return _scalar_reader(kind)
+    raise TypeError(f"{kind!r} cannot be encoded")
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"expected a number, got {value!r}")
+    return float(value)
+
+
+def _scalar_reader(kind: type) -> Reader:
+    def read(value: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"expected {kind.__name__}, got {value!r}")
+        return value
+
+    return read
+
+
+def _optional_reader(kind: Any, args: tuple[Any, ...]) -> Reader:
+    inner = [arg for arg in args if arg is not type(None)]
+    if len(inner) != 1 or len(args) != 2:
+        raise TypeError(f"{kind!r} cannot be encoded: only X | None")
+    read_inner = _reader(inner[0])
+    return lambda value: None if value is None else read_inner(value)
+
+
+def _literal_reader(allowed: tuple[Any, ...]) -> Reader:
+    def read(value: Any) -> Any:
+        if value not in allowed:
+            raise ValueError(f"expected one of {allowed}, got {value!r}")
+        return value
+
+    return read
+
+
+def _tuple_reader(args: tuple[Any, ...]) -> Reader:
+    if len(args) == 2 and args[1] is Ellipsis:
+        read_item = _reader(args[0])
+
+        def read_many(value: Any) -> Any:
+            if not isinstance(value, list):
+                raise TypeError(f"expected a list, got {value!r}")
+            return tuple([read_item(item) for item in value])
+
+        return read_many
+    if all(arg in (bool, int, str, bytes) for arg in args):
+        return _scalars_reader(args)
+    readers = [_reader(arg) for arg in args]
+
+    def read_fixed(value: Any) -> Any:
+        if not isinstance(value, list) or len(value) != len(readers):
+            raise TypeError(f"expected a list of {len(readers)}, got {value!r}")
+        return tuple([read(item) for read, item in zip(readers, value, strict=True)])
+
+    return read_fixed
+
+
+def _scalars_reader(kinds: tuple[Any, ...]) -> Reader:
+    """Pairs such as labels and buckets are most of what is read, so they are read in one step."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, list) or tuple(map(type, value)) != kinds:
+            raise TypeError(f"expected {[kind.__name__ for kind in kinds]}, got {value!r}")
+        return tuple(value)
+
+    return read
+
+
+def _dict_reader(item: Any) -> Reader:
+    read_item = _reader(item)
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise TypeError(f"expected a map, got {value!r}")
+        return {key: read_item(inner) for key, inner in value.items()}
+
+    return read
+
+
+def _dataclass_reader(cls: type) -> Reader:
+    hints = get_type_hints(cls)
+    readers: dict[str, Reader] = {}
+    required: set[str] = set()
+    for field in dataclasses.fields(cls):
+        readers[field.name] = _reader(hints[field.name])
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            required.add(field.name)
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise TypeError(f"expected a map, got {value!r}")
+        unknown = value.keys() - readers.keys()
+        missing = required - value.keys()
+        if unknown or missing:
+            raise KeyError(f"unknown fields {sorted(unknown)}, missing fields {sorted(missing)}")
+        return cls(**{name: readers[name](inner) for name, inner in value.items()})
+
+    return read

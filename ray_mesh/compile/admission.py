@@ -1,0 +1,135 @@
+"""Judges a change as a whole before any of it is stored.
+
+A set of documents is judged in the world as it would be after it, so a VirtualService and the
+DestinationRule it needs may arrive together. Documents outside the set are judged again when the set
+changes what they refer to, and only errors that they did not have before count against the set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from ray_mesh.compile import finding
+from ray_mesh.compile.finding import Finding, error
+from ray_mesh.compile.gateway_findings import gateway_findings
+from ray_mesh.compile.policy_findings import (
+    authorization_findings,
+    mesh_config_findings,
+    selector_findings,
+    workload_findings,
+)
+from ray_mesh.compile.route_findings import virtual_service_findings
+from ray_mesh.compile.rule_findings import destination_rule_findings
+from ray_mesh.compile.services import rule_host
+from ray_mesh.compile.world import World, host_of
+from ray_mesh.resources import Document, WorkloadBindingSpec
+
+_CHECKS: dict[str, Callable[[World, Document], Iterator[Finding]]] = {
+    "VirtualService": virtual_service_findings,
+    "DestinationRule": destination_rule_findings,
+    "Gateway": gateway_findings,
+    "AuthorizationPolicy": authorization_findings,
+    "PeerAuthentication": selector_findings,
+    "RateLimit": selector_findings,
+    "Workload": workload_findings,
+    "MeshConfig": mesh_config_findings,
+}
+
+
+def admit(world: World, documents: Iterable[Document], deletions: Iterable[str] = ()) -> list[Finding]:
+    """What is to be said about applying ``documents`` and deleting the keys in ``deletions``, together.
+
+    Errors come first; a change with any error must be refused whole.
+    """
+    applied, deleted = list(documents), list(deletions)
+    changes: dict[str, Document | None] = dict.fromkeys(deleted)
+    changes.update({document.key: document for document in applied})
+    after = world.replace(changes)
+    findings = [*_set_findings(world, applied, deleted), *_trust_domain_findings(world, after)]
+    for document in {document.key: document for document in applied}.values():
+        findings += examine(after, document)
+    findings += _broken(world, after, changes)
+    return sorted(findings, key=lambda one: (one.severity, one.key, one.path, one.code, one.message))
+
+
+def examine(world: World, document: Document) -> list[Finding]:
+    """What is to be said about one document of a world."""
+    check = _CHECKS.get(document.kind)
+    return list(check(world, document)) if check else []
+
+
+def has_errors(findings: Iterable[Finding]) -> bool:
+    """Whether the change must be refused."""
+    return any(one.severity == "error" for one in findings)
+
+
+def _set_findings(world: World, applied: list[Document], deleted: list[str]) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for document in applied:
+        if document.key in seen or document.key in deleted:
+            message = f"{document.title} is more than once in this change"
+            yield error(document, finding.TWICE_IN_SET, (), message, "keep one")
+        seen.add(document.key)
+    for key in deleted:
+        if world.get(key) is None:
+            yield Finding(finding.NOTHING_TO_DELETE, "warning", key, "", "there is nothing to delete")
+
+
+def _trust_domain_findings(before: World, after: World) -> Iterator[Finding]:
+    if before.trust_domain != after.trust_domain and before.documents:
+        message = (
+            f"the trust domain cannot change from {before.trust_domain} to {after.trust_domain}: "
+            "every identity of the running mesh is in the first"
+        )
+        key = "meshconfig.mesh-system.mesh"
+        yield Finding(finding.MESH_CONFIG, "error", key, "spec.trustDomain", message, "start a new mesh")
+
+
+def _broken(before: World, after: World, changes: dict[str, Document | None]) -> Iterator[Finding]:
+    """Errors that other documents get through this change."""
+    told: set[tuple[str, str, str]] = set()
+    for key, document in changes.items():
+        old = before.get(key)
+        if old is None:
+            continue
+        for user in _users(before, old):
+            remaining = after.get(user.key)
+            if user.key in changes or remaining is None:
+                continue
+            known = {_same(one) for one in examine(before, user)}
+            for one in examine(after, remaining):
+                if one.severity == "error" and _same(one) not in known | told:
+                    told.add(_same(one))
+                    yield _still_used(old, user, one) if document is None else one
+
+
+def _same(one: Finding) -> tuple[str, str, str]:
+    """What makes two findings the same, however the message spells what else there is."""
+    return one.code, one.key, one.path
+
+
+def _still_used(deleted: Document, user: Document, cause: Finding) -> Finding:
+    message = f"{deleted.title} is still used by {user.title} ({cause.path}): {cause.message}"
+    fix = f"delete or change {user.title} first, or in the same change"
+    return Finding(finding.STILL_USED, "error", deleted.key, "", message, fix)
+
+
+def _users(world: World, document: Document) -> list[Document]:
+    """The documents that refer to one."""
+    name = f"{document.namespace}/{document.name}"
+    match document.kind:
+        case "Service":
+            host = host_of(document)
+            terms = ("routes to", "routes", "rule for")
+            found = [user for term in terms for user in world.find(term, host)]
+        case "DestinationRule":
+            host = rule_host(document)
+            found = world.find("kind", "VirtualService") if "*" in host else world.find("routes to", host)
+        case "Gateway":
+            found = world.find("behind gateway", name)
+        case "WorkloadBinding":
+            account = document.read(WorkloadBindingSpec).service_account
+            found = world.find("account", document.namespace, account)
+        case _:
+            found = []
+    return list({user.key: user for user in found}.values())

@@ -1,0 +1,111 @@
+"""Which keys a change of documents may alter: never too few, sometimes a few too many.
+
+A document matters through what it said before and says now. Both are followed through the new world
+only: whatever else on the way to a key changed as well is itself in the change, and is followed too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ray_mesh import snapshot
+from ray_mesh.compile.gateways import ingress_for
+from ray_mesh.compile.keys import gateway_key, service_keys, stored_keys, workload_keys
+from ray_mesh.compile.services import rule_host
+from ray_mesh.compile.workloads import in_scope, picks
+from ray_mesh.compile.world import World, gateways_of, host_of, mesh_hosts
+from ray_mesh.resources import (
+    AuthorizationPolicySpec,
+    DestinationRuleSpec,
+    Document,
+    GatewaySpec,
+    MeshConfigSpec,
+    RateLimitSpec,
+    ServiceSpec,
+    VirtualServiceSpec,
+    WorkloadSpec,
+)
+from ray_mesh.resources.hosts import MESH_GATEWAY, pattern_covers
+from ray_mesh.resources.mesh import ROOT_NAMESPACE
+
+
+def affected(old: World, new: World, changed: Iterable[str]) -> set[str]:
+    """The stored keys that may compile differently in ``new``; ``changed`` are keys of documents."""
+    keys: set[str] = set()
+    for key in changed:
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        for document in (before, after):
+            if document is not None:
+                keys.update(_touched(new, document))
+    return keys
+
+
+def _touched(world: World, document: Document) -> Iterable[str]:
+    match document.spec:
+        case ServiceSpec():
+            return _by_service(world, document)
+        case VirtualServiceSpec():
+            return _by_virtual_service(world, document)
+        case DestinationRuleSpec():
+            return _services(world, [rule_host(document)])
+        case GatewaySpec():
+            return (gateway_key(workload) for workload in ingress_for(world, document))
+        case AuthorizationPolicySpec() | RateLimitSpec():
+            return _by_policy(world, document)
+        case WorkloadSpec():
+            return _by_workload(world, document)
+        case MeshConfigSpec():
+            return stored_keys(world)
+    return ()
+
+
+def _by_service(world: World, service: Document) -> Iterator[str]:
+    """Its own keys; routes to it, whose default port it decides; workloads that it names."""
+    yield from service_keys(service)
+    for document in world.find("routes to", host_of(service)):
+        yield from _by_virtual_service(world, document)
+    for workload in world.workloads_of(service):
+        yield from workload_keys(workload)
+
+
+def _by_virtual_service(world: World, document: Document) -> Iterator[str]:
+    yield from _services(world, mesh_hosts(document))
+    for name in gateways_of(document):
+        if name == MESH_GATEWAY:
+            continue
+        namespace, _, gateway_name = name.partition("/")
+        gateway = world.get(f"gateway.{namespace}.{gateway_name}")
+        if gateway is not None:
+            yield from (gateway_key(workload) for workload in ingress_for(world, gateway))
+
+
+def _services(world: World, patterns: Iterable[str]) -> Iterator[str]:
+    for pattern in patterns:
+        if "*" not in pattern:
+            service = world.service(pattern)
+            if service is not None:
+                yield snapshot.key_for("service", pattern)
+            continue
+        for service in world.find("kind", "Service"):
+            if pattern_covers(pattern, host_of(service)):
+                yield snapshot.key_for("service", host_of(service))
+
+
+def _by_policy(world: World, document: Document) -> Iterator[str]:
+    spec = document.spec
+    assert isinstance(spec, AuthorizationPolicySpec | RateLimitSpec)
+    if document.namespace == ROOT_NAMESPACE:
+        workloads = world.find("kind", "Workload")
+    else:
+        workloads = world.find("workload in", document.namespace)
+    for workload in workloads:
+        if in_scope(document, workload) and picks(spec.selector, workload):
+            yield from workload_keys(workload)
+
+
+def _by_workload(world: World, workload: Document) -> Iterator[str]:
+    yield from workload_keys(workload)
+    for service in world.services_of(workload):
+        yield snapshot.key_for("endpoints", host_of(service))

@@ -1,0 +1,104 @@
+"""``gateway`` resources: what one ingress workload serves, merged from the Gateways that select it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ray_mesh import snapshot
+from ray_mesh.compile.routes import Place, compile_routes, is_catch_all
+from ray_mesh.compile.world import World, is_ingress, selects
+from ray_mesh.resources import Document, GatewaySpec, VirtualServiceSpec, WorkloadSpec
+from ray_mesh.resources.gateway import Server
+from ray_mesh.resources.hosts import gateway_host, pattern_covers, specificity
+
+
+def compile_gateway(world: World, workload: Document) -> snapshot.Gateway | None:
+    """All servers of an ingress workload; None for any other workload.
+
+    A port of a Gateway that the workload does not expose is left out (admission refuses it).
+    """
+    if not is_ingress(workload):
+        return None
+    ports = sorted(int(port) for port in workload.read(WorkloadSpec).gateway_ports)
+    gateways = gateways_for(world, workload)
+    servers = [_server(world, workload, gateways, port) for port in ports]
+    return snapshot.Gateway(
+        workload.namespace, workload.name, tuple(server for server in servers if server is not None)
+    )
+
+
+def gateways_for(world: World, workload: Document) -> list[Document]:
+    """The Gateways that select an ingress workload, oldest first."""
+    return [
+        one for one in world.oldest("kind", "Gateway") if selects(one.read(GatewaySpec).selector, workload)
+    ]
+
+
+def ingress_for(world: World, gateway: Document) -> list[Document]:
+    """The ingress workloads, of any namespace, that a Gateway selects."""
+    selector = gateway.read(GatewaySpec).selector
+    return [workload for workload in world.find("ingress") if selects(selector, workload)]
+
+
+def _server(
+    world: World, workload: Document, gateways: list[Document], port: int
+) -> snapshot.GatewayServer | None:
+    """One listener; None when no Gateway asks for the port."""
+    routes: dict[str, list[snapshot.Route]] = {}
+    is_asked_for = False
+    for gateway in gateways:
+        for server in gateway.read(GatewaySpec).servers:
+            if server.port.number == port:
+                is_asked_for = True
+                for host, compiled in _routed_hosts(world, workload, gateway, server):
+                    routes.setdefault(host, []).extend(compiled)
+    return snapshot.GatewayServer(port, _virtual_hosts(routes)) if is_asked_for else None
+
+
+def _routed_hosts(
+    world: World, workload: Document, gateway: Document, server: Server
+) -> Iterator[tuple[str, tuple[snapshot.Route, ...]]]:
+    name = f"{gateway.namespace}/{gateway.name}"
+    place = Place(name, workload)
+    for document in world.oldest("behind gateway", name):
+        routes = compile_routes(world, [document], place)
+        for host in served_hosts(server, gateway, document):
+            yield host, routes
+
+
+def served_hosts(server: Server, gateway: Document, document: Document) -> list[str]:
+    """The hosts that a server of a Gateway and a VirtualService have in common: of two patterns of
+    which one covers the other, the narrower."""
+    found: set[str] = set()
+    for written in document.read(VirtualServiceSpec).hosts:
+        host = gateway_host(written, document.namespace)
+        for text in server.hosts:
+            namespace, _, pattern = text.rpartition("/")
+            pattern = gateway_host(pattern, gateway.namespace)
+            if not _admits(namespace, gateway, document):
+                continue
+            if pattern_covers(pattern, host):
+                found.add(host)
+            elif pattern_covers(host, pattern):
+                found.add(pattern)
+    return sorted(found)
+
+
+def _admits(namespace: str, gateway: Document, document: Document) -> bool:
+    wanted = gateway.namespace if namespace == "." else namespace
+    return wanted in ("", "*", document.namespace)
+
+
+def _virtual_hosts(routes: dict[str, list[snapshot.Route]]) -> tuple[snapshot.VirtualHost, ...]:
+    """Hosts with equal routes together, the most specific first."""
+    hosts: dict[tuple[snapshot.Route, ...], list[str]] = {}
+    for host in sorted(routes, key=_by_specificity):
+        # The same VirtualService may come through two Gateways; a merge puts catch-alls last.
+        merged = sorted(dict.fromkeys(routes[host]), key=is_catch_all)
+        hosts.setdefault(tuple(merged), []).append(host)
+    return tuple(snapshot.VirtualHost(tuple(names), merged) for merged, names in hosts.items())
+
+
+def _by_specificity(host: str) -> tuple[bool, int, str]:
+    is_exact, length = specificity(host)
+    return (not is_exact, -length, host)

@@ -1,0 +1,180 @@
+"""What admission finds in VirtualServices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ray_mesh.compile import finding
+from ray_mesh.compile.finding import Finding, error, spell, warning
+from ray_mesh.compile.gateways import served_hosts
+from ray_mesh.compile.services import merge_rules, rules_for, virtual_services_for
+from ray_mesh.compile.world import World, gateways_of, host_of, mesh_hosts
+from ray_mesh.resources import Document, GatewaySpec, ServiceSpec, VirtualServiceSpec, WorkloadSpec
+from ray_mesh.resources.hosts import MESH_GATEWAY, full_host, gateway_host, pattern_covers, resolve_gateway
+from ray_mesh.resources.source import Path
+from ray_mesh.resources.virtual_service import Destination, HttpMatch, HttpRoute
+
+
+def virtual_service_findings(world: World, document: Document) -> Iterator[Finding]:
+    """Everything about one VirtualService."""
+    yield from _gateway_findings(world, document)
+    yield from _host_findings(world, document)
+    taken_by: int | None = None
+    for index, rule in enumerate(document.read(VirtualServiceSpec).http):
+        path: Path = ("spec", "http", index)
+        if taken_by is not None:
+            message = f"rule {index} is never used: rule {taken_by} above takes every request"
+            yield warning(document, finding.UNREACHABLE_RULE, path, message, "move it above that rule")
+        elif _takes_all(rule):
+            taken_by = index
+        yield from _rule_findings(world, document, rule, path)
+
+
+def _gateway_findings(world: World, document: Document) -> Iterator[Finding]:
+    for index, written in enumerate(document.read(VirtualServiceSpec).gateways):
+        name = resolve_gateway(written, document.namespace)
+        if name == MESH_GATEWAY:
+            continue
+        path: Path = ("spec", "gateways", index)
+        namespace, _, gateway_name = name.partition("/")
+        gateway = world.get(f"gateway.{namespace}.{gateway_name}")
+        if gateway is None:
+            message = f'Referenced gateway not found: "{name}"'
+            yield error(document, finding.NOT_FOUND, path, message, "apply the Gateway first, or with it")
+        else:
+            yield from _unserved_hosts(document, gateway, path)
+
+
+def _unserved_hosts(document: Document, gateway: Document, path: Path) -> Iterator[Finding]:
+    servers = gateway.read(GatewaySpec).servers
+    served = {host for server in servers for host in served_hosts(server, gateway, document)}
+    for written in document.read(VirtualServiceSpec).hosts:
+        host = gateway_host(written, document.namespace)
+        if not any(pattern_covers(host, one) or pattern_covers(one, host) for one in served):
+            message = f"host {written} is served by no server of {gateway.title}"
+            yield warning(
+                document, finding.HOST_NOT_IN_GATEWAY, path, message, "add it to the servers' hosts"
+            )
+
+
+def _host_findings(world: World, document: Document) -> Iterator[Finding]:
+    for index, host in enumerate(mesh_hosts(document)):
+        path: Path = ("spec", "hosts", index)
+        hosts = [host] if world.service(host) else []
+        if "*" in host:
+            hosts = [host_of(one) for one in world.find("kind", "Service")]
+            hosts = [one for one in hosts if pattern_covers(host, one)]
+        if not hosts:
+            make = warning if "*" in host else error
+            message = f"there is no Service for host {host}, so these routes would hold for nothing"
+            fix = "apply the Service first, or correct the host"
+            yield make(document, finding.ROUTES_WITHOUT_SERVICE, path, message, fix)
+        yield from _merge_findings(world, document, hosts, path)
+
+
+def _merge_findings(world: World, document: Document, hosts: list[str], path: Path) -> Iterator[Finding]:
+    for host in hosts:
+        merged = virtual_services_for(world, host)
+        if len(merged) > 1 and document in merged:
+            names = ", ".join(f"{one.namespace}/{one.name}" for one in merged)
+            message = f"the routes of {host} are merged from {names}, the oldest first, catch-alls last"
+            yield warning(document, finding.ROUTES_MERGED, path, message, "put them into one VirtualService")
+
+
+def _takes_all(rule: HttpRoute) -> bool:
+    return not rule.match or any(_is_empty(match) for match in rule.match)
+
+
+def _is_empty(match: HttpMatch) -> bool:
+    names = match.model_fields_set - {"name", "ignore_uri_case"}
+    conditions = {name for name in names if getattr(match, name)}
+    return not conditions or (conditions == {"uri"} and match.uri is not None and match.uri.prefix == "/")
+
+
+def _rule_findings(world: World, document: Document, rule: HttpRoute, path: Path) -> Iterator[Finding]:
+    total = sum(share.weight or 0 for share in rule.route)
+    if len(rule.route) > 1 and total != 100:
+        message = f"the weights sum to {total}: traffic is split in proportion to them"
+        yield warning(document, finding.UNEVEN_WEIGHTS, (*path, "route"), message, "make them sum to 100")
+    for name, part in (
+        ("delay", rule.fault and rule.fault.delay),
+        ("abort", rule.fault and rule.fault.abort),
+    ):
+        if part and part.percentage is None and not getattr(part, "percent", None):
+            message = f"the {name} has no percentage, so it is never injected"
+            fault_path = (*path, "fault", name)
+            yield warning(document, finding.FAULT_NEVER_INJECTED, fault_path, message, "set percentage.value")
+    for index, share in enumerate(rule.route):
+        below = (*path, "route", index, "destination")
+        takes_traffic = len(rule.route) == 1 or bool(share.weight)
+        yield from _destination_findings(world, document, share.destination, below, takes_traffic)
+
+
+def _destination_findings(
+    world: World, document: Document, destination: Destination, path: Path, takes_traffic: bool
+) -> Iterator[Finding]:
+    host = full_host(destination.host, document.namespace)
+    service = world.service(host)
+    if service is None:
+        message = f'Referenced host not found: "{destination.host}" ({host})'
+        yield error(
+            document, finding.NOT_FOUND, (*path, "host"), message, "apply the Service first, or with it"
+        )
+        return
+    yield from _port_findings(document, service, destination, path)
+    if destination.subset:
+        yield from _subset_findings(world, document, service, destination.subset, path, takes_traffic)
+
+
+def _port_findings(
+    document: Document, service: Document, destination: Destination, path: Path
+) -> Iterator[Finding]:
+    numbers = [port.port for port in service.read(ServiceSpec).ports]
+    host = host_of(service)
+    if destination.port is not None:
+        number = destination.port.number
+        if number not in numbers:
+            message = f'Referenced host:port not found: "{host}:{number}"; it has {_listed(numbers)}'
+            yield error(document, finding.NOT_FOUND, (*path, "port", "number"), message, "correct the port")
+    elif len(numbers) > 1 and not (
+        gateways_of(document) == [MESH_GATEWAY] and mesh_hosts(document) == [host]
+    ):
+        message = f"{host} has several ports ({_listed(numbers)}), so the destination must say which"
+        yield error(document, finding.PORT_REQUIRED, path, message, "set destination.port.number")
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(str(number) for number in sorted(numbers))
+
+
+def _subset_findings(
+    world: World, document: Document, service: Document, name: str, path: Path, takes_traffic: bool
+) -> Iterator[Finding]:
+    host = host_of(service)
+    _, subsets = merge_rules(rules_for(world, service))
+    subset = next((one for one in subsets if one.name == name), None)
+    if subset is None:
+        known = ", ".join(sorted(one.name for one in subsets)) or "none"
+        message = f'Referenced host+subset in destinationrule not found: "{host}+{name}"; defined: {known}'
+        fix = "define the subset in a DestinationRule of that host, before or with this"
+        yield error(document, finding.NOT_FOUND, (*path, "subset"), message, fix)
+    elif takes_traffic and not any(world.workloads_of(service, subset.labels)):
+        yield error(
+            document, finding.EMPTY_SUBSET, (*path, "subset"), *_nobody(world, service, name, subset.labels)
+        )
+
+
+def _nobody(world: World, service: Document, subset: str, labels: dict[str, str]) -> tuple[str, str]:
+    """Message and cure for a subset that picks nobody."""
+    present = {
+        f"{label}={workload.labels[label]}"
+        for workload in world.workloads_of(service)
+        for label in labels
+        if label in workload.labels and isinstance(workload.spec, WorkloadSpec)
+    }
+    message = (
+        f"subset {subset} of {host_of(service)} selects no registered workload: "
+        f"nobody behind {service.title} has labels {spell(labels)}"
+    )
+    have = f"; workloads have {', '.join(sorted(present))}" if present else ""
+    return message, f"attach a workload with {spell(labels)} first, or route to another subset{have}"

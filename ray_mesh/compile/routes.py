@@ -1,0 +1,182 @@
+"""VirtualServices to routes, for the mesh or for one ingress workload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from ray_mesh import snapshot
+from ray_mesh.compile.world import World, selects
+from ray_mesh.resources import Document, ServiceSpec, VirtualServiceSpec
+from ray_mesh.resources.hosts import MESH_GATEWAY, full_host, resolve_gateway
+from ray_mesh.resources.schema import seconds
+from ray_mesh.resources.virtual_service import (
+    Fault,
+    HttpMatch,
+    HttpRoute,
+    HttpRouteDestination,
+    StringMatch,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where routes are evaluated. At a gateway the caller is the ingress workload itself, so what
+    depends on the caller is decided when compiling."""
+
+    gateway: str = MESH_GATEWAY
+    ingress: Document | None = None
+
+
+MESH = Place()
+
+
+def compile_routes(
+    world: World, documents: Iterable[Document], place: Place = MESH
+) -> tuple[snapshot.Route, ...]:
+    """The routes of VirtualServices for one host, which are merged when there are several.
+
+    Their rules are kept in order, and rules that match everything go last, as Istio merges at gateways.
+    What stands behind such a rule in its own document is never reached and left out.
+    """
+    parts = [_reachable(_routes(world, document, place)) for document in documents]
+    routes = [route for part in parts for route in part]
+    if len(parts) > 1:
+        routes.sort(key=is_catch_all)
+    return tuple(routes)
+
+
+def _reachable(routes: Iterable[snapshot.Route]) -> list[snapshot.Route]:
+    kept: list[snapshot.Route] = []
+    for route in routes:
+        kept.append(route)
+        if is_catch_all(route):
+            break
+    return kept
+
+
+def is_catch_all(route: snapshot.Route) -> bool:
+    """Whether a route takes every request that reaches it."""
+    return not route.matches or any(match in _ALL for match in route.matches)
+
+
+_ALL = (
+    snapshot.RequestMatch(),
+    snapshot.RequestMatch(uri=snapshot.StringMatch("prefix", "/")),
+    snapshot.RequestMatch(uri=snapshot.StringMatch("prefix", "/"), ignore_uri_case=True),
+)
+
+
+def _routes(world: World, document: Document, place: Place) -> Iterator[snapshot.Route]:
+    for index, rule in enumerate(document.read(VirtualServiceSpec).http):
+        matches = [match for match in rule.match if _applies(match, document, place)]
+        if rule.match and not matches:
+            continue
+        route = snapshot.Route(
+            name=rule.name or f"{document.namespace}/{document.name}/{index}",
+            origin=f"{document.title} spec.http[{index}]",
+            matches=tuple(_match(match, place) for match in matches),
+            destinations=_destinations(world, document, rule),
+            fault=_fault(rule.fault) if rule.fault else None,
+            timeout_s=seconds(rule.timeout) if rule.timeout else 0.0,
+        )
+        yield from _by_match_name(route, matches)
+
+
+def _by_match_name(route: snapshot.Route, matches: list[HttpMatch]) -> Iterator[snapshot.Route]:
+    """One route, or one per match when matches have names, which Istio appends to the route's."""
+    if not any(match.name for match in matches):
+        yield route
+        return
+    for written, compiled in zip(matches, route.matches, strict=True):
+        name = f"{route.name}.{written.name}" if written.name else route.name
+        yield replace(route, name=name, matches=(compiled,))
+
+
+def _applies(match: HttpMatch, document: Document, place: Place) -> bool:
+    if match.gateways:
+        names = [resolve_gateway(name, document.namespace) for name in match.gateways]
+        if place.gateway not in names:
+            return False
+    if place.ingress is None:
+        return True
+    in_namespace = match.source_namespace in ("", place.ingress.namespace)
+    return in_namespace and selects(match.source_labels, place.ingress)
+
+
+def _match(match: HttpMatch, place: Place) -> snapshot.RequestMatch:
+    in_mesh = place.ingress is None
+    return snapshot.RequestMatch(
+        uri=_text(match.uri),
+        method=_text(match.method),
+        authority=_text(match.authority),
+        headers=_headers(match.headers),
+        without_headers=_headers(match.without_headers),
+        query_params=_named(match.query_params),
+        ignore_uri_case=match.ignore_uri_case,
+        port=match.port or 0,
+        source_labels=tuple(sorted(match.source_labels.items())) if in_mesh else (),
+        source_namespace=match.source_namespace if in_mesh else "",
+    )
+
+
+def _text(match: StringMatch | None) -> snapshot.StringMatch | None:
+    if match is None:
+        return None
+    if match.exact is not None:
+        return snapshot.StringMatch("exact", match.exact)
+    if match.prefix is not None:
+        return snapshot.StringMatch("prefix", match.prefix)
+    return snapshot.StringMatch("present")
+
+
+def _named(matches: dict[str, StringMatch]) -> tuple[snapshot.NamedMatch, ...]:
+    named = [(name, _text(match)) for name, match in sorted(matches.items())]
+    return tuple(snapshot.NamedMatch(name, match) for name, match in named if match)
+
+
+def _headers(matches: dict[str, StringMatch]) -> tuple[snapshot.NamedMatch, ...]:
+    """As :func:`_named`; an exact empty value also asks for presence only, as in Istio."""
+    present = snapshot.StringMatch("present")
+    empty = snapshot.StringMatch("exact", "")
+    return tuple(
+        snapshot.NamedMatch(named.name.lower(), present if named.match == empty else named.match)
+        for named in _named(matches)
+    )
+
+
+def _destinations(world: World, document: Document, rule: HttpRoute) -> tuple[snapshot.Destination, ...]:
+    """The shares of a rule. One destination takes all, whatever its weight; of several, those
+    without weight take nothing."""
+    if len(rule.route) == 1:
+        return (_destination(world, document, rule.route[0], 100),)
+    return tuple(_destination(world, document, share, share.weight) for share in rule.route if share.weight)
+
+
+def _destination(
+    world: World, document: Document, share: HttpRouteDestination, weight: int
+) -> snapshot.Destination:
+    host = full_host(share.destination.host, document.namespace)
+    port = share.destination.port.number if share.destination.port else only_port(world, host)
+    return snapshot.Destination(host, share.destination.subset, port, weight)
+
+
+def only_port(world: World, host: str) -> int:
+    """The port of a service that has one, else 0."""
+    service = world.service(host)
+    ports = service.read(ServiceSpec).ports if service else ()
+    return ports[0].port if len(ports) == 1 else 0
+
+
+def _fault(fault: Fault) -> snapshot.Fault:
+    """Without a percentage nothing is injected, as in Istio."""
+    delay, abort = fault.delay, fault.abort
+    delay_percent = float(delay.percent or 0) if delay else 0.0
+    if delay and delay.percentage:
+        delay_percent = delay.percentage.value
+    return snapshot.Fault(
+        delay_s=seconds(delay.fixed_delay) if delay and delay.fixed_delay else 0.0,
+        delay_percent=delay_percent,
+        abort_status=abort.http_status or 0 if abort else 0,
+        abort_percent=abort.percentage.value if abort and abort.percentage else 0.0,
+    )

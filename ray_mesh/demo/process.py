@@ -1,0 +1,103 @@
+"""One Bookinfo instance as a process: a Ray actor whose loop serves the app.
+
+Attaching to a mesh needs the app's port first, and the app needs the mesh's proxy URL after that. So:
+``start`` binds a port, the caller attaches it, and ``use_proxy`` sets ``http_proxy`` for the process,
+which is all the app ever sees of the mesh.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from aiohttp import web
+
+from ray_mesh.demo.bookinfo import make_app
+from ray_mesh.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+HOST = "127.0.0.1"
+DRAIN_S = 1.0
+
+
+class AppProcess:
+    """Serves one app on the loop that it is called from. It owns the environment of its process."""
+
+    def __init__(self, service: str, version: str) -> None:
+        self._service = service
+        self._version = version
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    async def start(self, port: int = 0, env: Mapping[str, str] | None = None) -> int:
+        """Set ``env``, serve on loopback, and return the port (0 asks for a free one).
+
+        Raises:
+            ConfigError: it is started already, or Bookinfo has no such instance.
+            OSError: the port is taken.
+        """
+        if self._runner is not None:
+            raise ConfigError(f"{self._service}-{self._version} is started already, on port {self._port}")
+        os.environ.update(env or {})
+        runner = web.AppRunner(
+            make_app(self._service, self._version), access_log=None, shutdown_timeout=DRAIN_S
+        )
+        await runner.setup()
+        listener = _bind(port)
+        await web.SockSite(runner, listener).start()
+        self._runner, self._port = runner, listener.getsockname()[1]
+        return self._port
+
+    async def use_proxy(self, url: str) -> None:
+        """Send what the app calls from now on through the proxy at ``url``.
+
+        Loopback is left out: Ray's own connections on this machine must not take that way.
+        """
+        os.environ["no_proxy"] = f"{HOST},localhost"
+        os.environ["http_proxy"] = url
+
+    async def health(self) -> dict[str, Any]:
+        """What runs here: ``service``, ``version``, ``port`` (0 when stopped) and ``pid``."""
+        return {"service": self._service, "version": self._version, "port": self._port, "pid": os.getpid()}
+
+    async def ray_node(self) -> str:
+        """The id of the Ray node that the process is on."""
+        import ray
+
+        return str(ray.get_runtime_context().get_node_id())
+
+    async def stop(self) -> None:
+        """Stop serving; requests under way get :data:`DRAIN_S` seconds to end."""
+        runner, self._runner, self._port = self._runner, None, 0
+        if runner is not None:
+            await runner.cleanup()
+
+
+def spawn(service: str, version: str) -> ActorHandle[AppProcess]:
+    """Start an actor for one instance on the connected Ray cluster; it ends with its caller."""
+    import ray
+
+    actor = ray.remote(AppProcess).options(num_cpus=0, max_restarts=0, enable_task_events=False)
+    return cast("ActorHandle[AppProcess]", actor.remote(service, version))
+
+
+async def node_of(process: ActorHandle[AppProcess]) -> str:
+    """What the mesh calls the node that ``process`` is on."""
+    from ray_mesh.actors.placement import node_name
+
+    return node_name(await process.ray_node.remote())
+
+
+def _bind(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener

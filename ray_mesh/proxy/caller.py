@@ -1,0 +1,129 @@
+"""What outbound and ingress listeners have in common once a route table is found."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+
+from ray_mesh.proxy import replies
+from ray_mesh.proxy.cluster import Cluster, Member
+from ray_mesh.proxy.connector import Dialer
+from ray_mesh.proxy.fault import draw
+from ray_mesh.proxy.journal import Journal
+from ray_mesh.proxy.pipeline import Request
+from ray_mesh.proxy.pool import Pool
+from ray_mesh.proxy.registry import Outcome, Registry
+from ray_mesh.proxy.routes import RouteEntry, RouteTable, Target
+from ray_mesh.proxy.source import Source
+from ray_mesh.proxy.timers import Wheel
+from ray_mesh.proxy.trace import child_of
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What a request may cause in the world, shared by the entries of a plane."""
+
+    wheel: Wheel
+    dialer: Dialer
+    registry: Registry
+    journal: Journal
+
+
+class Caller:
+    """An entry whose requests go to services of the mesh, as ``source``."""
+
+    def __init__(self, source: Source, effects: Effects) -> None:
+        self.source = source
+        self.effects = effects
+        self.pool = source.pool
+        self.record = source.record
+
+    def dial(self, request: Request, pool: Pool, member: Member) -> None:
+        """See :class:`.pipeline.Entry`."""
+        self.effects.dialer.dial(request, pool, member, self.source.identity)
+
+    def eject(self, cluster: Cluster, member: Member) -> None:
+        """See :class:`.pipeline.Entry`."""
+        now = time.monotonic()
+        self.effects.wheel.add(now + member.eject(now), cluster.destination)
+        cluster.destination.refresh(now)
+
+    def route(self, request: Request, table: RouteTable) -> None:
+        """Send a request where the table says, with its faults and its timeout."""
+        route = table.choose(request)
+        if route is None:
+            host = request.host.decode("latin-1")
+            request.refuse(replies.no_route(host, request.path.decode("latin-1")))
+            return
+        request.route = route
+        if route.fault is not None and self._is_hit(request, route):
+            return
+        self._follow(request, route)
+
+    def _is_hit(self, request: Request, route: RouteEntry) -> bool:
+        """Draw the route's faults; True when one of them has taken the request over."""
+        assert route.fault is not None
+        delay_s, abort_status = draw(route.fault, random.random)
+        if not delay_s and not abort_status:
+            return False
+        if route.targets:
+            request.service = route.targets[0].host
+        if delay_s:
+            request.flags = "DI"
+            asyncio.get_running_loop().call_later(delay_s, self._after_delay, request, route, abort_status)
+        else:
+            request.refuse(replies.injected_abort(abort_status))
+        return True
+
+    def _after_delay(self, request: Request, route: RouteEntry, abort_status: int) -> None:
+        if request.done:
+            return
+        if abort_status:
+            request.refuse(replies.injected_abort(abort_status))
+        else:
+            self._follow(request, route)
+
+    def _follow(self, request: Request, route: RouteEntry) -> None:
+        target = route.draw()
+        if target is None:
+            request.refuse(replies.no_route(request.host.decode("latin-1"), "(no destination)"))
+            return
+        # Envoy starts a route's timeout after its faults.
+        if route.timeout_s:
+            request.limit(self.effects.wheel, route.timeout_s)
+        request.service = target.host
+        cluster = target.cluster
+        if cluster is not None:
+            self._send(request, target, cluster)
+        elif self.effects.registry.find(target.host) is not None:
+            self._resolve(request, target, "ready")
+        else:
+            self.effects.registry.wait(target.host, lambda outcome: self._resolve(request, target, outcome))
+
+    def _resolve(self, request: Request, target: Target, outcome: Outcome) -> None:
+        """Find the cluster of a target that is used for the first time."""
+        if request.done:
+            return
+        destination = self.effects.registry.find(target.host)
+        if destination is None:
+            unknown = outcome == "unknown"
+            request.refuse(replies.not_in_mesh(target.host) if unknown else replies.unknown_yet(target.host))
+            return
+        cluster = destination.cluster(target.subset, time.monotonic())
+        if cluster is None:
+            request.refuse(replies.no_subset(target.host, target.subset))
+            return
+        target.cluster = cluster
+        self._send(request, target, cluster)
+
+    def _send(self, request: Request, target: Target, cluster: Cluster) -> None:
+        traceparent = request.traceparent = child_of(request.parent)
+        request.extra = b"%bx-request-id: %b\r\ntraceparent: %b\r\n%b" % (
+            target.announcement,
+            request.request_id,
+            traceparent,
+            request.extra,
+        )
+        request.forward(cluster)

@@ -1,0 +1,55 @@
+"""The open downstream connections of a plane."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class Open(Protocol):
+    """A downstream connection as its plane sees it."""
+
+    @property
+    def entry(self) -> object:
+        """Whose requests it carries."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in flight."""
+
+    def drain(self) -> None:
+        """Close now when idle, else after the response."""
+
+    def abort(self) -> None:
+        """Close now."""
+
+
+class Connections:
+    """A set that can tell when it becomes empty."""
+
+    def __init__(self) -> None:
+        self._open: set[Open] = set()
+        self._emptied = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Open]:
+        return iter(tuple(self._open))
+
+    def add(self, connection: Open) -> None:
+        """A connection was accepted."""
+        self._open.add(connection)
+        self._emptied.clear()
+
+    def discard(self, connection: Open) -> None:
+        """A connection is closed."""
+        self._open.discard(connection)
+        if not self._open:
+            self._emptied.set()
+
+    async def wait_empty(self) -> None:
+        """Return once none is open."""
+        if self._open:
+            await self._emptied.wait()

@@ -1,0 +1,121 @@
+"""How connections to endpoints are made. The plane is given one way; the mesh's is :class:`MutualTls`."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from typing import Protocol
+
+from ray_mesh.errors import PeerError
+from ray_mesh.proxy import replies
+from ray_mesh.proxy.cluster import Member
+from ray_mesh.proxy.http1_client import BUFFER_BYTES, Http1Client
+from ray_mesh.proxy.pipeline import Request
+from ray_mesh.proxy.pool import Pool
+from ray_mesh.proxy.tls import Identity, chain_deadline, verified_peer
+from ray_mesh.snapshot import Endpoint
+
+CONNECT_TIMEOUT_S = 5.0
+"""For TCP and TLS together, as Envoy's connect_timeout."""
+
+
+class UpstreamConnector(Protocol):
+    """Makes a connection to an endpoint on behalf of an identity (None: the caller has none yet)."""
+
+    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> Http1Client:
+        """A connection that is ready for requests.
+
+        Raises:
+            OSError, PeerError: nothing was sent.
+        """
+
+
+class Plaintext:
+    """TCP without TLS: for the application beside the proxy (and for measuring the proxy alone)."""
+
+    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> Http1Client:
+        """See :class:`UpstreamConnector`."""
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            lambda: Http1Client(pool), endpoint.address, endpoint.port
+        )
+        return connection
+
+
+class MutualTls:
+    """TLS with both sides' SVIDs; the endpoint must prove the identity that configuration gives it."""
+
+    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> Http1Client:
+        """See :class:`UpstreamConnector`."""
+        if identity is None:
+            raise PeerError("this workload has no certificate yet")
+        if identity.expires_at <= time.monotonic():
+            raise PeerError("this workload's certificate has expired and was not renewed")
+        loop = asyncio.get_running_loop()
+        transport, connection = await loop.create_connection(
+            lambda: Http1Client(pool, is_mesh_peer=True),
+            endpoint.address,
+            endpoint.port,
+            ssl=identity.client,
+            server_hostname=endpoint.sni,
+            ssl_handshake_timeout=CONNECT_TIMEOUT_S,
+        )
+        try:
+            peer, chain = verified_peer(transport.get_extra_info("ssl_object"), identity.trust)
+            if str(peer) != endpoint.identity:
+                raise PeerError(f"{endpoint.workload} must be {endpoint.identity}, but the peer is {peer}")
+        except PeerError:
+            transport.abort()
+            raise
+        transport.set_write_buffer_limits(BUFFER_BYTES)
+        connection.security = "mutual_tls"
+        connection.expires_at = min(identity.expires_at, chain_deadline(chain))
+        return connection
+
+
+class Dialer:
+    """Runs connects as tasks, off the path of requests that find a connection."""
+
+    def __init__(self, connector: UpstreamConnector) -> None:
+        self._connector = connector
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def dial(self, request: Request, pool: Pool, member: Member, identity: Identity | None) -> None:
+        """Connect to the member and start the request there, or tell it why not."""
+        if not pool.admit():
+            request.refuse(replies.overflow(member.workload))
+            return
+        task = asyncio.get_running_loop().create_task(self._dial(request, pool, member, identity))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Give up every connect under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _dial(self, request: Request, pool: Pool, member: Member, identity: Identity | None) -> None:
+        generation = pool.generation
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                connection = await self._connector.connect(member.endpoint, identity, pool)
+        except (OSError, PeerError, asyncio.CancelledError) as error:
+            pool.forget(None)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            request.connect_failed(member, _cause(error))
+            return
+        if request.done or not connection.is_open:
+            pool.give_back(connection, generation, time.monotonic())
+        else:
+            request.start_on(connection)
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no connection within {CONNECT_TIMEOUT_S:g} s"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS handshake failed: {error.reason or error}"
+    return str(error) or type(error).__name__

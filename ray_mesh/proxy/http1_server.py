@@ -1,0 +1,518 @@
+"""The downstream side of HTTP/1.1: reads requests one after the other, answers them in order.
+
+While a request is being answered, what the client sends after it is kept and reading is paused, so
+that a client that pipelines cannot make us hold more than one read's worth.
+
+HTTP/1.0 is answered 426: its clients cannot be given a body of unknown length safely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Protocol, cast
+
+import httptools
+
+from ray_mesh.proxy import body, replies
+from ray_mesh.proxy.body import BadBody, BodyReader
+from ray_mesh.proxy.connections import Connections
+from ray_mesh.proxy.head import CHUNKED, MAX_HEAD_BYTES, BadHead, RequestHead, ResponseHead, set_apart
+from ray_mesh.proxy.path import split_absolute, split_target
+from ray_mesh.proxy.pipeline import Entry, Request
+from ray_mesh.proxy.replies import Reply
+from ray_mesh.proxy.timers import Wheel
+from ray_mesh.proxy.trace import is_valid
+
+BUFFER_BYTES = 64 * 1024
+TICK_S = 10.0
+"""How often a connection is looked at. Its limits in ticks, so that no clock is read per request:"""
+HEAD_TICKS = 2  # a head that is not complete
+IDLE_TICKS = 8  # no request
+STALL_TICKS = 30  # a request without a byte either way (Envoy's stream_idle_timeout)
+LINGER_S = 1.0
+LINGER_BYTES = 4 * 1024 * 1024
+"""How long and how much of an unwanted body is read after an early answer, so that the answer is not
+lost to a reset."""
+
+_HEAD_END = b"\r\n\r\n"
+_LINE = re.compile(
+    rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?:http://([A-Za-z0-9.:-]+))?"
+    rb"((?:/(?!\.)[!$&-.0-9:;<=>@A-\[\]^_`a-z{|}~]*)+)(\?[!$-~]*)? HTTP/1\.1"
+)
+"""A request line, in origin or absolute form, whose path is in normal form already."""
+_NO_CALLBACKS = object()
+
+
+class ServerEntry(Entry, Protocol):
+    """What the server side needs of an entry."""
+
+    def read_head(self, block: bytes) -> RequestHead:
+        """Understand a block of fields with the entry's rules; raises BadHead."""
+
+
+class ListeningConfig(Protocol):
+    """Where listeners for other machines are bound."""
+
+    @property
+    def bind_address(self) -> str: ...
+
+
+class Listening(Protocol):
+    """What connections share: the wheel, who is open, and whether the plane drains."""
+
+    @property
+    def config(self) -> ListeningConfig: ...
+
+    wheel: Wheel
+    connections: Connections
+    is_draining: bool
+
+
+Admit = Callable[["Http1Server", asyncio.Transport], ServerEntry | None]
+"""Names the entry of a new connection, or None to refuse it."""
+
+
+class Http1Server(asyncio.Protocol):
+    """A downstream connection; the :class:`.pipeline.Stream` of its current request."""
+
+    __slots__ = (
+        "_activity",
+        "_admit",
+        "_closing",
+        "_discarding",
+        "_entry",
+        "_head",
+        "_is_blocked",
+        "_is_chunked",
+        "_is_paused",
+        "_is_unread",
+        "_listening",
+        "_parser",
+        "_reader",
+        "_request",
+        "_rest",
+        "_seen_activity",
+        "_tail",
+        "_ticks",
+        "_transport",
+        "client",
+        "expires_at",
+        "peer",
+    )
+
+    def __init__(self, listening: Listening, admit: Admit) -> None:
+        self._listening = listening
+        self._admit = admit
+        self._entry: ServerEntry | None = None
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpRequestParser | None = None
+        self._head: RequestHead | None = None  # of the request before, or of this one
+        self._tail = b""  # what followed the request line of that head
+        self._request: Request | None = None
+        self._reader: BodyReader | None = None  # while the request's body is incomplete
+        self._rest = b""  # an incomplete head, or what came after the current request
+        self._closing = False
+        self._discarding = 0  # bytes that may still be read and thrown away
+        self._is_blocked = False  # the client does not read
+        self._is_chunked = False
+        self._is_paused = False
+        self._is_unread = False
+        self._activity = self._seen_activity = self._ticks = 0
+        self.expires_at = inf
+        self.peer: object = None
+        self.client = b""
+
+    def __repr__(self) -> str:
+        state = "idle" if self._request is None else f"{self._request.method.decode()} in flight"
+        return f"<Http1Server {state}>"
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport, once connected."""
+        assert self._transport is not None
+        return self._transport
+
+    @property
+    def entry(self) -> ServerEntry | None:
+        """Whose requests it carries; None once closed."""
+        return self._entry
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in flight."""
+        return self._request is None and not self._rest
+
+    # From the transport.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._entry = self._admit(self, self._transport)
+        if self._entry is None:
+            self._transport.abort()
+            return
+        self._transport.set_write_buffer_limits(BUFFER_BYTES)
+        self._listening.connections.add(self)
+        self._listening.wheel.add(time.monotonic() + TICK_S, self)
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._activity += 1
+        if self._entry is None:
+            return
+        if self._discarding:
+            self._discard(data)
+        elif self._reader is not None:
+            self._take_body(data)
+        elif self._request is not None or self._is_blocked:
+            self._rest += data
+            self._pause_reading()
+        else:
+            self._take_head(self._rest + data if self._rest else data)
+
+    def eof_received(self) -> bool:
+        """See :class:`asyncio.Protocol`. A half-closed client counts as gone, as in Envoy."""
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._listening.connections.discard(self)
+        self._entry = None
+        self._rest = b""
+        request, self._request = self._request, None
+        if request is not None:
+            request.cancel()
+
+    def pause_writing(self) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._is_blocked = True
+        if self._request is not None and self._request.connection is not None:
+            self._request.connection.pause()
+
+    def resume_writing(self) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._is_blocked = False
+        if self._request is None:
+            self._go_on()
+        elif self._request.connection is not None:
+            self._request.connection.resume()
+
+    def on_deadline(self, now: float) -> None:
+        """Look after a connection that nothing happens on (see :class:`.timers.Timed`)."""
+        if self._entry is None:
+            return
+        self._ticks = self._ticks + 1 if self._activity == self._seen_activity or self._is_in_head else 0
+        self._seen_activity = self._activity
+        if self._request is not None:
+            if self._ticks >= STALL_TICKS:
+                self._request.refuse(replies.stalled(STALL_TICKS * TICK_S))
+        elif self._is_in_head:
+            if self._ticks >= HEAD_TICKS:
+                self._refuse(replies.bad_request(408, "the head did not arrive in time"))
+        elif self._ticks >= IDLE_TICKS:
+            self.close()
+        self._listening.wheel.add(now + TICK_S, self)
+
+    @property
+    def _is_in_head(self) -> bool:
+        return self._request is None and bool(self._rest)
+
+    # Reading.
+
+    def _take_head(self, data: bytes) -> None:
+        if data[:2] == b"\r\n":
+            data = data[2:]  # RFC 9112 section 2.2: an empty line before a request is ignored
+        end = data.find(_HEAD_END) + 4
+        if end < 4 or end > MAX_HEAD_BYTES:
+            self._keep_partial(data)
+            return
+        if end == len(data):
+            rest = b""
+        else:
+            data, rest = data[:end], data[end:]
+        plain, parent, request_id = set_apart(data)
+        head = self._head
+        if head is not None and plain.endswith(self._tail):
+            found = _LINE.fullmatch(plain, 0, len(plain) - len(self._tail))
+            if found is not None and (found[2] is None or found[2].lower() == head.host):
+                self._begin(found[1], found[3], found[4] or b"", head, parent, request_id, rest)
+                return
+        try:
+            self._read(data, plain, parent, request_id, rest)
+        except BadHead as error:
+            self._refuse(replies.bad_request(error.code, str(error)))
+
+    def _begin(
+        self,
+        method: bytes,
+        path: bytes,
+        query: bytes,
+        head: RequestHead,
+        parent: bytes,
+        request_id: bytes,
+        rest: bytes,
+    ) -> None:
+        """A request has come; ``rest`` is what followed its head."""
+        entry = self._entry
+        assert entry is not None
+        request = self._request = Request(entry, self, method, path, query, head, parent, request_id)
+        if head.length == 0:
+            self._rest = rest
+            entry.begin(request)
+            if rest:
+                self._pause_reading()
+            return
+        self._rest = b""
+        self._reader = body.reader(head.length)
+        if rest:
+            self._take_body(rest)
+        if not request.done:
+            entry.begin(request)
+
+    def _keep_partial(self, data: bytes) -> None:
+        if len(data) > MAX_HEAD_BYTES:
+            self._refuse(replies.bad_request(431, f"the head is larger than {MAX_HEAD_BYTES} bytes"))
+            return
+        if not self._rest:
+            self._ticks = 0
+        self._rest = data
+
+    def _read(self, raw: bytes, plain: bytes, parent: bytes, request_id: bytes, rest: bytes) -> None:
+        """Understand a complete head, and remember it without what was set apart."""
+        assert self._entry is not None
+        line_end = plain.find(b"\r\n")
+        method, target = self._validate(plain[:line_end], raw)
+        head = self._entry.read_head(plain[line_end:-2])
+        if method == b"CONNECT":
+            raise BadHead("CONNECT is not supported yet", 501)
+        if head.upgrade and head.upgrade != b"h2c":
+            raise BadHead(f"an upgrade to {head.upgrade.decode('latin-1')} is not supported yet", 501)
+        if head.length:
+            self._parser = None  # it expects a body now, which is read without it
+        if not head.traceparent and not head.request_id:
+            self._head, self._tail = head, plain[line_end:]
+        elif not parent and is_valid(head.traceparent):
+            parent = head.traceparent
+        request_id = request_id or head.request_id
+        if target[:1] != b"/":
+            target, head = self._absolute(target, head)
+        try:
+            path, query = split_target(target)
+        except ValueError as error:
+            raise BadHead(str(error)) from error
+        self._begin(method, path, query, head, parent, request_id, rest)
+
+    def _validate(self, line: bytes, raw: bytes) -> tuple[bytes, bytes]:
+        """Have llhttp accept the head; method and target."""
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpRequestParser(_NO_CALLBACKS)
+        try:
+            parser.feed_data(raw)
+        except httptools.HttpParserUpgrade:
+            self._parser = None
+        except httptools.HttpParserError as error:
+            raise BadHead(str(error)) from error
+        parts = line.split(b" ")
+        if len(parts) != 3 or parts[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
+            raise BadHead("the request line is not 'method target HTTP/1.1'")
+        if parts[2] == b"HTTP/1.0":
+            raise BadHead("HTTP/1.0 is not served: use HTTP/1.1", 426)
+        return parts[0], parts[1]
+
+    def _absolute(self, target: bytes, head: RequestHead) -> tuple[bytes, RequestHead]:
+        """Origin form of an absolute target, whose authority wins over Host (RFC 9112 section 3.2.2)."""
+        assert self._entry is not None
+        absolute = split_absolute(target)
+        if absolute is None:
+            return target, head
+        authority, target = absolute
+        if authority.lower() == head.host:
+            return target, head
+        kept = [line for line in head.block.split(b"\r\n") if line[:5].lower() != b"host:"]
+        return target, self._entry.read_head(b"\r\n".join([kept[0], b"Host: " + authority, *kept[1:]]))
+
+    def _take_body(self, data: bytes) -> None:
+        request, reader = self._request, self._reader
+        assert request is not None
+        assert reader is not None
+        try:
+            payload, rest = reader.feed(data)
+        except BadBody as error:
+            self._is_unread = True
+            request.refuse(replies.bad_request(400, str(error)))
+            return
+        if rest is not None:
+            self._reader = None
+            self._rest = rest
+            if rest:
+                self._pause_reading()
+        request.feed(payload, rest is not None)
+
+    def _pause_reading(self) -> None:
+        if not self._is_paused and not self.transport.is_closing():
+            self._is_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_paused and not self.transport.is_closing():
+            self._is_paused = False
+            self.transport.resume_reading()
+
+    def _go_on(self) -> None:
+        """Read on after a response, unless the client does not read it."""
+        if self._is_blocked:
+            self._pause_reading()
+        elif self._rest:
+            asyncio.get_running_loop().call_soon(self._take_rest)
+        else:
+            self._resume_reading()
+
+    def _take_rest(self) -> None:
+        if self._request is None and self._rest and not self._is_blocked and not self._discarding:
+            data, self._rest = self._rest, b""
+            self._take_head(data)
+        if self._request is None and not self._is_blocked:
+            self._resume_reading()
+
+    # Ending.
+
+    def close(self) -> None:
+        """Close when what was written is sent."""
+        self._closing = True
+        self.transport.close()
+
+    def drain(self) -> None:
+        """Close now when idle, else after the response."""
+        self._closing = True
+        if self.is_idle:
+            self.transport.close()
+
+    def _refuse(self, reply: Reply) -> None:
+        """Answer bytes that are no request, and close."""
+        self._rest = b""
+        self._write(reply.render(close=True))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close, but take what the client still sends for a moment."""
+        self._closing = True
+        self._discarding = LINGER_BYTES
+        if self.transport.is_closing():
+            return
+        self._is_paused = True
+        self._resume_reading()
+        self._listening.wheel.add(time.monotonic() + LINGER_S, _Linger(self.transport))
+
+    def _discard(self, data: bytes) -> None:
+        self._discarding -= len(data)
+        if self._discarding <= 0:
+            self._discarding = 1
+            self.transport.close()
+
+    # Stream.
+
+    def reply(self, reply: Reply) -> None:
+        """See :class:`.pipeline.Stream`."""
+        request = self._request
+        if request is None:
+            return
+        self._closing = reply.closes or self._closes_after(request)
+        self._write(reply.render(close=self._closing, without_body=request.method == b"HEAD"))
+        self.end()
+
+    def send_whole(self, response: bytes) -> bool:
+        """See :class:`.pipeline.Stream`."""
+        request = self._request
+        if request is None or self._closes_after(request):
+            return False
+        self._transport.write(response)  # type: ignore[union-attr]
+        self._request = None
+        if self._rest or self._is_paused or self._is_blocked:
+            self._go_on()
+        return True
+
+    def respond(self, line: bytes, head: ResponseHead, length: int | None, payload: bytes) -> None:
+        """See :class:`.pipeline.Stream`."""
+        request = self._request
+        if request is None:
+            return
+        close = self._closing = self._closes_after(request)
+        framing = b"connection: close\r\n" if close else b""
+        if length is None or length == CHUNKED:
+            self._is_chunked = True
+            framing += b"transfer-encoding: chunked\r\n"
+            payload = body.frame(payload)
+        self._write(b"HTTP/1.1%b%b%b\r\n%b" % (line[8:], head.fields, framing, payload))
+        if self._is_blocked and request.connection is not None:
+            request.connection.pause()
+
+    def interim(self, line: bytes, fields: bytes) -> None:
+        """See :class:`.pipeline.Stream`."""
+        self._write(b"HTTP/1.1%b%b\r\n" % (line[8:], fields))
+
+    def send_body(self, payload: bytes) -> None:
+        """See :class:`.pipeline.Stream`."""
+        self._activity += 1
+        self._write(body.frame(payload) if self._is_chunked else payload)
+
+    def end(self) -> None:
+        """See :class:`.pipeline.Stream`."""
+        if self._is_chunked:
+            self._is_chunked = False
+            self._write(body.LAST_CHUNK)
+        self._request = None
+        if self._closing:
+            if self._reader is not None or self._is_unread or self._rest:
+                self._linger()
+            else:
+                self._transport.close()  # type: ignore[union-attr]
+        elif self._reader is not None:
+            self._linger()
+        elif self._rest or self._is_paused or self._is_blocked:
+            self._go_on()
+
+    def abort(self) -> None:
+        """See :class:`.pipeline.Stream`."""
+        self._request = None
+        self.transport.abort()
+
+    def pause(self) -> None:
+        """See :class:`.pipeline.Stream`."""
+        self._pause_reading()
+
+    def resume(self) -> None:
+        """See :class:`.pipeline.Stream`."""
+        if not self._rest:
+            self._resume_reading()
+
+    def _closes_after(self, request: Request) -> bool:
+        return (
+            self._closing
+            or request.head.closes
+            or self._listening.is_draining
+            or self._reader is not None
+            or self._is_unread
+            or request.started_at >= self.expires_at
+        )
+
+    def _write(self, data: bytes) -> None:
+        if data and not self.transport.is_closing():
+            self.transport.write(data)
+
+
+class _Linger:
+    """Ends a lingering close."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def on_deadline(self, now: float) -> None:
+        """See :class:`.timers.Timed`."""
+        self._transport.close()

@@ -1,0 +1,290 @@
+"""Calls to a workload: from verified peers only, past its policies and rate limits, to its application."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from ray_mesh.errors import PeerError
+from ray_mesh.proxy import replies
+from ray_mesh.proxy.caller import Effects
+from ray_mesh.proxy.cluster import Cluster, Destination, Member
+from ray_mesh.proxy.connector import Dialer
+from ray_mesh.proxy.head import RequestHead, read_request
+from ray_mesh.proxy.pipeline import Request
+from ray_mesh.proxy.pool import APP_FRESH_S, Pool
+from ray_mesh.proxy.replies import Reply
+from ray_mesh.proxy.tls import Trust, chain_deadline
+from ray_mesh.proxy.trace import child_of, new_request_id
+from ray_mesh.quota import LeaseBucket
+from ray_mesh.security.authorization import AuthorizationInput, compile_policies
+from ray_mesh.security.identity import SpiffeId
+from ray_mesh.snapshot import Endpoint, RateLimit, Service, Workload
+from ray_mesh.telemetry.series import Edge
+from ray_mesh.telemetry.table import Recorder
+
+_DROPPED = frozenset({b"x-forwarded-for", b"x-forwarded-client-cert"})
+_MAX_RECORDERS = 20_000
+_MAX_CLAIMS = 64
+RETRY_LIMIT_S = 0.05
+
+Claim = tuple[str, str, str]
+"""Workload (``<namespace>/<name>``), app and version that a peer says it is."""
+_UNCLAIMED: Claim = ("", "", "")
+
+
+class Peer:
+    """Who is on the other side of one inbound connection, as its certificate proves."""
+
+    __slots__ = (
+        "_chain",
+        "_claims",
+        "_trust",
+        "address",
+        "expires_at",
+        "generation",
+        "namespace",
+        "principal",
+    )
+
+    def __init__(self, identity: SpiffeId, chain: tuple[bytes, ...], trust: Trust, address: bytes) -> None:
+        self.principal = identity.principal
+        self.namespace = identity.namespace
+        self.address = address
+        self.generation = trust.generation
+        self.expires_at = chain_deadline(chain, margin=False)
+        self._chain = chain
+        self._trust = trust
+        self._claims: dict[bytes, Claim] = {}
+
+    def is_current(self, now: float) -> bool:
+        """Whether its certificate is still good under the bundles in force now."""
+        if self.generation != self._trust.generation:
+            try:
+                self._trust.verify(self._chain)
+            except PeerError:
+                return False
+            self.generation = self._trust.generation
+        return now < self.expires_at
+
+    def claim(self, announced: bytes) -> Claim:
+        """What the peer's proxy announces; believed only inside the namespace that it proved."""
+        known = self._claims.get(announced)
+        if known is None:
+            if len(self._claims) >= _MAX_CLAIMS:
+                self._claims.clear()
+            known = self._claims[announced] = _read_claim(announced, self.namespace)
+        return known
+
+
+def _read_claim(announced: bytes, namespace: str) -> Claim:
+    parts = announced.decode("latin-1").split(";")
+    if len(parts) != 3 or not namespace or not parts[0].startswith(f"{namespace}/"):
+        return _UNCLAIMED
+    return parts[0], parts[1], parts[2]
+
+
+class Inbound:
+    """The entry of one workload on the node's mTLS port. Its requests carry their :class:`Peer`."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        effects: Effects,
+        dialer: Dialer,
+        bucket: Callable[[RateLimit], LeaseBucket],
+    ) -> None:
+        self._effects = effects
+        self._dialer = dialer
+        self._bucket = bucket
+        self._recorders: dict[tuple[Claim, str, str, int, str], Recorder] = {}
+        self._pool = Pool(APP_FRESH_S)
+        self._app_at = ("", 0)
+        self.set_workload(workload)
+
+    def set_workload(self, workload: Workload) -> None:
+        """Take a new version: policies and limits hold from the next request on."""
+        self.workload = workload
+        labels = dict(workload.labels)
+        self._name = f"{workload.namespace}/{workload.name}"
+        self._app, self._version = labels.get("app", ""), labels.get("version", "")
+        self._authorizer = compile_policies(workload.policies)
+        self._is_open = self._authorizer.is_open
+        self._limits = [(limit, self._bucket(limit)) for limit in workload.rate_limits]
+        self._services = frozenset(workload.services)
+        self._only_service = workload.services[0] if len(workload.services) == 1 else ""
+        self._recorders.clear()
+        app = (workload.app_address, workload.app_port)
+        if app != self._app_at:
+            self._app_at = app
+            self._cluster = _app_cluster(workload)
+            self._pool.shut()
+            self._pool = Pool(APP_FRESH_S)
+
+    def retire(self) -> None:
+        """Give up idle connections to the application."""
+        self._pool.retire()
+
+    def close_stale(self, now: float) -> None:
+        """Close connections that nobody should use any more."""
+        self._pool.close_stale(now)
+
+    def read_head(self, block: bytes) -> RequestHead:
+        """See :class:`.http1_server.ServerEntry`."""
+        return read_request(block, _DROPPED)
+
+    def begin(self, request: Request) -> None:
+        """See :class:`.pipeline.Entry`."""
+        peer = request.peer
+        head = request.head
+        if not isinstance(peer, Peer) or not peer.is_current(request.started_at):
+            request.refuse(replies.EXPIRED)
+            return
+        request.security = "mutual_tls"
+        request.source = peer.claim(head.source)
+        service = head.service.decode("latin-1")
+        request.service = service if service in self._services else self._only_service
+        if not self._is_open:
+            denied = self._deny(request, peer)
+            if denied is not None:
+                request.refuse(denied)
+                return
+        if self._limits:
+            self._pass_limits(request, 0)
+        else:
+            self._forward(request)
+
+    def _deny(self, request: Request, peer: Peer) -> Reply | None:
+        decision = self._authorizer.check(
+            AuthorizationInput(
+                peer.principal,
+                peer.namespace,
+                request.host.decode("latin-1"),
+                self.workload.app_port,
+                request.method.decode("latin-1"),
+                request.path.decode("latin-1"),
+            )
+        )
+        if decision.allowed:
+            return None
+        return replies.denied(decision, peer.principal, self._name)
+
+    def _pass_limits(self, request: Request, first: int) -> None:
+        """Spend a token of each limit; hold the request while a first lease is on its way."""
+        now = time.monotonic()
+        for number in range(first, len(self._limits)):
+            limit, bucket = self._limits[number]
+            if bucket.take(now):
+                continue
+            if bucket.is_waiting(now):
+                self._effects.wheel.add(now + RETRY_LIMIT_S, _Held(self, request, number))
+            else:
+                retry_in_s = max(1, math.ceil(bucket.refused_until - now))
+                request.refuse(replies.rate_limited(limit, retry_in_s))
+            return
+        self._forward(request)
+
+    def resume(self, request: Request, limit: int) -> None:
+        """Try again to pass the limits from ``limit`` on."""
+        if request.done:
+            return
+        if limit < len(self._limits):
+            self._pass_limits(request, limit)
+        else:
+            self._forward(request)
+
+    def _forward(self, request: Request) -> None:
+        head = request.head
+        peer = request.peer
+        assert isinstance(peer, Peer)
+        traceparent = request.traceparent = child_of(request.parent)
+        if not request.request_id:
+            request.request_id = new_request_id()
+        forwarded_for = head.forwarded_for + b", " + peer.address if head.forwarded_for else peer.address
+        request.extra = b"x-forwarded-for: %b\r\nx-request-id: %b\r\ntraceparent: %b\r\n" % (
+            forwarded_for,
+            request.request_id,
+            traceparent,
+        )
+        if not head.has_proto:
+            request.extra += b"x-forwarded-proto: https\r\n"
+        request.forward(self._cluster)
+
+    def pool(self, member: Member) -> Pool:
+        """See :class:`.pipeline.Entry`."""
+        return self._pool
+
+    def dial(self, request: Request, pool: Pool, member: Member) -> None:
+        """See :class:`.pipeline.Entry`."""
+        self._dialer.dial(request, pool, member, None)
+
+    def eject(self, cluster: Cluster, member: Member) -> None:
+        """See :class:`.pipeline.Entry`. There is only one application; its callers eject us."""
+
+    def record(self, request: Request) -> None:
+        """Count a finished request (reporter ``destination``)."""
+        claim = request.source if isinstance(request.source, tuple) else _UNCLAIMED
+        principal = request.peer.principal if isinstance(request.peer, Peer) else ""
+        key = (claim, principal, request.service, request.status, request.flags)
+        recorder = self._recorders.get(key)
+        if recorder is None:
+            if len(self._recorders) >= _MAX_RECORDERS:
+                self._recorders.clear()
+            recorder = self._recorders[key] = self._effects.journal.series.series(self._edge(*key))
+        recorder.record(request.duration_s, request.request_bytes, request.response_bytes)
+        self._effects.journal.keep((request, recorder.edge))
+
+    def _edge(self, claim: Claim, principal: str, service: str, code: int, flags: str) -> Edge:
+        return Edge(
+            reporter="destination",
+            source_workload=claim[0],
+            source_app=claim[1],
+            source_version=claim[2],
+            source_principal=principal,
+            destination_service=service,
+            destination_workload=self._name,
+            destination_app=self._app,
+            destination_version=self._version,
+            destination_principal=self.workload.identity.removeprefix("spiffe://"),
+            route="",
+            protocol="http",
+            code=code,
+            flags=flags,
+            security="mutual_tls",
+        )
+
+
+class _Held:
+    """A request that waits for the first lease of a rate limit."""
+
+    __slots__ = ("_entry", "_limit", "_request")
+
+    def __init__(self, entry: Inbound, request: Request, limit: int) -> None:
+        self._entry = entry
+        self._request = request
+        self._limit = limit
+
+    def on_deadline(self, now: float) -> None:
+        """See :class:`.timers.Timed`."""
+        self._entry.resume(self._request, self._limit)
+
+
+def _app_cluster(workload: Workload) -> Cluster:
+    """The application as a cluster of one, reached without TLS."""
+    name = f"{workload.namespace}/{workload.name}"
+    app = Endpoint(
+        workload=name,
+        address=workload.app_address,
+        port=workload.app_port,
+        sni="",
+        identity="",
+        labels=workload.labels,
+        node=workload.node,
+    )
+    destination = Destination(name)
+    destination.set_service(Service(name, workload.namespace, workload.name, (), (), ()), 0.0)
+    destination.set_endpoints((app,), 0.0)
+    cluster = destination.cluster("", 0.0)
+    assert cluster is not None
+    return cluster

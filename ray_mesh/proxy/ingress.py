@@ -1,0 +1,95 @@
+"""Traffic from outside the mesh: a gateway workload's plaintext listener, one per Gateway port.
+
+Nothing that the outside says about itself is believed: ``x-forwarded-*`` and ``x-request-id`` are
+replaced; ``traceparent`` is kept, so that a client can follow its request.
+"""
+
+from __future__ import annotations
+
+from ray_mesh.proxy import replies
+from ray_mesh.proxy.caller import Caller, Effects
+from ray_mesh.proxy.head import RequestHead, read_request
+from ray_mesh.proxy.hosts import split_authority
+from ray_mesh.proxy.match import Scope
+from ray_mesh.proxy.pipeline import Request
+from ray_mesh.proxy.routes import RouteTable
+from ray_mesh.proxy.source import Source
+from ray_mesh.proxy.trace import new_request_id
+from ray_mesh.snapshot import GatewayServer, VirtualHost
+
+_DROPPED = frozenset({b"x-forwarded-"})
+_MAX_VIEWS = 1024
+
+
+class Ingress(Caller):
+    """The entry of one gateway listener. Without configuration every request is answered 404."""
+
+    def __init__(self, source: Source, effects: Effects, port: int) -> None:
+        super().__init__(source, effects)
+        self.port = port
+        self._server: GatewayServer | None = None
+        self._tables: dict[int, RouteTable] = {}
+        self._views: dict[bytes, RouteTable] = {}
+
+    def set_server(self, server: GatewayServer | None) -> None:
+        """Take a new version of the listener's virtual hosts."""
+        self._server = server
+        self.forget_views()
+
+    def forget_views(self) -> None:
+        """A service changed: understand hosts anew from the next request on."""
+        self._tables = {}
+        self._views = {}
+
+    def read_head(self, block: bytes) -> RequestHead:
+        """See :class:`.http1_server.ServerEntry`."""
+        return read_request(block, _DROPPED)
+
+    def begin(self, request: Request) -> None:
+        """See :class:`.pipeline.Entry`."""
+        request.request_id = new_request_id()
+        request.extra = b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\n" % request.client
+        table = self._views.get(request.host) or self._look_up(request)
+        if table is not None:
+            self.route(request, table)
+
+    def _look_up(self, request: Request) -> RouteTable | None:
+        authority = split_authority(request.host)
+        if authority is None:
+            request.refuse(replies.bad_request(400, "the Host field is not a host and port"))
+            return None
+        hosts = self._server.virtual_hosts if self._server is not None else ()
+        number = best_virtual_host(hosts, authority[0])
+        if number is None:
+            request.refuse(replies.no_virtual_host(authority[0], self.port))
+            return None
+        table = self._tables.get(number)
+        if table is None:
+            workload = self.source.workload
+            scope = Scope(workload.namespace, frozenset(workload.labels), self.port, is_gateway=True)
+            table = self._tables[number] = RouteTable(hosts[number].routes, scope, self.source.announced)
+        if len(self._views) >= _MAX_VIEWS:
+            self._views = {}
+        self._views[request.host] = table
+        return table
+
+
+def best_virtual_host(hosts: tuple[VirtualHost, ...], host: str) -> int | None:
+    """The index of the virtual host for ``host``: exact before the longest ``*.suffix`` before ``*``."""
+    best, best_rank = None, -1
+    for number, each in enumerate(hosts):
+        for pattern in each.hosts:
+            rank = _rank(pattern.lower(), host)
+            if rank > best_rank:
+                best, best_rank = number, rank
+    return best
+
+
+def _rank(pattern: str, host: str) -> int:
+    if pattern == host:
+        return 1000
+    if pattern == "*":
+        return 0
+    if pattern.startswith("*.") and host.endswith(pattern[1:]) and len(host) >= len(pattern):
+        return len(pattern)
+    return -1

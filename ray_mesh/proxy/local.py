@@ -1,0 +1,123 @@
+"""One workload of this plane: its listeners, its entries, its identity."""
+
+from __future__ import annotations
+
+import time
+
+from ray_mesh.errors import PeerError
+from ray_mesh.proxy.caller import Effects
+from ray_mesh.proxy.http1_server import ServerEntry
+from ray_mesh.proxy.inbound import Inbound
+from ray_mesh.proxy.ingress import Ingress
+from ray_mesh.proxy.listener import Listener
+from ray_mesh.proxy.outbound import Outbound
+from ray_mesh.proxy.source import Source
+from ray_mesh.proxy.tls import Identity, Trust
+from ray_mesh.security.svid import Svid
+from ray_mesh.snapshot import Gateway, Workload
+
+
+def workload_ports(workload: Workload) -> list[int]:
+    """The ports that a workload's own listeners have."""
+    return [workload.outbound_port, *(bound for _, bound in workload.gateway_ports)]
+
+
+class Local:
+    """The running side of a :class:`~ray_mesh.snapshot.Workload`."""
+
+    def __init__(self, workload: Workload, effects: Effects, inbound: Inbound) -> None:
+        self.workload = workload
+        self.source = Source(workload, effects.journal)
+        self.outbound = Outbound(self.source, effects)
+        self.inbound = inbound
+        self.ingresses: dict[int, Ingress] = {}
+        self.listeners: dict[int, Listener] = {}
+        self._effects = effects
+        self._gateway: Gateway | None = None
+        self._update_ingresses()
+
+    @property
+    def identity(self) -> Identity | None:
+        """The certificate in use."""
+        return self.source.identity
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can call and be called."""
+        identity = self.source.identity
+        return (
+            identity is not None
+            and identity.expires_at > time.monotonic()
+            and all(listener.is_open for listener in self.listeners.values())
+        )
+
+    def update(self, workload: Workload) -> None:
+        """Take a new version; connections stay, and it holds from their next request on."""
+        if workload.identity != self.workload.identity:
+            self.source.set_identity(None)
+        self.workload = workload
+        self.source.set_workload(workload)
+        self.outbound.set_workload(workload)
+        self.inbound.set_workload(workload)
+        self._update_ingresses()
+
+    def set_gateway(self, gateway: Gateway | None) -> None:
+        """Take a new version of what an ingress workload serves."""
+        self._gateway = gateway
+        self._update_ingresses()
+
+    def set_identity(self, svid: Svid, trust: Trust) -> Identity:
+        """Put a certificate into use.
+
+        Raises:
+            PeerError: it is not the workload's.
+        """
+        if str(svid.id) != self.workload.identity:
+            raise PeerError(f"{self.source.name} is {self.workload.identity}, not {svid.id}")
+        identity = Identity(svid, trust)
+        self.source.set_identity(identity)
+        return identity
+
+    def entries(self) -> tuple[ServerEntry, ...]:
+        """All of its entries."""
+        return (self.outbound, self.inbound, *self.ingresses.values())
+
+    def entry_of(self, port: int) -> ServerEntry | None:
+        """Whose requests come to one of its ports."""
+        if port == self.workload.outbound_port:
+            return self.outbound
+        number = next((number for number, bound in self.workload.gateway_ports if bound == port), None)
+        return self.ingresses.get(number) if number is not None else None
+
+    def listen(self, opened: dict[int, Listener]) -> None:
+        """Take new listeners, close those of ports that it has no more."""
+        for port in self.listeners.keys() - workload_ports(self.workload):
+            self.listeners.pop(port).close()
+        self.listeners |= opened
+
+    def forget_views(self) -> None:
+        """A service changed."""
+        self.source.forget_routes()
+        self.outbound.forget_views()
+        for ingress in self.ingresses.values():
+            ingress.forget_views()
+
+    def retire(self) -> None:
+        """Give up every connection to an upstream after its current request."""
+        self.source.retire()
+        self.inbound.retire()
+
+    def close_stale(self, now: float) -> None:
+        """Close connections that nobody should use any more."""
+        self.source.close_stale(now)
+        self.inbound.close_stale(now)
+
+    def _update_ingresses(self) -> None:
+        servers = {server.port: server for server in self._gateway.servers} if self._gateway else {}
+        wanted = {port for port, _ in self.workload.gateway_ports}
+        for port in self.ingresses.keys() - wanted:
+            del self.ingresses[port]
+        for port in wanted:
+            if port not in self.ingresses:
+                self.ingresses[port] = Ingress(self.source, self._effects, port)
+            self.ingresses[port].set_server(servers.get(port))

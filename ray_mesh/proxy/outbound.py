@@ -1,0 +1,132 @@
+"""Calls that a workload makes: its loopback listener, which only it can use (the token), to any host of
+the mesh and to nothing else (REGISTRY_ONLY)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+
+from ray_mesh.proxy import replies
+from ray_mesh.proxy.caller import Caller, Effects
+from ray_mesh.proxy.head import RequestHead, read_request
+from ray_mesh.proxy.hosts import full_host, split_authority
+from ray_mesh.proxy.match import Scope
+from ray_mesh.proxy.pipeline import Request
+from ray_mesh.proxy.registry import Outcome
+from ray_mesh.proxy.replies import Reply
+from ray_mesh.proxy.routes import RouteTable
+from ray_mesh.proxy.source import Source
+from ray_mesh.proxy.trace import new_request_id
+from ray_mesh.snapshot import Service, Workload
+
+_MAX_VIEWS = 1024
+
+
+class Outbound(Caller):
+    """The entry of one workload's outbound listener."""
+
+    def __init__(self, source: Source, effects: Effects) -> None:
+        super().__init__(source, effects)
+        self._token = source.workload.token_sha256
+        self._accepted = b""
+        self._views: dict[bytes, RouteTable] = {}
+
+    def set_workload(self, workload: Workload) -> None:
+        """Take a new version: token and labels hold from the next request on."""
+        self._token = workload.token_sha256
+        self._accepted = b""
+        self.forget_views()
+
+    def read_head(self, block: bytes) -> RequestHead:
+        """See :class:`.http1_server.ServerEntry`."""
+        return read_request(block, frozenset())
+
+    def forget_views(self) -> None:
+        """A service changed: understand hosts anew from the next request on."""
+        self._views = {}
+
+    def begin(self, request: Request) -> None:
+        """See :class:`.pipeline.Entry`."""
+        head = request.head
+        if head.admitted_by is not self._token:
+            if not self._accepts(head.credential):
+                request.refuse(replies.TOKEN_REQUIRED)
+                return
+            head.admitted_by = self._token
+        if not request.request_id:
+            request.request_id = new_request_id()
+        if not head.has_proto:
+            request.extra = b"x-forwarded-proto: http\r\n"
+        table = self._views.get(request.host)
+        if table is not None:
+            self.route(request, table)
+        else:
+            self._look_up(request)
+
+    def _accepts(self, credential: bytes) -> bool:
+        """Whether the token is right; the credential accepted last is known without hashing."""
+        if self._accepted and hmac.compare_digest(credential, self._accepted):
+            return True
+        if not accepts(credential, self._token):
+            return False
+        self._accepted = credential
+        return True
+
+    def _look_up(self, request: Request, outcome: Outcome = "ready") -> None:
+        """Find what a host means to this workload, and remember it."""
+        if request.done:
+            return
+        table = self._table(request, outcome)
+        if isinstance(table, Reply):
+            request.refuse(table)
+        elif table is not None:
+            if len(self._views) >= _MAX_VIEWS:
+                self._views = {}
+            self._views[request.host] = table
+            self.route(request, table)
+
+    def _table(self, request: Request, outcome: Outcome) -> RouteTable | Reply | None:
+        """The routes of the request's host, why it is refused, or None when it has to wait."""
+        authority = split_authority(request.host)
+        if authority is None:
+            return replies.bad_request(400, "the Host field is not a host and port")
+        host = full_host(authority[0], self.source.workload.namespace)
+        registry = self.effects.registry
+        if host is None or outcome == "unknown" or registry.is_unknown(host):
+            return replies.not_in_mesh(authority[0])
+        destination = registry.find(host)
+        if destination is None or destination.service is None:
+            if outcome == "late":
+                return replies.unknown_yet(host)
+            registry.wait(host, lambda ended: self._look_up(request, ended))
+            return None
+        port = asked_port(destination.service, authority[1], is_explicit=b":" in request.host)
+        if isinstance(port, Reply):
+            return port
+        workload = self.source.workload
+        scope = Scope(workload.namespace, frozenset(workload.labels), port)
+        return RouteTable(destination.service.routes, scope, self.source.announced)
+
+
+def asked_port(service: Service, port: int, is_explicit: bool) -> int | Reply:
+    """The service's port that a caller means. Without a port it means 80, or the only one there is."""
+    numbers = [each.number for each in service.ports]
+    if not numbers or port in numbers:
+        return port
+    if not is_explicit and len(numbers) == 1:
+        return numbers[0]
+    return replies.no_port(service.host, port, numbers)
+
+
+def accepts(credential: bytes, token_sha256: bytes) -> bool:
+    """Whether a Proxy-Authorization value carries the token of that hash. The user name is for people."""
+    scheme, _, encoded = credential.partition(b" ")
+    if scheme.lower() != b"basic":
+        return False
+    try:
+        _, _, token = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+    except binascii.Error:
+        return False
+    return hmac.compare_digest(hashlib.sha256(token).digest(), token_sha256)

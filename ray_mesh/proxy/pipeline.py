@@ -1,0 +1,441 @@
+"""A request on its way through the proxy, whatever version of HTTP carries it.
+
+An entry (outbound, inbound, ingress) decides a request in :meth:`Entry.begin` and ends with
+:meth:`Request.refuse` or :meth:`Request.forward`. From there on the request reacts to its two sides:
+the :class:`Stream` it came on and the :class:`Connection` it goes out on. It ends once, in ``_finish``,
+which records it.
+
+What may be sent again, and when:
+
+* nothing was sent (no connection): to another member, always, at most ``MAX_ATTEMPTS`` times in all;
+  without another one once more to the same, whose node may have a second proxy on the port;
+* the connection ended before the first byte of a response: only when the method is idempotent and the
+  whole body so far is still at hand. A reused connection that died says nothing about the member, so
+  the same one is tried with a new connection; a new connection that died leads to another member, and
+  only without a body;
+* a byte of a response was sent: never.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from ray_mesh.proxy import replies
+from ray_mesh.proxy.cluster import Cluster, Member
+from ray_mesh.proxy.head import RequestHead, ResponseHead
+from ray_mesh.proxy.pool import Pool
+from ray_mesh.proxy.replies import Reply
+from ray_mesh.proxy.timers import Wheel
+
+MAX_ATTEMPTS = 3
+REPLAY_BYTES = 64 * 1024
+PENDING_BYTES = 64 * 1024
+"""A downstream is paused when this much of a body waits for a connection."""
+
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+
+_now = time.monotonic
+
+
+class Stream(Protocol):
+    """The downstream side of one exchange. ``peer`` is who it proved to be, ``client`` its address."""
+
+    peer: object
+    client: bytes
+
+    def reply(self, reply: Reply) -> None:
+        """Answer with a reply of our own; nothing was sent before."""
+
+    def respond(self, line: bytes, head: ResponseHead, length: int | None, payload: bytes) -> None:
+        """Send the head of a response and the first of its payload.
+
+        ``length`` is the body's (0 for none, None or CHUNKED when unknown).
+        """
+
+    def send_whole(self, response: bytes) -> bool:
+        """Send a complete response as it is and end; False when it cannot be sent as it is."""
+
+    def interim(self, line: bytes, fields: bytes) -> None:
+        """Send an interim (1xx) response."""
+
+    def send_body(self, payload: bytes) -> None:
+        """Send more of the body."""
+
+    def end(self) -> None:
+        """The response is complete."""
+
+    def abort(self) -> None:
+        """Cut the response off so that the client notices."""
+
+    def pause(self) -> None:
+        """Take no more of the request's body until :meth:`resume`."""
+
+    def resume(self) -> None:
+        """Undo :meth:`pause`."""
+
+
+class Connection(Protocol):
+    """The upstream side of one exchange."""
+
+    is_reused: bool
+    security: str
+
+    def start(self, request: Request) -> None:
+        """Send the request's head and the body that is pending."""
+
+    def send_body(self, payload: bytes, done: bool) -> None:
+        """Send more of the body."""
+
+    def abandon(self) -> None:
+        """Close at once; nothing is reported any more."""
+
+    def pause(self) -> None:
+        """Take no more of the response until :meth:`resume`."""
+
+    def resume(self) -> None:
+        """Undo :meth:`pause`."""
+
+
+class Entry(Protocol):
+    """The role of a listener: what it admits, and as whom it calls."""
+
+    def begin(self, request: Request) -> None:
+        """Decide a new request: refuse it, forward it, or keep it for a while."""
+
+    def pool(self, member: Member) -> Pool:
+        """The connections of this entry's identity to a member."""
+
+    def dial(self, request: Request, pool: Pool, member: Member) -> None:
+        """Make a connection and start the request on it, or call ``connect_failed``."""
+
+    def eject(self, cluster: Cluster, member: Member) -> None:
+        """No connection could be made to a member."""
+
+    def record(self, request: Request) -> None:
+        """Count a finished request."""
+
+
+class Request:
+    """One request. Attributes without comment are facts for routing, telemetry and access records."""
+
+    __slots__ = (
+        "attempts",
+        "body_done",
+        "client",  # the address of the downstream, as text
+        "cluster",
+        "connection",
+        "deadline",
+        "done",
+        "duration_s",
+        "entry",
+        "extra",  # header lines that the next hop gets besides head.fields
+        "flags",
+        "head",
+        "host",
+        "member",
+        "method",
+        "parent",  # the valid traceparent that came, or empty
+        "path",
+        "peer",  # who the downstream proved to be, where it did
+        "pending",
+        "pool",
+        "query",
+        "replay",
+        "request_bytes",
+        "request_id",
+        "responded",
+        "response_bytes",
+        "route",
+        "security",
+        "service",
+        "source",
+        "started_at",
+        "status",
+        "stream",
+        "traceparent",  # of the span that this hop is
+        "tried",
+    )
+
+    def __init__(
+        self,
+        entry: Entry,
+        stream: Stream,
+        method: bytes,
+        path: bytes,
+        query: bytes,
+        head: RequestHead,
+        parent: bytes,
+        request_id: bytes,
+    ) -> None:
+        self.entry = entry
+        self.peer = stream.peer
+        self.client = stream.client
+        self.stream: Stream | None = stream
+        self.method = method
+        self.path = path
+        self.query = query
+        self.head = head
+        self.host = head.host
+        self.started_at = _now()
+        self.extra = b""
+        self.route: object = None
+        self.service: str = ""
+        self.source: object = None
+        self.parent = parent
+        self.request_id = request_id
+        self.traceparent = b""
+        self.cluster: Cluster | None = None
+        self.member: Member | None = None
+        self.pool: Pool | None = None
+        self.connection: Connection | None = None
+        self.security = "unknown"
+        self.pending: list[bytes] | None = None
+        self.replay: list[bytes] | None = None
+        self.tried: tuple[Member, ...] = ()
+        self.attempts = 0
+        self.deadline: _Deadline | None = None
+        self.body_done = head.length == 0
+        self.responded = False
+        self.done = False
+        self.status = 0
+        self.flags = ""
+        self.duration_s = 0.0
+        self.request_bytes = 0
+        self.response_bytes = 0
+
+    def header(self, name: bytes) -> bytes | None:
+        """See :class:`.match.Matchable`."""
+        if name == b"traceparent":
+            return self.parent or None
+        if name == b"x-request-id":
+            return self.request_id or None
+        return self.head.named(name)
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether sending it twice is safe and possible."""
+        return self.method in IDEMPOTENT and (self.head.length == 0 or self.replay is not None)
+
+    # From the entry.
+
+    def forward(self, cluster: Cluster) -> None:
+        """Send the request to a member of the cluster that was not tried yet."""
+        member = cluster.choose(self.tried)
+        if member is None:
+            host = cluster.destination.host
+            self.refuse(replies.no_endpoint(host, cluster.subset))
+            return
+        self.cluster = cluster
+        if self.head.length and self.method in IDEMPOTENT and self.replay is None and not self.attempts:
+            self.replay = []
+        self._send_to(member)
+
+    def _send_to(self, member: Member, fresh: bool = False) -> None:
+        self.member = member
+        self.attempts += 1
+        member.active += 1
+        pool = self.pool = self.entry.pool(member)
+        connection = None if fresh else pool.take(self.started_at, self)
+        if connection is not None:
+            self.start_on(connection)  # type: ignore[arg-type]
+        else:
+            self.entry.dial(self, pool, member)
+
+    def start_on(self, connection: Connection) -> None:
+        """A connection is there."""
+        self.connection = connection
+        self.security = connection.security
+        connection.start(self)
+
+    def refuse(self, reply: Reply) -> None:
+        """Answer it here, or cut the response off when it has begun."""
+        if self.done:
+            return
+        stream = self.stream
+        self.flags = f"{self.flags},{reply.flag}" if self.flags else reply.flag
+        if self.connection is not None:
+            self.connection.abandon()
+        if not self.responded:
+            self.status = reply.status
+        responded = self.responded
+        self._finish()
+        assert stream is not None
+        if responded:
+            stream.abort()
+        else:
+            stream.reply(reply)
+
+    # From the downstream side.
+
+    def feed(self, payload: bytes, done: bool) -> None:
+        """More of the request's body came."""
+        self.request_bytes += len(payload)
+        self.body_done = done
+        if self.connection is not None:
+            self._remember(payload)
+            self.connection.send_body(payload, done)
+            return
+        if self.pending is None:
+            self.pending = []
+        if payload:
+            self.pending.append(payload)
+        if not done and self.request_bytes > PENDING_BYTES and self.stream is not None:
+            self.stream.pause()
+
+    def take_pending(self) -> bytes:
+        """The body that waited for a connection; the connection sends it after the head."""
+        pending, self.pending = self.pending, None
+        payload = b"".join(pending) if pending else b""
+        self._remember(payload)
+        if not self.body_done and self.stream is not None:
+            self.stream.resume()
+        return payload
+
+    def _remember(self, payload: bytes) -> None:
+        if self.replay is not None:
+            if self.request_bytes > REPLAY_BYTES:
+                self.replay = None
+            elif payload:
+                self.replay.append(payload)
+
+    def cancel(self) -> None:
+        """The client is gone."""
+        if self.done:
+            return
+        if self.connection is not None:
+            self.connection.abandon()
+        self.flags = f"{self.flags},DC" if self.flags else "DC"
+        self._finish()
+
+    # From the upstream side.
+
+    def connect_failed(self, member: Member, cause: str) -> None:
+        """No connection could be made; nothing was sent."""
+        cluster = self.cluster
+        assert cluster is not None
+        self.entry.eject(cluster, member)
+        if self.done:
+            return
+        member.active -= 1
+        self.member = None
+        self.tried = (*self.tried, member)
+        again = cluster.choose(self.tried) if self.attempts < MAX_ATTEMPTS else None
+        if again is None and self.attempts == 1:
+            again = member
+        if again is not None:
+            self._send_to(again)
+            return
+        self.member = member
+        member.active += 1
+        self.refuse(replies.connect_failed(_where(member), cause))
+
+    def connection_lost(self) -> None:
+        """The connection ended before the response was complete."""
+        connection, member = self.connection, self.member
+        if self.done or connection is None or member is None:
+            return
+        self.connection = None
+        if self.responded:
+            self.refuse(Reply(self.status, "UC", "upstream_reset", "cut off"))
+            return
+        if not self.is_replayable or self.attempts >= MAX_ATTEMPTS:
+            self.refuse(replies.connection_reset(_where(member)))
+            return
+        self._send_again(connection.is_reused, member)
+
+    def _send_again(self, was_reused: bool, member: Member) -> None:
+        assert self.cluster is not None
+        again: Member | None = member
+        if not was_reused:
+            self.tried = (*self.tried, member)
+            again = self.cluster.choose(self.tried) if self.head.length == 0 else None
+        if again is None:
+            self.refuse(replies.connection_reset(_where(member)))
+            return
+        member.active -= 1
+        if self.replay is not None:
+            self.pending, self.replay = self.replay, []
+        self._send_to(again, fresh=was_reused)
+
+    def on_whole(self, status: int, response: bytes, size: int) -> bool:
+        """A complete response came that may be sent as it is, with a body of ``size`` bytes; False
+        when it has to be sent by :meth:`on_response` and :meth:`on_end`."""
+        if not self.stream.send_whole(response):  # type: ignore[union-attr]
+            return False
+        self.status = status
+        self.responded = True
+        self.response_bytes = size
+        if self.member.failures:  # type: ignore[union-attr]
+            self.member.failures = 0  # type: ignore[union-attr]
+        self._finish()
+        return True
+
+    def on_response(
+        self, status: int, line: bytes, head: ResponseHead, length: int | None, payload: bytes
+    ) -> None:
+        """The head of the final response came, with the first of its body; see :meth:`Stream.respond`."""
+        self.status = status
+        self.responded = True
+        self.response_bytes = len(payload)
+        member = self.member
+        if member is not None and member.failures:
+            member.failures = 0
+        self.stream.respond(line, head, length, payload)  # type: ignore[union-attr]
+
+    def on_body(self, payload: bytes) -> None:
+        """More of the response's body came."""
+        self.response_bytes += len(payload)
+        if self.stream is not None:
+            self.stream.send_body(payload)
+
+    def on_end(self) -> None:
+        """The response is complete; the connection has let go of the request."""
+        stream = self.stream
+        self._finish()
+        if stream is not None:
+            stream.end()
+
+    def bad_response(self, cause: str) -> None:
+        """The response breaks HTTP; nothing of it may be forwarded from here on."""
+        where = _where(self.member) if self.member is not None else "the upstream"
+        self.refuse(replies.bad_response(where, cause))
+
+    def limit(self, wheel: Wheel, timeout_s: float) -> None:
+        """Refuse the request when it is not done ``timeout_s`` from now."""
+        self.deadline = _Deadline(self, timeout_s)
+        wheel.add(_now() + timeout_s, self.deadline)
+
+    def _finish(self) -> None:
+        self.done = True
+        self.duration_s = _now() - self.started_at
+        if self.member is not None:
+            self.member.active -= 1
+        self.connection = None
+        self.stream = None
+        self.pending = self.replay = None
+        if self.deadline is not None:
+            self.deadline.request = None
+            self.deadline = None
+        self.entry.record(self)
+
+
+class _Deadline:
+    """A request's place in the wheel; a finished request leaves it empty and can be forgotten."""
+
+    __slots__ = ("request", "timeout_s")
+
+    def __init__(self, request: Request, timeout_s: float) -> None:
+        self.request: Request | None = request
+        self.timeout_s = timeout_s
+
+    def on_deadline(self, now: float) -> None:
+        """See :class:`.timers.Timed`."""
+        request = self.request
+        if request is not None:
+            request.refuse(replies.timed_out(self.timeout_s, getattr(request.route, "name", "")))
+
+
+def _where(member: Member) -> str:
+    endpoint = member.endpoint
+    return f"{member.workload} at {endpoint.address}:{endpoint.port}"

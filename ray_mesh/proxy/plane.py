@@ -1,0 +1,332 @@
+"""One process's data plane: what its owner calls, and the state that all connections share."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ray_mesh import snapshot
+from ray_mesh.errors import ConfigError, PeerError
+from ray_mesh.proxy.caller import Effects
+from ray_mesh.proxy.connections import Connections
+from ray_mesh.proxy.connector import Dialer, MutualTls, Plaintext, UpstreamConnector
+from ray_mesh.proxy.events import Events, OnEvent
+from ray_mesh.proxy.hosting import Hosting
+from ray_mesh.proxy.hosts import SUFFIX
+from ray_mesh.proxy.http1_server import Http1Server
+from ray_mesh.proxy.journal import AccessRecord, Journal
+from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
+from ray_mesh.proxy.registry import Registry
+from ray_mesh.proxy.timers import Wheel
+from ray_mesh.proxy.tls import Trust, server_context
+from ray_mesh.security.bundle import Bundle
+from ray_mesh.security.svid import Svid
+from ray_mesh.telemetry.table import SeriesTable
+
+SWEEP_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneConfig:
+    """Where a plane runs. ``inbound_port`` 0 takes any free port; the planes of a node share one."""
+
+    name: str
+    node: str
+    trust_domain: str
+    bind_address: str = LOOPBACK
+    inbound_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneStats:
+    """For people: what is open now, and events so far by reason."""
+
+    connections: int
+    in_flight: int
+    workloads: int
+    hosts: int
+    events: Mapping[str, int]
+
+
+class DataPlane:
+    """Serves the workloads it is given. All methods belong to one event loop (uvloop).
+
+    ``connector`` makes the connections to endpoints; in a mesh that is mutual TLS.
+    """
+
+    def __init__(self, config: PlaneConfig, connector: UpstreamConnector | None = None) -> None:
+        self.config = config
+        self.connections = Connections()
+        self.is_draining = False
+        self.trust = Trust()
+        self.wheel = Wheel(asyncio.get_running_loop())
+        self._journal = Journal()
+        self._registry = Registry(self.wheel)
+        self._dialer = Dialer(connector or MutualTls())
+        self._app_dialer = Dialer(Plaintext())
+        self._effects = Effects(self.wheel, self._dialer, self._registry, self._journal)
+        self._events = Events()
+        self._reservations = Reservations(self.wheel)
+        self._hosting = Hosting(
+            self, self._effects, self._app_dialer, self.trust, self._reservations, self._events
+        )
+        self._base_context = server_context(self.trust)
+        self._base_context.sni_callback = self._hosting.choose_context
+        self._inbound: Listener | None = None
+
+    # Life.
+
+    async def start(self) -> None:
+        """Bind the node's inbound port and serve at once. Raises ConfigError."""
+        self.bind()
+        await self.accept()
+
+    def bind(self) -> None:
+        """Bind the node's inbound port without accepting on it. Raises ConfigError.
+
+        The planes of a node share the port, and the kernel hands connections to whoever listens: one
+        that does not know the node's workloads yet must not.
+        """
+        bound = bind(self.config.bind_address, self.config.inbound_port)
+        self._inbound = Listener(bound, lambda: Http1Server(self, self._hosting.admit_peer))
+        self.wheel.add(time.monotonic() + SWEEP_S, self)
+
+    async def accept(self) -> None:
+        """Accept on the inbound port that :meth:`bind` bound."""
+        assert self._inbound is not None, "bind() comes first"
+        await self._inbound.start(self._base_context)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Accept no more and let requests finish; whether all did within ``timeout_s``."""
+        self.is_draining = True
+        await self._close_listeners()
+        for connection in self.connections:
+            connection.drain()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.connections.wait_empty()
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """End everything now."""
+        self.is_draining = True
+        await self._close_listeners()
+        self._reservations.close()
+        for connection in self.connections:
+            connection.abort()
+        await self._dialer.stop()
+        await self._app_dialer.stop()
+        for local in self._hosting:
+            local.retire()
+        self.wheel.stop()
+
+    @property
+    def inbound_port(self) -> int:
+        """The mTLS port, once started."""
+        return self._inbound.port if self._inbound is not None else 0
+
+    # Configuration.
+
+    def apply(self, key: str, resource: snapshot.Resource | None) -> None:
+        """Take one resource into force, or out of it (None); the next request sees it.
+
+        Raises:
+            PeerError: the resource does not belong to the key or to this mesh; what was before stays.
+            ConfigError: it cannot be served here (a port is taken); what was before stays.
+        """
+        kind = snapshot.kind_of(key)
+        if resource is not None:
+            _check(key, kind, resource)
+        match resource:
+            case snapshot.Workload():
+                self._place(key, resource)
+            case snapshot.Gateway(namespace=namespace, name=name):
+                self._hosting.set_gateway(f"workload.{namespace}.{name}", resource)
+            case snapshot.Mesh(trust_domain=trust_domain):
+                if trust_domain != self.config.trust_domain:
+                    raise PeerError(f"{key} is of {trust_domain}, this is {self.config.trust_domain}")
+            case snapshot.Service():
+                self._registry.set_service(resource.host, resource)
+                self._forget_views()
+            case snapshot.Endpoints():
+                self._apply_endpoints(resource.host, resource)
+            case None:
+                self._remove(key, kind)
+            case snapshot.Node():
+                pass  # its workloads come one by one
+
+    def unknown(self, full_host: str) -> None:
+        """Answer to ``on_unknown_host``: the mesh has no such service."""
+        self._registry.set_unknown(full_host)
+
+    def set_bundles(self, bundles: Mapping[str, Bundle]) -> None:
+        """Trust these roots from now on; connections are verified again or given up."""
+        self.trust.replace(bundles)
+        self.trust.load_into(self._base_context)
+        self._hosting.renew_contexts()
+
+    def set_identity(self, workload_key: str, svid: Svid) -> None:
+        """Put a certificate into use; old connections end after their current request.
+
+        Raises:
+            PeerError: the certificate is another workload's, or the workload is not here.
+        """
+        local = self._hosting.locals.get(workload_key)
+        if local is None:
+            raise PeerError(f"{workload_key} does not run on {self.config.name}")
+        self._hosting.set_identity(local, svid)
+
+    def ready(self) -> tuple[str, ...]:
+        """The keys of workloads that have their listeners and a certificate."""
+        return tuple(key for key, local in self._hosting.locals.items() if local.is_ready)
+
+    def reserve(
+        self, outbound: int, gateway_ports: tuple[tuple[int, int], ...] = ()
+    ) -> tuple[int, tuple[tuple[int, int], ...]]:
+        """Bind ports for a workload that is about to come (0: any free one); held for 30 s.
+
+        ``gateway_ports`` maps gateway port numbers to ports; so does the answer, with the bound ones.
+
+        Raises:
+            ConfigError: a port is taken.
+        """
+        held: list[int] = []
+        try:
+            held.append(self._reservations.hold(LOOPBACK, outbound))
+            bound = []
+            for number, port in gateway_ports:
+                held.append(self._reservations.hold(self.config.bind_address, port))
+                bound.append((number, held[-1]))
+        except ConfigError:
+            for port in held:
+                self._reservations.drop(port)
+            raise
+        return held[0], tuple(bound)
+
+    # Quotas, telemetry, events.
+
+    def quota_demand(self) -> Mapping[str, int]:
+        """Tokens wanted now, by limit; poll about every 50 ms."""
+        return self._hosting.limits.demand(time.monotonic())
+
+    def grant(self, limit_name: str, tokens: int, expires_at: float) -> None:
+        """A lease came: ``tokens`` until ``expires_at`` (monotonic), or none until then."""
+        self._hosting.limits.grant(limit_name, tokens, expires_at, time.monotonic())
+
+    @property
+    def series(self) -> SeriesTable:
+        """Everything measured since this plane began."""
+        return self._journal.series
+
+    def access_records(self) -> tuple[AccessRecord, ...]:
+        """The newest finished requests, oldest first."""
+        return self._journal.records()
+
+    def stats(self) -> PlaneStats:
+        """See :class:`PlaneStats`."""
+        return PlaneStats(
+            connections=len(self.connections),
+            in_flight=sum(not connection.is_idle for connection in self.connections),
+            workloads=len(self._hosting.locals),
+            hosts=len(self._registry),
+            events=dict(self._events.counts),
+        )
+
+    @property
+    def on_unknown_host(self) -> Callable[[str], None] | None:
+        """Called with the full host when a request waits for a host that is not here yet."""
+        return self._registry.on_unknown_host
+
+    @on_unknown_host.setter
+    def on_unknown_host(self, callback: Callable[[str], None] | None) -> None:
+        self._registry.on_unknown_host = callback
+
+    @property
+    def on_event(self) -> OnEvent | None:
+        """Called with a reason word, a severity and a sentence."""
+        return self._events.on_event
+
+    @on_event.setter
+    def on_event(self, callback: OnEvent | None) -> None:
+        self._events.on_event = callback
+
+    def on_deadline(self, now: float) -> None:
+        """Close what is stale, regularly (see :class:`.timers.Timed`)."""
+        for local in self._hosting:
+            local.close_stale(now)
+        self.wheel.add(now + SWEEP_S, self)
+
+    def _remove(self, key: str, kind: str) -> None:
+        _, namespace, name = key.split(".", 2)
+        host = f"{name}.{namespace}.{SUFFIX}"
+        if kind == "workload":
+            self._hosting.remove(key)
+        elif kind == "gateway":
+            self._hosting.set_gateway(f"workload.{namespace}.{name}", None)
+        elif kind == "service":
+            self._registry.set_service(host, None)
+            self._forget_views()
+        elif kind == "endpoints":
+            self._apply_endpoints(host, None)
+            self._forget_views()
+
+    def _apply_endpoints(self, host: str, endpoints: snapshot.Endpoints | None) -> None:
+        gone = self._registry.set_endpoints(host, endpoints)
+        for local in self._hosting:
+            local.source.forget(gone)
+
+    def _place(self, key: str, workload: snapshot.Workload) -> None:
+        if workload.node != self.config.node:
+            raise PeerError(f"{key} belongs to node {workload.node}, this is {self.config.node}")
+        if workload.app_port == self.inbound_port and workload.app_address in _own(self.config):
+            raise ConfigError(f"{key}: application port {workload.app_port} is the mesh's own mTLS port")
+        self._hosting.place(key, workload)
+
+    def _forget_views(self) -> None:
+        for local in self._hosting:
+            local.forget_views()
+
+    async def _close_listeners(self) -> None:
+        if self._inbound is not None:
+            self._inbound.close()
+        await self._hosting.close()
+
+
+def freeze() -> None:
+    """Keep the collector away from what lives for the life of the process. Call once, after warm-up:
+    a full collection over ten thousand connections would stop all traffic for more than 10 ms."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _own(config: PlaneConfig) -> tuple[str, ...]:
+    return (LOOPBACK, "localhost", config.bind_address)
+
+
+def _check(key: str, kind: str, resource: snapshot.Resource) -> None:
+    """A resource must be what its key says. Raises PeerError."""
+    if not isinstance(resource, snapshot.KINDS[kind]):
+        raise PeerError(f"{key} holds a {type(resource).__name__}")
+    match resource:
+        case snapshot.Endpoints(host=host):
+            expected = snapshot.key_for(kind, host)
+        case snapshot.Service(namespace=namespace, name=name) if (
+            resource.host != f"{name}.{namespace}.{SUFFIX}"
+        ):
+            expected = f"the service of host {resource.host}"
+        case (
+            snapshot.Service(namespace=namespace, name=name)
+            | snapshot.Workload(namespace=namespace, name=name)
+            | snapshot.Gateway(namespace=namespace, name=name)
+        ):
+            expected = f"{kind}.{namespace}.{name}"
+        case _:
+            return
+    if expected != key:
+        raise PeerError(f"{key} holds {expected}")

@@ -1,0 +1,118 @@
+"""The hosts that this plane knows, and requests that wait until it knows one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from ray_mesh.proxy.cluster import Destination, Member
+from ray_mesh.proxy.timers import Wheel
+from ray_mesh.snapshot import Endpoints, Service
+
+WAIT_S = 5.0
+"""How long the first request for a host waits for its configuration."""
+UNKNOWN_S = 2.0
+"""How long "not in the mesh" is believed before it is asked again."""
+_MAX_UNKNOWN = 1000
+
+Outcome = Literal["ready", "unknown", "late"]
+Resume = Callable[[Outcome], None]
+
+
+class Registry:
+    """Destinations by full host. ``on_unknown_host`` is called once per host that somebody waits for."""
+
+    def __init__(self, wheel: Wheel) -> None:
+        self._wheel = wheel
+        self._destinations: dict[str, Destination] = {}
+        self._waiting: dict[str, list[_Waiting]] = {}
+        self._unknown_until: dict[str, float] = {}
+        self.on_unknown_host: Callable[[str], None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._destinations)
+
+    def find(self, host: str) -> Destination | None:
+        """The destination, once both its service and its endpoints have come."""
+        found = self._destinations.get(host)
+        return found if found is not None and found.is_complete else None
+
+    def is_unknown(self, host: str) -> bool:
+        """Whether the control plane said a moment ago that the mesh has no such host."""
+        return self._unknown_until.get(host, 0.0) > time.monotonic()
+
+    def wait(self, host: str, resume: Resume) -> None:
+        """Call ``resume`` once the host is known, is known not to exist, or ``WAIT_S`` have passed."""
+        waiting = _Waiting(self, host, resume)
+        others = self._waiting.setdefault(host, [])
+        others.append(waiting)
+        self._wheel.add(time.monotonic() + WAIT_S, waiting)
+        if len(others) == 1 and self.on_unknown_host is not None:
+            self.on_unknown_host(host)
+
+    def set_service(self, host: str, service: Service | None) -> None:
+        """A service came, changed or went."""
+        destination = self._destination(host)
+        destination.set_service(service, time.monotonic())
+        self._changed(destination)
+
+    def set_endpoints(self, host: str, endpoints: Endpoints | None) -> tuple[Member, ...]:
+        """The members of a host came, changed or went; returns those that are gone."""
+        destination = self._destination(host)
+        listed = None if endpoints is None else endpoints.endpoints
+        gone = destination.set_endpoints(listed, time.monotonic())
+        self._changed(destination)
+        return gone
+
+    def set_unknown(self, host: str) -> None:
+        """The mesh has no such host."""
+        if len(self._unknown_until) >= _MAX_UNKNOWN:
+            self._unknown_until.clear()
+        self._unknown_until[host] = time.monotonic() + UNKNOWN_S
+        self._resume(host, "unknown")
+
+    def _destination(self, host: str) -> Destination:
+        self._unknown_until.pop(host, None)
+        return self._destinations.setdefault(host, Destination(host))
+
+    def _changed(self, destination: Destination) -> None:
+        if destination.is_complete:
+            self._resume(destination.host, "ready")
+        elif destination.service is None and destination.members is None:
+            del self._destinations[destination.host]
+
+    def _resume(self, host: str, outcome: Outcome) -> None:
+        for waiting in self._waiting.pop(host, ()):
+            waiting.end(outcome)
+
+    def forget(self, waiting: _Waiting) -> None:
+        """A wait ended by itself."""
+        others = self._waiting.get(waiting.host)
+        if others is not None:
+            others.remove(waiting)
+            if not others:
+                del self._waiting[waiting.host]
+
+
+class _Waiting:
+    """One request that waits for a host."""
+
+    __slots__ = ("_registry", "_resume", "host")
+
+    def __init__(self, registry: Registry, host: str, resume: Resume) -> None:
+        self._registry = registry
+        self._resume: Resume | None = resume
+        self.host = host
+
+    def end(self, outcome: Outcome) -> None:
+        """Resume, once."""
+        resume, self._resume = self._resume, None
+        if resume is not None:
+            resume(outcome)
+
+    def on_deadline(self, now: float) -> None:
+        """See :class:`.timers.Timed`."""
+        if self._resume is not None:
+            self._registry.forget(self)
+            self.end("late")

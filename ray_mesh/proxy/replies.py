@@ -1,0 +1,191 @@
+"""Answers that the proxy itself gives: status, response flag (Envoy's short codes), a sentence for people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from ray_mesh.security.authorization import Decision
+from ray_mesh.snapshot import RateLimit
+
+FLAG_HEADER = "x-mesh-flag"
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer made here. ``reason`` is a stable word; ``fields`` are further header lines; ``closes``
+    ends the connection with it."""
+
+    status: int
+    flag: str
+    reason: str
+    message: str
+    fields: tuple[str, ...] = ()
+    closes: bool = False
+
+    def render(self, *, close: bool, without_body: bool = False) -> bytes:
+        """The reply as HTTP/1.1; ``without_body`` for HEAD."""
+        body = json.dumps({"error": self.reason, "flag": self.flag, "message": self.message}).encode() + b"\n"
+        lines = [
+            f"HTTP/1.1 {self.status} {_PHRASES.get(self.status, 'Error')}",
+            "content-type: application/json",
+            f"content-length: {len(body)}",
+            f"{FLAG_HEADER}: {self.flag or '-'}",
+            *self.fields,
+        ]
+        if close:
+            lines.append("connection: close")
+        head = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
+        return head if without_body else head + body
+
+
+_BAD_REQUESTS = {408: "request_timeout", 426: "upgrade_required", 501: "not_supported"}
+
+
+def bad_request(code: int, message: str) -> Reply:
+    """The client's message cannot be understood one way only, or asks for what is not served."""
+    fields = ("upgrade: HTTP/1.1",) if code == 426 else ()
+    reason = _BAD_REQUESTS.get(code, "bad_request")
+    return Reply(code, "DPE", reason, f"{message}; the request was not forwarded", fields)
+
+
+def not_in_mesh(host: str) -> Reply:
+    """No service has that host."""
+    return Reply(
+        502,
+        "NR",
+        "host_not_in_mesh",
+        f"host {host!r} is not in the mesh and outbound traffic is REGISTRY_ONLY; "
+        "register a Service for it or correct the name",
+    )
+
+
+def no_port(host: str, port: int, ports: list[int]) -> Reply:
+    """The service is known, but not on that port."""
+    known = ", ".join(map(str, ports))
+    return Reply(502, "NR", "no_such_port", f"{host} has no port {port}; its ports: {known}")
+
+
+def no_virtual_host(host: str, port: int) -> Reply:
+    """No Gateway serves that host here."""
+    return Reply(
+        404,
+        "NR",
+        "no_virtual_host",
+        f"no Gateway and VirtualService serve host {host!r} on gateway port {port}",
+    )
+
+
+def denied(decision: Decision, principal: str, workload: str) -> Reply:
+    """An AuthorizationPolicy refuses the request; the reply names the policy and the rule."""
+    return Reply(
+        403,
+        "UAEX",
+        "denied",
+        f"RBAC: access of {principal} to {workload} denied: {decision.reason}",
+        (f"x-mesh-policy: {decision.policy or '-'}", f"x-mesh-rule: {decision.rule}"),
+    )
+
+
+def rate_limited(limit: RateLimit, retry_in_s: int) -> Reply:
+    """A rate limit has no token left."""
+    return Reply(
+        429,
+        "RL",
+        "rate_limited",
+        f"rate limit {limit.name} ({limit.requests} per {limit.per_s} s over the mesh) is used up",
+        (f"retry-after: {retry_in_s}",),
+    )
+
+
+def no_route(host: str, path: str) -> Reply:
+    """The host is known, but no route matches."""
+    return Reply(
+        404, "NR", "no_route", f"no route of {host} matches {path}; check the VirtualService's matches"
+    )
+
+
+def unknown_yet(host: str) -> Reply:
+    """The control plane did not answer in time what the host is."""
+    return Reply(
+        503,
+        "NR",
+        "host_unknown_yet",
+        f"configuration of {host} did not arrive in time; is the control plane reachable?",
+        ("retry-after: 1",),
+    )
+
+
+def no_endpoint(host: str, subset: str) -> Reply:
+    """The service or subset has no members."""
+    part = f"subset {subset} of {host}" if subset else host
+    return Reply(503, "UH", "no_healthy_upstream", f"{part} has no endpoints; is a workload of it running?")
+
+
+def no_subset(host: str, subset: str) -> Reply:
+    """A route names a subset that the service does not have."""
+    return Reply(
+        503,
+        "UH",
+        "no_such_subset",
+        f"{host} has no subset {subset!r}; add it to the service's DestinationRule",
+    )
+
+
+def injected_abort(status: int) -> Reply:
+    """The route's fault asked for it."""
+    return Reply(status, "FI", "fault_abort", f"aborted with {status} by the fault of the route")
+
+
+def connect_failed(where: str, cause: str) -> Reply:
+    """No connection could be made."""
+    return Reply(503, "UF", "upstream_connect_failed", f"cannot connect to {where}: {cause}")
+
+
+def connection_reset(where: str) -> Reply:
+    """The upstream closed before it answered, and the request cannot be sent again safely."""
+    return Reply(
+        503, "UC", "upstream_reset", f"{where} closed the connection before it answered; not safe to repeat"
+    )
+
+
+def overflow(where: str) -> Reply:
+    """Too many connections."""
+    return Reply(503, "UO", "upstream_overflow", f"too many connections to {where}", ("retry-after: 1",))
+
+
+def bad_response(where: str, cause: str) -> Reply:
+    """The upstream's answer breaks HTTP."""
+    return Reply(502, "UPE", "bad_response", f"{where} sent a response that breaks HTTP: {cause}")
+
+
+def timed_out(timeout_s: float, route: str) -> Reply:
+    """The route's timeout passed."""
+    return Reply(
+        504, "UT", "upstream_timeout", f"no complete response within {timeout_s:g} s (route {route})"
+    )
+
+
+def stalled(idle_s: float) -> Reply:
+    """Nothing moved for a long time."""
+    return Reply(504, "SI", "stream_idle", f"no byte moved in either direction for {idle_s:g} s")
+
+
+TOKEN_REQUIRED = Reply(
+    407,
+    "UAEX",
+    "token_required",
+    "this listener speaks for one workload: use the proxy URL with the workload's name and token, "
+    "http://<workload>:<token>@127.0.0.1:<port>",
+    ('proxy-authenticate: Basic realm="ray-mesh workload"',),
+)
+EXPIRED = Reply(
+    403,
+    "UAEX",
+    "identity_expired",
+    "the client certificate of this connection has expired or is trusted no more; connect again",
+    closes=True,
+)

@@ -1,0 +1,103 @@
+"""A workload as the source of calls: its identity, its connections, its telemetry."""
+
+from __future__ import annotations
+
+from ray_mesh.proxy.cluster import Member
+from ray_mesh.proxy.journal import Journal, security_of
+from ray_mesh.proxy.pipeline import Request
+from ray_mesh.proxy.pool import Pool
+from ray_mesh.proxy.tls import Identity
+from ray_mesh.snapshot import Workload
+from ray_mesh.telemetry.series import Edge
+from ray_mesh.telemetry.table import Recorder
+
+_MAX_RECORDERS = 20_000
+
+
+class Source:
+    """Shared by the outbound listener and the gateway listeners of one workload."""
+
+    def __init__(self, workload: Workload, journal: Journal) -> None:
+        self.identity: Identity | None = None
+        self.pools: dict[Member, Pool] = {}
+        self._journal = journal
+        self._recorders: dict[tuple[object, Member | None, int, str], Recorder] = {}
+        self.set_workload(workload)
+
+    def set_workload(self, workload: Workload) -> None:
+        """Take a new version of the workload."""
+        labels = dict(workload.labels)
+        self.workload = workload
+        self.name = f"{workload.namespace}/{workload.name}"
+        self.app = labels.get("app", "")
+        self.version = labels.get("version", "")
+        self.announced = f"{self.name};{self.app};{self.version}".encode()
+        self._recorders.clear()
+
+    def pool(self, member: Member) -> Pool:
+        """The connections to one member."""
+        pool = self.pools.get(member)
+        if pool is None:
+            pool = self.pools[member] = Pool()
+        return pool
+
+    def set_identity(self, identity: Identity | None) -> None:
+        """Call with a new certificate from now on; old connections end after their request."""
+        self.identity = identity
+        self.retire()
+
+    def retire(self) -> None:
+        """Give up every connection after its current request."""
+        for pool in self.pools.values():
+            pool.retire()
+
+    def forget(self, members: tuple[Member, ...]) -> None:
+        """Members are gone: close what is idle, let the rest finish."""
+        for member in members:
+            pool = self.pools.pop(member, None)
+            if pool is not None:
+                pool.shut()
+        if members:
+            self._recorders.clear()
+
+    def forget_routes(self) -> None:
+        """The caller's routes are made anew: what was remembered by route is of no use any more."""
+        self._recorders.clear()
+
+    def close_stale(self, now: float) -> None:
+        """Close connections that nobody should use any more."""
+        for pool in self.pools.values():
+            pool.close_stale(now)
+
+    def record(self, request: Request) -> None:
+        """Count a finished request (reporter ``source``)."""
+        key = (request.route, request.member, request.status, request.flags)
+        recorder = self._recorders.get(key)
+        if recorder is None:
+            recorder = self._recorder(request)
+            if len(self._recorders) >= _MAX_RECORDERS:
+                self._recorders.clear()
+            self._recorders[key] = recorder
+        recorder.record(request.duration_s, request.request_bytes, request.response_bytes)
+        self._journal.keep((request, recorder.edge))
+
+    def _recorder(self, request: Request) -> Recorder:
+        member = request.member
+        edge = Edge(
+            reporter="source",
+            source_workload=self.name,
+            source_app=self.app,
+            source_version=self.version,
+            source_principal=self.workload.identity.removeprefix("spiffe://"),
+            destination_service=request.service,
+            destination_workload=member.workload if member is not None else "",
+            destination_app=member.app if member is not None else "",
+            destination_version=member.version if member is not None else "",
+            destination_principal=member.principal if member is not None else "",
+            route=getattr(request.route, "name", ""),
+            protocol="http",
+            code=request.status,
+            flags=request.flags,
+            security=security_of(request),
+        )
+        return self._journal.series.series(edge)

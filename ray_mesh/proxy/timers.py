@@ -1,0 +1,56 @@
+"""Deadlines for many requests with one timer: a wheel of coarse slots.
+
+An event-loop timer costs more than a microsecond to make and cancel, and most deadlines are never
+reached. So an item is put into the slot of its deadline and never taken out; when the slot comes, the
+item decides whether it still cares (a finished request does not).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+SLOT_S = 0.05
+
+
+class Timed(Protocol):
+    """Something with a deadline."""
+
+    def on_deadline(self, now: float) -> None:
+        """Called once, at most one slot after the deadline. Must not raise."""
+
+
+class Wheel:
+    """Runs on one event loop; times are those of ``time.monotonic``, in seconds."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._slots: dict[int, list[Timed]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, at: float, item: Timed) -> None:
+        """Call ``item.on_deadline`` at ``at`` or up to one slot later."""
+        slot = int(at / SLOT_S) + 1
+        items = self._slots.get(slot)
+        if items is None:
+            self._slots[slot] = [item]
+            if self._timer is None:
+                self._timer = self._loop.call_later(SLOT_S, self._turn)
+        else:
+            items.append(item)
+
+    def stop(self) -> None:
+        """Forget every deadline."""
+        self._slots.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        current = int(now / SLOT_S)
+        for slot in [slot for slot in self._slots if slot <= current]:
+            for item in self._slots.pop(slot):
+                item.on_deadline(now)
+        self._timer = self._loop.call_later(SLOT_S, self._turn) if self._slots else None

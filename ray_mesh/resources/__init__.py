@@ -1,0 +1,40 @@
+"""What a person writes: the Istio API and a few kinds of our own, parsed strictly.
+
+Text becomes plain values with positions (``source``), which are checked against the model of their
+kind (``kinds``, one module per kind) and become a :class:`Document` (``document``). Every problem
+names file, line, column and path (``problems``).
+"""
+
+from ray_mesh.resources.authorization import AuthorizationPolicySpec, PeerAuthenticationSpec
+from ray_mesh.resources.destination_rule import DestinationRuleSpec
+from ray_mesh.resources.document import Document
+from ray_mesh.resources.gateway import GatewaySpec
+from ray_mesh.resources.kinds import KINDS
+from ray_mesh.resources.load import from_json, from_manifest, load, read
+from ray_mesh.resources.mesh import MeshConfigSpec, RateLimitSpec, WorkloadBindingSpec, WorkloadSpec
+from ray_mesh.resources.problems import Problem
+from ray_mesh.resources.service import ServiceSpec
+from ray_mesh.resources.source import Manifest, Positions
+from ray_mesh.resources.virtual_service import VirtualServiceSpec
+
+__all__ = [
+    "KINDS",
+    "AuthorizationPolicySpec",
+    "DestinationRuleSpec",
+    "Document",
+    "GatewaySpec",
+    "Manifest",
+    "MeshConfigSpec",
+    "PeerAuthenticationSpec",
+    "Positions",
+    "Problem",
+    "RateLimitSpec",
+    "ServiceSpec",
+    "VirtualServiceSpec",
+    "WorkloadBindingSpec",
+    "WorkloadSpec",
+    "from_json",
+    "from_manifest",
+    "load",
+    "read",
+]

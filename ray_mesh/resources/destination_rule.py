@@ -1,0 +1,280 @@
+"""Istio's DestinationRule (networking.istio.io): subsets and balancing honoured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ray_mesh.resources.hosts import is_host_pattern
+from ray_mesh.resources.schema import (
+    LATER,
+    DnsLabel,
+    Duration,
+    Flaw,
+    Int32,
+    LabelValue,
+    Model,
+    NonEmpty,
+    Only,
+    PortSelector,
+    UInt32,
+    UInt64,
+    WorkloadSelector,
+)
+
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+class CookieAttribute(Model):
+    """One attribute of a cookie."""
+
+    name: str
+    value: str | None = None
+
+
+class HttpCookie(Model):
+    """A cookie to hash."""
+
+    name: str
+    path: str | None = None
+    ttl: str | None = None
+    attributes: tuple[CookieAttribute, ...] = ()
+
+
+class RingHash(Model):
+    """Ring hash settings."""
+
+    minimum_ring_size: UInt64 | None = None
+
+
+class Maglev(Model):
+    """Maglev settings."""
+
+    table_size: UInt64 | None = None
+
+
+class ConsistentHash(Model):
+    """What part of a request picks its endpoint."""
+
+    http_header_name: str | None = None
+    http_cookie: HttpCookie | None = None
+    use_source_ip: bool | None = None
+    http_query_parameter_name: str | None = None
+    ring_hash: RingHash | None = None
+    maglev: Maglev | None = None
+    minimum_ring_size: UInt64 | None = None
+
+
+class Distribute(Model):
+    """Shares per locality."""
+
+    from_: Annotated[str | None, Field(alias="from")] = None
+    to: dict[str, UInt32] = {}
+
+
+class Failover(Model):
+    """Where traffic goes when a locality fails."""
+
+    from_: Annotated[str | None, Field(alias="from")] = None
+    to: str | None = None
+
+
+class LocalityLb(Model):
+    """Balancing by locality."""
+
+    distribute: tuple[Distribute, ...] = ()
+    failover: tuple[Failover, ...] = ()
+    failover_priority: tuple[str, ...] = ()
+    enabled: bool | None = None
+
+
+class ZoneAwareLb(Model):
+    """Balancing by zone."""
+
+    enabled: bool | None = None
+    failover: tuple[Failover, ...] = ()
+    failover_priority: tuple[str, ...] = ()
+    min_cluster_size: Annotated[int, Field(ge=1)] | None = None
+
+
+class Warmup(Model):
+    """A slow start for new endpoints."""
+
+    duration: Duration
+    minimum_percent: Percent | None = None
+    aggression: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+class LoadBalancer(Model):
+    """How an endpoint is picked. ``LEAST_CONN`` is the older name of ``LEAST_REQUEST``."""
+
+    simple: Annotated[
+        Literal["UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST"] | None,
+        Only(("UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST")),
+    ] = None
+    consistent_hash: Annotated[ConsistentHash | None, LATER] = None
+    locality_lb_setting: Annotated[LocalityLb | None, LATER] = None
+    zone_aware_lb_setting: Annotated[ZoneAwareLb | None, LATER] = None
+    warmup: Annotated[Warmup | None, LATER] = None
+    warmup_duration_secs: Annotated[Duration | None, LATER] = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.simple is not None and self.consistent_hash is not None:
+            yield Flaw((), "set one of simple and consistentHash")
+
+
+class TcpKeepalive(Model):
+    """TCP keepalive settings."""
+
+    probes: UInt32 | None = None
+    time: Duration | None = None
+    interval: Duration | None = None
+
+
+class TcpSettings(Model):
+    """Connection settings."""
+
+    max_connections: Int32 | None = None
+    connect_timeout: Duration | None = None
+    tcp_keepalive: TcpKeepalive | None = None
+    max_connection_duration: Duration | None = None
+    idle_timeout: str | None = None
+
+
+class Http2KeepAlive(Model):
+    """HTTP/2 keepalive settings."""
+
+    interval: Duration | None = None
+    timeout: Duration | None = None
+
+
+class HttpSettings(Model):
+    """Request settings."""
+
+    http1_max_pending_requests: Annotated[Int32 | None, Field(alias="http1MaxPendingRequests")] = None
+    http2_max_requests: Annotated[Int32 | None, Field(alias="http2MaxRequests")] = None
+    max_requests_per_connection: Int32 | None = None
+    max_retries: Int32 | None = None
+    idle_timeout: Duration | None = None
+    h2_upgrade_policy: Annotated[
+        Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] | None, Field(alias="h2UpgradePolicy")
+    ] = None
+    use_client_protocol: bool | None = None
+    max_concurrent_streams: Int32 | None = None
+    http2_keep_alive: Annotated[Http2KeepAlive | None, Field(alias="http2KeepAlive")] = None
+
+
+class ConnectionPool(Model):
+    """Limits towards one host."""
+
+    tcp: TcpSettings | None = None
+    http: HttpSettings | None = None
+
+
+class OutlierDetection(Model):
+    """When a failing endpoint is left out."""
+
+    split_external_local_origin_errors: bool | None = None
+    consecutive_local_origin_failures: UInt32 | None = None
+    consecutive_gateway_errors: UInt32 | None = None
+    consecutive_5xx_errors: Annotated[UInt32 | None, Field(alias="consecutive5xxErrors")] = None
+    consecutive_errors: Int32 | None = None
+    interval: Duration | None = None
+    base_ejection_time: Duration | None = None
+    max_ejection_percent: Int32 | None = None
+    min_health_percent: Int32 | None = None
+    outlier_detection_http_error_codes: tuple[Annotated[int, Field(ge=100, le=599)], ...] = ()
+
+
+class ClientTls(Model):
+    """How the connection to the service is secured. Inside the mesh that is always mutual TLS."""
+
+    mode: Annotated[
+        Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"] | None,
+        Only(("ISTIO_MUTUAL",), "all traffic of the mesh is mutual TLS with the workloads' own identities"),
+    ] = None
+    client_certificate: Annotated[str | None, LATER] = None
+    private_key: Annotated[str | None, LATER] = None
+    ca_certificates: Annotated[str | None, LATER] = None
+    credential_name: Annotated[str | None, LATER] = None
+    subject_alt_names: Annotated[tuple[str, ...], LATER] = ()
+    sni: Annotated[str | None, LATER] = None
+    insecure_skip_verify: Annotated[bool | None, LATER] = None
+    ca_crl: Annotated[str | None, LATER] = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.mode is None:
+            yield Flaw(("mode",), "DISABLE, which is what tls means without a mode", later=True)
+
+
+class PortTrafficPolicy(Model):
+    """Settings of one port."""
+
+    port: PortSelector | None = None
+    load_balancer: LoadBalancer | None = None
+    connection_pool: ConnectionPool | None = None
+    outlier_detection: OutlierDetection | None = None
+    tls: ClientTls | None = None
+
+
+class Tunnel(Model):
+    """A tunnel through another proxy."""
+
+    protocol: str | None = None
+    target_host: str
+    target_port: UInt32
+
+
+class ProxyProtocol(Model):
+    """The PROXY protocol towards the service."""
+
+    version: Literal["V1", "V2"] | None = None
+
+
+class RetryBudget(Model):
+    """How many requests may be retries."""
+
+    percent: Percent | None = None
+    budget_interval: str | None = None
+    min_retry_concurrency: UInt32 | None = None
+
+
+class TrafficPolicy(Model):
+    """How requests to a host, or to one subset of it, are sent."""
+
+    load_balancer: LoadBalancer | None = None
+    connection_pool: Annotated[ConnectionPool | None, LATER] = None
+    outlier_detection: Annotated[OutlierDetection | None, LATER] = None
+    tls: ClientTls | None = None
+    port_level_settings: Annotated[tuple[PortTrafficPolicy, ...], LATER] = ()
+    tunnel: Annotated[Tunnel | None, LATER] = None
+    proxy_protocol: Annotated[ProxyProtocol | None, LATER] = None
+    retry_budget: Annotated[RetryBudget | None, LATER] = None
+
+
+class Subset(Model):
+    """A named part of a host's endpoints, by labels."""
+
+    name: DnsLabel
+    labels: dict[str, LabelValue] = {}
+    traffic_policy: TrafficPolicy | None = None
+
+
+class DestinationRuleSpec(Model):
+    """What holds for requests to a host after routing."""
+
+    host: NonEmpty
+    traffic_policy: TrafficPolicy | None = None
+    subsets: tuple[Subset, ...] = ()
+    export_to: Annotated[tuple[str, ...], Only(("*",))] = ()
+    workload_selector: Annotated[WorkloadSelector | None, LATER] = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if not is_host_pattern(self.host):
+            yield Flaw(("host",), f"{self.host!r} is not a host, *.host or *")
+        names = [subset.name for subset in self.subsets]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                yield Flaw(("subsets", index, "name"), f"subset {name!r} is defined twice")

@@ -1,0 +1,234 @@
+"""One object as a person wrote it, checked against its kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, ValidationError
+
+from ray_mesh.resources.kinds import KINDS, Kind, api_group
+from ray_mesh.resources.problems import Problem, find_flaws, invalid_fields, nearest, not_supported
+from ray_mesh.resources.schema import LATER, DnsLabel, DnsName, Flaw, LabelText, Model, NonEmpty
+from ray_mesh.resources.source import Manifest, Path, Positions
+
+M = TypeVar("M", bound=Model)
+
+_TOP_LEVEL = ("apiVersion", "kind", "metadata", "spec", "status")
+_SET_BY_SERVER = (
+    "creationTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+)
+"""Metadata that a Kubernetes server adds: it records where an object was, and asks for nothing."""
+
+
+class Metadata(Model):
+    """What names an object."""
+
+    name: DnsName
+    namespace: DnsLabel | None = None
+    labels: dict[NonEmpty, LabelText] = {}
+    annotations: dict[NonEmpty, str] = {}
+    generate_name: Annotated[str | None, LATER] = None
+    finalizers: Annotated[tuple[str, ...] | None, LATER] = None
+    owner_references: Annotated[tuple[dict[str, Any], ...] | None, LATER] = None
+    deletion_timestamp: Annotated[str | None, LATER] = None
+    deletion_grace_period_seconds: Annotated[int | None, LATER] = None
+
+
+class _TokenMetadata(Metadata):
+    name: Annotated[DnsLabel, Field()]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A checked document. ``json`` is its canonical form: equal documents have equal text.
+
+    ``admitted_at`` (seconds since 1970) says which of several documents is the oldest.
+    """
+
+    kind: str
+    api_version: str
+    namespace: str
+    name: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    spec: Model
+    json: str
+    positions: Positions = field(compare=False, repr=False)
+    admitted_at: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """``<kind lower>.<namespace>.<name>``, the key of desired state."""
+        return f"{self.kind.lower()}.{self.namespace}.{self.name}"
+
+    @property
+    def title(self) -> str:
+        """How messages name it: ``VirtualService default/reviews``."""
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+    def read(self, model: type[M]) -> M:
+        """The spec as the model of its kind.
+
+        Raises:
+            TypeError: the document is of another kind.
+        """
+        if not isinstance(self.spec, model):
+            raise TypeError(f"{self.title} is not a {model.__name__}")
+        return self.spec
+
+
+def check(
+    manifest: Manifest, namespace: str = "", admitted_at: float = 0.0
+) -> tuple[Document | None, list[Problem]]:
+    """The document, unless it is invalid, and everything that is wrong with it or not honoured.
+
+    ``namespace`` is for documents that do not say theirs; empty means the default of the kind.
+    """
+    return _Check(manifest, namespace, admitted_at).run()
+
+
+class _Check:
+    def __init__(self, manifest: Manifest, namespace: str, admitted_at: float) -> None:
+        self._value = manifest.value
+        self._positions = manifest.positions
+        self._namespace = namespace
+        self._admitted_at = admitted_at
+        self._title = "document"
+        self._problems: list[Problem] = []
+
+    def run(self) -> tuple[Document | None, list[Problem]]:
+        kind = self._kind()
+        if kind is None:
+            return None, self._problems
+        self._check_top_level()
+        metadata = self._metadata(kind)
+        if metadata is None:
+            return None, self._problems
+        spec = self._parse(kind.model, ("spec",), self._value.get("spec") or {})
+        if spec is None or any(not problem.later for problem in self._problems):
+            return None, self._problems
+        return self._document(metadata, spec), self._problems
+
+    def _document(self, metadata: Metadata, spec: Model) -> Document:
+        named: dict[str, Any] = {"name": metadata.name, "namespace": metadata.namespace}
+        for optional in ("labels", "annotations"):
+            if getattr(metadata, optional):
+                named[optional] = getattr(metadata, optional)
+        plain = {
+            "apiVersion": self._value["apiVersion"],
+            "kind": self._value["kind"],
+            "metadata": named,
+            "spec": self._value.get("spec") or {},
+        }
+        return Document(
+            kind=plain["kind"],
+            api_version=plain["apiVersion"],
+            namespace=str(metadata.namespace),
+            name=metadata.name,
+            labels=metadata.labels,
+            annotations=metadata.annotations,
+            spec=spec,
+            json=json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
+            positions=self._positions,
+            admitted_at=self._admitted_at,
+        )
+
+    def _kind(self) -> Kind | None:
+        name, version = self._value.get("kind"), self._value.get("apiVersion")
+        if not isinstance(name, str) or not isinstance(version, str):
+            self._add((), "a document has apiVersion and kind, both text")
+            return None
+        self._title = f"{name} {self._label()}"
+        kind = KINDS.get(name)
+        if kind and version in kind.api_versions:
+            return kind
+        if kind and api_group(version) == api_group(kind.api_versions[0]):
+            self._add(("apiVersion",), f"{version} is not a version of {name}: write {kind.api_versions[0]}")
+        elif not kind and (close := get_close_matches(name, KINDS, 1, 0.85)):
+            self._add(("kind",), f"unknown kind {name}; did you mean {close[0]}?")
+        else:
+            self._add(("kind",), f"not supported yet: kind {name} of {version}", later=True)
+        return None
+
+    def _label(self) -> str:
+        metadata = self._value.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        return str(name) if isinstance(name, str) else "without name"
+
+    def _check_top_level(self) -> None:
+        for name in self._value:
+            if name not in _TOP_LEVEL:
+                self._add((name,), f"unknown field{nearest(name, _TOP_LEVEL)}")
+        if not isinstance(self._value.get("spec"), dict | None):
+            self._add(("spec",), "spec is a map")
+
+    def _metadata(self, kind: Kind) -> Metadata | None:
+        value = self._value.get("metadata")
+        if not isinstance(value, dict):
+            self._add(("metadata",), "metadata is missing: it names the object")
+            return None
+        kept = {name: item for name, item in value.items() if name not in _SET_BY_SERVER}
+        kept.setdefault("namespace", self._namespace or kind.namespace)
+        metadata = self._parse(_TokenMetadata if kind.is_token else Metadata, ("metadata",), kept)
+        if metadata is not None:
+            self._title = f"{self._value['kind']} {metadata.namespace}/{metadata.name}"
+            self._check_istio_metadata(metadata)
+        return metadata
+
+    def _check_istio_metadata(self, metadata: Metadata) -> None:
+        """Istio's own annotations change what an object does, so none may be overlooked."""
+        for name in metadata.annotations:
+            domain = name.partition("/")[0]
+            if "/" in name and (domain == "istio.io" or domain.endswith(".istio.io")):
+                self._add_later(("metadata", "annotations", name))
+        for name in metadata.labels:
+            if name.startswith("istio.io/"):
+                self._add_later(("metadata", "labels", name))
+
+    def _parse(self, model: type[M], path: Path, value: Any) -> M | None:
+        if not isinstance(value, dict):
+            return None
+        nulls = list(_nulls(value, path))
+        for null in nulls:
+            self._add(null, "null is not a value: remove the field, or say what is meant")
+        if nulls:
+            return None
+        try:
+            parsed = model.model_validate_json(json.dumps(value))
+        except ValidationError as error:
+            for step, message in invalid_fields(error, model, value):
+                self._add((*path, *step), message)
+            return None
+        for flaw in find_flaws(parsed, path):
+            text = not_supported(flaw) if flaw.later else flaw.message
+            self._add(flaw.path, text, later=flaw.later)
+        return parsed
+
+    def _add_later(self, path: Path) -> None:
+        self._problems.append(self._problem(path, not_supported(Flaw(path, "", later=True)), later=True))
+
+    def _add(self, path: Path, message: str, *, later: bool = False) -> None:
+        self._problems.append(self._problem(path, message, later=later))
+
+    def _problem(self, path: Path, message: str, *, later: bool) -> Problem:
+        return Problem(self._positions.at(path), self._title, path, message, later)
+
+
+def _nulls(value: Any, path: Path) -> Iterator[Path]:
+    if value is None:
+        yield path
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _nulls(item, (*path, name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _nulls(item, (*path, index))

@@ -1,0 +1,85 @@
+"""The mesh's own kinds (mesh.ray.io/v1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ray_mesh import snapshot
+from ray_mesh.resources.schema import DnsName, Flaw, Model, NonEmpty, Only, PortNumber, WorkloadSelector
+
+ROOT_NAMESPACE = "mesh-system"
+"""Policies here hold for the whole mesh; MeshConfig lives here."""
+
+DEFAULT_NAMESPACE = "default"
+DEFAULT_TRUST_DOMAIN = "mesh.local"
+MESH_NAME = "mesh"
+
+NodeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+PortMap = dict[Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}$")], PortNumber]
+
+
+class RateLimitSpec(Model):
+    """``requests`` per ``unit`` over the whole mesh, for the workloads that it selects.
+
+    ``failMode`` says what happens when nobody can be asked: CLOSED refuses, OPEN lets through.
+    """
+
+    requests: Annotated[int, Field(ge=1, le=10**12)]
+    unit: Literal["SECOND", "MINUTE"]
+    fail_mode: Literal["OPEN", "CLOSED"] = "CLOSED"
+    selector: WorkloadSelector | None = None
+
+    @property
+    def per_s(self) -> int:
+        """The length of a window in seconds."""
+        return 60 if self.unit == "MINUTE" else 1
+
+
+class OutboundTrafficPolicy(Model):
+    """What happens to requests for hosts that are not services of the mesh."""
+
+    mode: Annotated[Literal["REGISTRY_ONLY", "ALLOW_ANY"], Only(("REGISTRY_ONLY",))] = "REGISTRY_ONLY"
+
+
+class MeshConfigSpec(Model):
+    """Settings of the whole mesh: one document, ``mesh`` in the root namespace."""
+
+    trust_domain: DnsName = DEFAULT_TRUST_DOMAIN
+    root_namespace: Annotated[str, Only((ROOT_NAMESPACE,))] = ROOT_NAMESPACE
+    outbound_traffic_policy: OutboundTrafficPolicy | None = None
+
+
+class WorkloadSpec(Model):
+    """One running instance, as registered when it attached. ``gatewayPorts`` maps the port numbers
+    that Gateways use to the ports that are really bound. Without ``port`` it only calls others."""
+
+    service_account: DnsName
+    node: NodeName
+    address: NonEmpty = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    outbound_port: PortNumber
+    token_sha256: Annotated[str, Field(alias="tokenSha256", pattern=r"^[0-9a-f]{64}$")]
+    gateway_ports: PortMap = {}
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.node in snapshot.KINDS:
+            yield Flaw(("node",), f"{self.node!r} is a word of the mesh's own keys: name the node otherwise")
+        for number in self.gateway_ports:
+            if int(number) > 65535:
+                yield Flaw(("gatewayPorts", number), "a port is 1 to 65535")
+
+
+class WorkloadBindingSpec(Model):
+    """Which nodes may run workloads of a service account of the document's namespace."""
+
+    service_account: DnsName
+    nodes: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    def flaws(self) -> Iterator[Flaw]:
+        for index, node in enumerate(self.nodes):
+            if node != "*" and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", node):
+                yield Flaw(("nodes", index), f"{node!r} is not the name of a node, or *")

@@ -1,0 +1,139 @@
+"""What the models of all kinds are made of.
+
+A model has every field of its kind's published schema, under its exact name, so that three cases
+stay apart: a field that is honoured, a valid field that is not honoured yet (:data:`LATER`,
+:class:`Only`), and a misspelled one. Checks that need more than one field are :meth:`Model.flaws`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from ray_mesh.resources.source import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Marks a valid field that this build does not honour: setting it is refused by name."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Marks a field (or the items of a list) of which this build honours these values only."""
+
+    values: tuple[str, ...]
+    reason: str = ""
+
+
+LATER = Later()
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What is wrong below a model. ``later`` means valid, but not honoured by this build."""
+
+    path: Path
+    message: str
+    later: bool = False
+
+
+class Model(BaseModel):
+    """Base of all models: exact camelCase names, no coercion, no unknown fields, immutable."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", strict=True, frozen=True, hide_input_in_errors=True
+    )
+
+    def flaws(self) -> Iterator[Flaw]:
+        """What the types of the fields cannot express."""
+        return iter(())
+
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_PART = r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|us|µs|ns|h|m|s)"
+_DURATION = re.compile(f"(?:{_PART})+")
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def seconds(duration: str) -> float:
+    """A duration such as ``7s``, ``100ms`` or ``1h30m`` in seconds (Go's syntax, as Istio's).
+
+    Raises:
+        ValueError: not a duration.
+    """
+    if not _DURATION.fullmatch(duration):
+        raise ValueError("not a duration: write a number with a unit, such as 7s, 100ms or 1h30m")
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, duration))
+
+
+def _duration(text: str) -> str:
+    if seconds(text) < 0.001:
+        raise ValueError("a duration is at least 1ms")
+    return text
+
+
+def is_label(name: str) -> bool:
+    """Whether this is a DNS label (RFC 1123): at most 63 of ``a-z 0-9 -``."""
+    return bool(_LABEL.fullmatch(name))
+
+
+def is_subdomain(name: str) -> bool:
+    """Whether this is a DNS name (RFC 1123) in lower case, at most 253 characters."""
+    return len(name) <= 253 and all(is_label(part) for part in name.split("."))
+
+
+def _label(text: str) -> str:
+    if not is_label(text):
+        raise ValueError("not a DNS label: use at most 63 of a-z 0-9 -, starting and ending with a-z 0-9")
+    return text
+
+
+def _subdomain(text: str) -> str:
+    if not is_subdomain(text):
+        raise ValueError("not a DNS name: use labels of a-z 0-9 - separated by dots")
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+DnsLabel = Annotated[str, AfterValidator(_label)]
+DnsName = Annotated[str, AfterValidator(_subdomain)]
+NonEmpty = Annotated[str, Field(min_length=1)]
+Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+UInt32 = Annotated[int, Field(ge=0, lt=2**32)]
+UInt64 = Annotated[int, Field(ge=0, lt=2**64)]
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
+LabelValue = Annotated[str, Field(max_length=63)]
+LabelText = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
+
+
+class Percentage(Model):
+    """Istio's Percent: 0 to 100."""
+
+    value: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.0
+
+
+class PortSelector(Model):
+    """A port by number."""
+
+    number: Annotated[int, Field(ge=0, le=65535)] = 0
+
+
+class WorkloadSelector(Model):
+    """Workloads by labels; without labels, all of them."""
+
+    match_labels: dict[str, LabelValue] = {}
+
+    def flaws(self) -> Iterator[Flaw]:
+        for name, value in self.match_labels.items():
+            if not name:
+                yield Flaw(("matchLabels",), "a label has a name")
+            elif "*" in name or "*" in value:
+                yield Flaw(("matchLabels", name), "labels are compared exactly: * is not a wildcard here")

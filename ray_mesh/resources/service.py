@@ -1,0 +1,71 @@
+"""Kubernetes' Service (v1): ports and selector honoured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ray_mesh.resources.schema import LATER, DnsLabel, Flaw, LabelValue, Later, Model, Only, PortNumber
+
+_OWN_PORT = Later("a workload says its own port when it attaches")
+_ADDRESS = Later("services have no address of their own, callers reach them by name")
+
+
+class ServicePort(Model):
+    """A port as callers name it."""
+
+    name: DnsLabel | None = None
+    port: PortNumber
+    protocol: Annotated[Literal["TCP", "UDP", "SCTP"], Only(("TCP",))] = "TCP"
+    app_protocol: Annotated[str | None, Only(("http", "kubernetes.io/http"))] = None
+    target_port: Annotated[int | str | None, _OWN_PORT] = None
+    node_port: Annotated[int | None, _ADDRESS] = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.app_protocol is None and (self.name or "").split("-")[0] != "http":
+            what = f"protocol of port name {self.name!r}" if self.name else "a port without a name"
+            yield Flaw(
+                ("name",), f"{what}: name it http or http-<word>, or set appProtocol: http", later=True
+            )
+
+
+class ServiceSpec(Model):
+    """A name for the workloads of a namespace that ``selector`` picks."""
+
+    ports: Annotated[tuple[ServicePort, ...], Field(min_length=1)]
+    selector: dict[str, LabelValue] = {}
+    type: Annotated[
+        Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"], Only(("ClusterIP",))
+    ] = "ClusterIP"
+    session_affinity: Annotated[Literal["None", "ClientIP"], Only(("None",))] = "None"
+    session_affinity_config: Annotated[dict[str, Any] | None, LATER] = None
+    cluster_ip: Annotated[str | None, _ADDRESS, Field(alias="clusterIP")] = None
+    cluster_ips: Annotated[tuple[str, ...] | None, _ADDRESS, Field(alias="clusterIPs")] = None
+    external_ips: Annotated[tuple[str, ...] | None, _ADDRESS, Field(alias="externalIPs")] = None
+    load_balancer_ip: Annotated[str | None, _ADDRESS, Field(alias="loadBalancerIP")] = None
+    load_balancer_class: Annotated[str | None, _ADDRESS] = None
+    load_balancer_source_ranges: Annotated[tuple[str, ...] | None, _ADDRESS] = None
+    allocate_load_balancer_node_ports: Annotated[bool | None, _ADDRESS] = None
+    external_name: Annotated[str | None, _ADDRESS] = None
+    external_traffic_policy: Annotated[str | None, LATER] = None
+    internal_traffic_policy: Annotated[str | None, LATER] = None
+    traffic_distribution: Annotated[str | None, LATER] = None
+    health_check_node_port: Annotated[int | None, LATER] = None
+    publish_not_ready_addresses: Annotated[bool | None, LATER] = None
+    ip_families: Annotated[tuple[str, ...] | None, _ADDRESS] = None
+    ip_family_policy: Annotated[str | None, _ADDRESS] = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if not self.selector:
+            yield Flaw(
+                ("selector",), "a Service without selector: nothing else names its workloads", later=True
+            )
+        for field in ("name", "port"):
+            seen: set[object] = set()
+            for index, port in enumerate(self.ports):
+                value = getattr(port, field)
+                if value in seen:
+                    yield Flaw(("ports", index, field), f"{field} {value!r} is used twice")
+                seen.add(value)

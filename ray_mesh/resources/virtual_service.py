@@ -1,0 +1,340 @@
+"""Istio's VirtualService (networking.istio.io), HTTP routes honoured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ray_mesh.resources.hosts import is_host_pattern, pattern_covers
+from ray_mesh.resources.schema import (
+    LATER,
+    Duration,
+    Flaw,
+    Int32,
+    Model,
+    NonEmpty,
+    Only,
+    Percentage,
+    PortSelector,
+    UInt32,
+)
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class StringMatch(Model):
+    """One of exact, prefix and regex; none of them means presence where that makes sense."""
+
+    exact: str | None = None
+    prefix: str | None = None
+    regex: Annotated[str | None, LATER] = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if len(self.model_fields_set) > 1:
+            yield Flaw((), "set one of exact, prefix and regex")
+
+
+class HttpMatch(Model):
+    """All conditions that are set must hold."""
+
+    name: str = ""
+    uri: StringMatch | None = None
+    scheme: Annotated[StringMatch | None, LATER] = None
+    method: StringMatch | None = None
+    authority: StringMatch | None = None
+    headers: dict[str, StringMatch] = {}
+    without_headers: dict[str, StringMatch] = {}
+    query_params: dict[str, StringMatch] = {}
+    ignore_uri_case: bool = False
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    source_labels: dict[str, str] = {}
+    source_namespace: str = ""
+    gateways: tuple[NonEmpty, ...] = ()
+    stat_prefix: Annotated[str | None, LATER] = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        for name in ("uri", "method", "authority"):
+            match = getattr(self, name)
+            if match is not None and not match.model_fields_set:
+                yield Flaw((name,), "set one of exact, prefix and regex")
+        for field, matches in (("headers", self.headers), ("withoutHeaders", self.without_headers)):
+            for header in matches:
+                yield from _header_flaws(field, header)
+        for pattern in self.gateways:
+            if not is_gateway_name(pattern):
+                yield Flaw(("gateways",), f"{pattern!r} names no gateway: write name or namespace/name")
+
+
+def _header_flaws(field: str, header: str) -> Iterator[Flaw]:
+    if header.startswith("@request.auth."):
+        yield Flaw((field, header), "routing by claims of a token", later=True)
+    elif not _HEADER_NAME.fullmatch(header):
+        yield Flaw((field, header), "not the name of a header (pseudo-headers have fields of their own)")
+
+
+def is_gateway_name(text: str) -> bool:
+    """Whether this is ``mesh``, ``name`` or ``namespace/name``."""
+    return bool(re.fullmatch(r"(\.|[a-z0-9-]{1,63})/[a-z0-9.-]{1,253}|[a-z0-9.-]{1,253}", text))
+
+
+class Destination(Model):
+    """A host, one of its subsets, and its port (optional when it has one)."""
+
+    host: NonEmpty
+    subset: str = ""
+    port: PortSelector | None = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if "*" in self.host or not is_host_pattern(self.host):
+            yield Flaw(("host",), f"{self.host!r} is not a host")
+        if self.port is not None and self.port.number == 0:
+            yield Flaw(("port", "number"), "a port is 1 to 65535")
+
+
+class HeaderOperations(Model):
+    """Headers to set, add and remove."""
+
+    set: dict[str, str] = {}
+    add: dict[str, str] = {}
+    remove: tuple[str, ...] = ()
+
+
+class Headers(Model):
+    """Header changes of requests and responses."""
+
+    request: HeaderOperations | None = None
+    response: HeaderOperations | None = None
+
+
+class HttpRouteDestination(Model):
+    """A share of a route."""
+
+    destination: Destination
+    weight: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    headers: Annotated[Headers | None, LATER] = None
+
+
+class Delay(Model):
+    """A delay in a share of requests; ``percent`` is the older, whole-number form."""
+
+    fixed_delay: Duration | None = None
+    exponential_delay: Annotated[Duration | None, LATER] = None
+    percentage: Percentage | None = None
+    percent: Annotated[int, Field(ge=0, le=100)] | None = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.fixed_delay is None and self.exponential_delay is None:
+            yield Flaw((), "fixedDelay is missing")
+        if self.percentage is not None and self.percent is not None:
+            yield Flaw(("percent",), "set percentage only; percent is its older form")
+
+
+class Abort(Model):
+    """An answer without calling upstream, in a share of requests."""
+
+    http_status: Annotated[int, Field(ge=200, le=599)] | None = None
+    grpc_status: Annotated[str | None, LATER] = None
+    http2_error: Annotated[str | None, LATER, Field(alias="http2Error")] = None
+    percentage: Percentage | None = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        causes = [self.http_status, self.grpc_status, self.http2_error]
+        if sum(cause is not None for cause in causes) != 1:
+            yield Flaw((), "set one of httpStatus, grpcStatus and http2Error")
+
+
+class Fault(Model):
+    """Injected trouble."""
+
+    delay: Delay | None = None
+    abort: Abort | None = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.delay is None and self.abort is None:
+            yield Flaw((), "a fault has a delay, an abort or both")
+
+
+class Redirect(Model):
+    """An answer that points elsewhere."""
+
+    uri: str | None = None
+    authority: str | None = None
+    port: UInt32 | None = None
+    derive_port: Literal["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"] | None = None
+    scheme: str | None = None
+    redirect_code: UInt32 | None = None
+    prefix_rewrite: str | None = None
+
+
+class Body(Model):
+    """The body of a direct response."""
+
+    string: str | None = None
+    bytes: str | None = None
+
+
+class DirectResponse(Model):
+    """A fixed answer."""
+
+    status: UInt32
+    body: Body | None = None
+
+
+class Delegate(Model):
+    """Another VirtualService that holds the routes."""
+
+    name: str = ""
+    namespace: str = ""
+
+
+class RegexRewrite(Model):
+    """A rewrite by regular expression."""
+
+    match: str = ""
+    rewrite: str = ""
+
+
+class Rewrite(Model):
+    """Changes of the request on its way."""
+
+    uri: str | None = None
+    authority: str | None = None
+    uri_regex_rewrite: RegexRewrite | None = None
+
+
+class Retries(Model):
+    """When and how often to try again."""
+
+    attempts: Int32 | None = None
+    per_try_timeout: Duration | None = None
+    retry_on: str | None = None
+    retry_remote_localities: bool | None = None
+    retry_ignore_previous_hosts: bool | None = None
+    backoff: Duration | None = None
+
+
+class Mirror(Model):
+    """A copy of the traffic."""
+
+    destination: Destination
+    percentage: Percentage | None = None
+
+
+class CorsPolicy(Model):
+    """Cross-origin answers."""
+
+    allow_origin: tuple[str, ...] = ()
+    allow_origins: tuple[StringMatch, ...] = ()
+    allow_methods: tuple[str, ...] = ()
+    allow_headers: tuple[str, ...] = ()
+    expose_headers: tuple[str, ...] = ()
+    max_age: Duration | None = None
+    allow_credentials: bool | None = None
+    unmatched_preflights: Literal["UNSPECIFIED", "FORWARD", "IGNORE"] | None = None
+
+
+class HttpRoute(Model):
+    """One rule: the first whose match holds decides."""
+
+    name: str = ""
+    match: tuple[HttpMatch, ...] = ()
+    route: tuple[HttpRouteDestination, ...] = ()
+    redirect: Annotated[Redirect | None, LATER] = None
+    direct_response: Annotated[DirectResponse | None, LATER] = None
+    delegate: Annotated[Delegate | None, LATER] = None
+    rewrite: Annotated[Rewrite | None, LATER] = None
+    timeout: Duration | None = None
+    retries: Annotated[Retries | None, LATER] = None
+    fault: Fault | None = None
+    mirror: Annotated[Destination | None, LATER] = None
+    mirror_percent: Annotated[UInt32 | None, LATER] = None
+    mirror_percent_snake: Annotated[UInt32 | None, LATER, Field(alias="mirror_percent")] = None
+    mirror_percentage: Annotated[Percentage | None, LATER] = None
+    mirrors: Annotated[tuple[Mirror, ...], LATER] = ()
+    cors_policy: Annotated[CorsPolicy | None, LATER] = None
+    headers: Annotated[Headers | None, LATER] = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        answers = [self.redirect, self.direct_response, self.delegate]
+        given = sum(answer is not None for answer in answers) + bool(self.route)
+        if given == 0:
+            yield Flaw((), "route is missing: say where the requests go")
+        elif given > 1:
+            yield Flaw((), "set one of route, redirect, directResponse and delegate")
+        if len(self.route) > 1 and not any(share.weight for share in self.route):
+            yield Flaw(("route",), "several destinations need weights, and not all of them 0")
+
+
+class TlsMatch(Model):
+    """Conditions on a TLS connection."""
+
+    sni_hosts: tuple[str, ...]
+    destination_subnets: tuple[str, ...] = ()
+    port: UInt32 | None = None
+    source_labels: dict[str, str] = {}
+    gateways: tuple[str, ...] = ()
+    source_namespace: str | None = None
+
+
+class TcpMatch(Model):
+    """Conditions on a TCP connection."""
+
+    destination_subnets: tuple[str, ...] = ()
+    port: UInt32 | None = None
+    source_labels: dict[str, str] = {}
+    source_subnet: str | None = None
+    gateways: tuple[str, ...] = ()
+    source_namespace: str | None = None
+
+
+class RouteDestination(Model):
+    """A share of a TLS or TCP route."""
+
+    destination: Destination
+    weight: Int32 | None = None
+
+
+class TlsRoute(Model):
+    """One rule for TLS connections."""
+
+    match: tuple[TlsMatch, ...]
+    route: tuple[RouteDestination, ...] = ()
+
+
+class TcpRoute(Model):
+    """One rule for TCP connections."""
+
+    match: tuple[TcpMatch, ...] = ()
+    route: tuple[RouteDestination, ...] = ()
+
+
+class VirtualServiceSpec(Model):
+    """How requests to hosts are routed, by the proxies of the mesh or by gateways."""
+
+    hosts: Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
+    gateways: tuple[NonEmpty, ...] = ()
+    http: tuple[HttpRoute, ...] = ()
+    tls: Annotated[tuple[TlsRoute, ...], LATER] = ()
+    tcp: Annotated[tuple[TcpRoute, ...], LATER] = ()
+    export_to: Annotated[tuple[str, ...], Only(("*",))] = ()
+
+    def flaws(self) -> Iterator[Flaw]:
+        if not (self.http or self.tls or self.tcp):
+            yield Flaw((), "http is missing: a VirtualService has routes")
+        yield from self._host_flaws()
+        for index, name in enumerate(self.gateways):
+            if not is_gateway_name(name):
+                yield Flaw(("gateways", index), f"{name!r} names no gateway: write name or namespace/name")
+
+    def _host_flaws(self) -> Iterator[Flaw]:
+        mesh = not self.gateways or "mesh" in self.gateways
+        for index, host in enumerate(self.hosts):
+            if not is_host_pattern(host):
+                yield Flaw(("hosts", index), f"{host!r} is not a host, *.host or *")
+            elif host == "*" and mesh:
+                yield Flaw(("hosts", index), "the host * is for gateways only; inside the mesh name the host")
+            elif any(pattern_covers(other, host) for other in self.hosts[:index]):
+                yield Flaw(("hosts", index), f"{host!r} is already covered by a host above")

@@ -1,0 +1,187 @@
+"""What the API answers, as frozen values. Unknown fields are ignored, so that a newer mesh is readable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from ray_mesh.errors import PeerError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one object: ``created``, ``configured``, ``unchanged`` or ``deleted``."""
+
+    kind: str
+    namespace: str
+    name: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One remark of the analyzer: where, what is wrong, and what to do."""
+
+    code: str
+    severity: str
+    key: str
+    path: str
+    message: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The outcome of an apply or delete. ``revision`` is what to :meth:`~AsyncMesh.wait` for."""
+
+    revision: int
+    changes: tuple[Change, ...]
+    findings: tuple[Finding, ...]
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One document of desired state. ``manifest`` is what was applied, in canonical form."""
+
+    kind: str
+    namespace: str
+    name: str
+    revision: int
+    admitted_at: float
+    author: str
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of an object; ``manifest`` is None where it was deleted."""
+
+    revision: int
+    at: float
+    author: str
+    set_id: str
+    manifest: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """One live proxy. ``sync`` is SYNCED, STALE or REJECTED, with the ``reason``."""
+
+    proxy: str
+    node: str
+    state: str
+    version: str
+    sync: str
+    reason: str
+    applied: dict[str, int]
+    ready: tuple[str, ...]
+    address: str
+    inbound_port: int
+    pid: int
+    svid_expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """One actor of the mesh as the controller sees it."""
+
+    role: str
+    name: str
+    node: str
+    state: str
+    pid: int
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The mesh at a glance. ``problems`` are sentences; empty means all is well."""
+
+    version: str
+    revision: int
+    nodes: tuple[str, ...]
+    actors: tuple[Actor, ...]
+    proxies: int
+    synced: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a person should know, and which part said it."""
+
+    at: float
+    severity: str
+    reason: str
+    message: str
+    source: str
+    subject: str
+
+
+def read(cls: type[T], plain: Any) -> T:
+    """A flat answer from its JSON object.
+
+    Raises:
+        PeerError: a field is missing: another version answered, or something that is no mesh.
+    """
+    if not isinstance(plain, Mapping):
+        raise PeerError(f"the API answered {plain!r:.80} where a {cls.__name__} was expected")
+    try:
+        known = {f.name: _frozen(plain[f.name]) for f in fields(cls)}  # type: ignore[arg-type]
+    except KeyError as error:
+        raise PeerError(
+            f"the API answered a {cls.__name__} without {error}: is it another version?"
+        ) from None
+    return cls(**known)
+
+
+def read_many(cls: type[T], plain: Any) -> tuple[T, ...]:
+    """A list of flat answers.
+
+    Raises:
+        PeerError: as :func:`read`.
+    """
+    if not isinstance(plain, list):
+        raise PeerError(f"the API answered {plain!r:.80} where a list was expected")
+    return tuple(read(cls, one) for one in plain)
+
+
+def read_applied(plain: Any) -> Applied:
+    """The answer of an apply or delete.
+
+    Raises:
+        PeerError: as :func:`read`.
+    """
+    applied = read(Applied, plain)
+    return Applied(
+        applied.revision,
+        read_many(Change, plain["changes"]),
+        read_many(Finding, plain["findings"]),
+        applied.dry_run,
+    )
+
+
+def read_status(plain: Any) -> Status:
+    """The answer of a status.
+
+    Raises:
+        PeerError: as :func:`read`.
+    """
+    status = read(Status, plain)
+    return Status(
+        status.version,
+        status.revision,
+        status.nodes,
+        read_many(Actor, plain["actors"]),
+        status.proxies,
+        status.synced,
+        status.problems,
+    )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

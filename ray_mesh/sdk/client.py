@@ -1,0 +1,248 @@
+"""The mesh for asyncio programs. :class:`~ray_mesh.sdk.facade.Mesh` is the same for all others."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+from ray_mesh.errors import NotFound, Unavailable
+from ray_mesh.sdk import answers
+from ray_mesh.sdk.answers import Applied, Event, Object, Proxy, Status, Version
+from ray_mesh.sdk.attachment import AsyncAttachment
+from ray_mesh.sdk.documents import Source, gather
+from ray_mesh.sdk.graph import Graph
+from ray_mesh.sdk.state import MeshState, default_path, read_state
+from ray_mesh.sdk.transport import Transport
+
+TIMEOUT_S = 30.0
+ATTACH_TIMEOUT_S = 45.0
+"""More than the gateway waits for a node's proxies to take a workload."""
+POLL_S = 0.1
+MARGIN_S = 5.0
+"""Requests that wait inside the gateway get this much longer before the client gives up on them."""
+
+
+class AsyncMesh:
+    """A running mesh, through its API. Use one per event loop, and close it.
+
+    Every method raises a :class:`~ray_mesh.errors.MeshError`: ConfigError (with ``findings``) for what
+    cannot be applied, NotFound, Conflict, Unauthenticated, PolicyDenied, and Unavailable when the mesh
+    does not answer in time.
+    """
+
+    def __init__(self, state: MeshState, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.state = state
+        self._transport = Transport(state.api, state.token, _author(), timeout_s)
+
+    @classmethod
+    async def connect(cls, state: str | Path | None = None, *, timeout_s: float = TIMEOUT_S) -> AsyncMesh:
+        """Find a mesh by its state file (default: ``$RAY_MESH_STATE``, else the default mesh) and greet it.
+
+        Raises:
+            Unavailable: there is no state file, or the mesh behind it does not answer.
+            ConfigError: the state file is open to others or unreadable.
+            Unauthenticated: the token in it is not this mesh's.
+        """
+        mesh = cls(read_state(default_path() if state is None else Path(state)), timeout_s=timeout_s)
+        try:
+            await mesh.version()
+        except BaseException:
+            await mesh.close()
+            raise
+        return mesh
+
+    async def close(self) -> None:
+        """Close the connections; the mesh goes on."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> AsyncMesh:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def version(self) -> str:
+        """The version of the running mesh."""
+        return str((await self._transport.get("/v1/version"))["version"])
+
+    async def status(self) -> Status:
+        """Actors, nodes, proxies and what is wrong."""
+        return answers.read_status(await self._transport.get("/v1/status"))
+
+    async def apply(self, sources: Source | Sequence[Source], *, dry_run: bool = False) -> Applied:
+        """Apply YAML text, paths or manifests as one set: all of it is stored, or nothing.
+
+        Raises:
+            ConfigError: the analyzer refuses it; ``findings`` say where and what to do.
+            Conflict: others keep changing the same objects.
+        """
+        query = {"dry_run": "true"} if dry_run else {}
+        body = {"sources": gather(sources)}
+        return answers.read_applied(await self._transport.send("POST", "/v1/apply", query, body=body))
+
+    async def get(self, kind: str, name: str, *, namespace: str = "default") -> Object:
+        """One object.
+
+        Raises:
+            NotFound: there is none of that kind and name.
+        """
+        return answers.read(Object, await self._transport.get(_path("resources", kind, namespace, name)))
+
+    async def list(self, kind: str = "", *, namespace: str = "") -> tuple[Object, ...]:
+        """Objects by kind, namespace and name; of one kind or namespace when given."""
+        query = {"kind": kind, "namespace": namespace}
+        chosen = {name: value for name, value in query.items() if value}
+        return answers.read_many(Object, (await self._transport.get("/v1/resources", chosen))["items"])
+
+    async def delete(self, kind: str, name: str, *, namespace: str = "default") -> Applied:
+        """Delete one object.
+
+        Raises:
+            NotFound: there is none.
+            ConfigError: other objects still refer to it.
+        """
+        answer = await self._transport.send("DELETE", _path("resources", kind, namespace, name))
+        return answers.read_applied(answer)
+
+    async def history(self, kind: str, name: str, *, namespace: str = "default") -> tuple[Version, ...]:
+        """The versions of one object, oldest first, as far as they are kept.
+
+        Raises:
+            NotFound: there never was one.
+        """
+        answer = await self._transport.get(_path("history", kind, namespace, name))
+        return answers.read_many(Version, answer["items"])
+
+    async def proxies(self) -> tuple[Proxy, ...]:
+        """Live proxies: SYNCED, STALE or REJECTED, and why."""
+        return answers.read_many(Proxy, (await self._transport.get("/v1/proxies"))["items"])
+
+    async def wait(self, revision: int, *, timeout_s: float = 30.0) -> None:
+        """Return when every live proxy has applied ``revision``.
+
+        Raises:
+            Unavailable: not in time; the message says who is behind.
+            Rejected: a proxy refuses it; the message says why.
+        """
+        query = {"revision": revision, "timeout_s": timeout_s}
+        await self._transport.get("/v1/wait", query, timeout_s=timeout_s + MARGIN_S)
+
+    async def graph(self, window_s: float = 60.0) -> Graph:
+        """Who called whom in the last ``window_s`` seconds (0: since the proxies started)."""
+        return Graph.from_json(await self._transport.get("/v1/graph", {"window_s": window_s}))
+
+    async def events(self, limit: int = 100) -> tuple[Event, ...]:
+        """The newest events that the answering gateway heard, oldest first."""
+        return answers.read_many(Event, (await self._transport.get("/v1/events", {"limit": limit}))["items"])
+
+    async def attach(
+        self,
+        service: str,
+        version: str,
+        port: int,
+        *,
+        namespace: str = "default",
+        name: str | None = None,
+        service_account: str = "default",
+        labels: Mapping[str, str] | None = None,
+        node: str | None = None,
+        gateway_ports: Mapping[int, int] | None = None,
+    ) -> AsyncAttachment:
+        """Run the app that listens on loopback ``port`` as a workload of ``service``.
+
+        The name is ``<service>-<version>`` unless given; a workload of the same name is replaced. It
+        returns when every proxy of ``node`` (this machine's unless given) serves the workload. An
+        ingress has ``gateway_ports``: port numbers of Gateways to the ports to bind (0: any free one).
+
+        Raises:
+            PolicyDenied: no WorkloadBinding lets this service account run on the node.
+            Unavailable: the node's proxies did not take it in time.
+        """
+        body = {
+            "service": service,
+            "version": version,
+            "port": port,
+            "namespace": namespace,
+            "name": name or f"{service}-{version}",
+            "serviceAccount": service_account,
+            "labels": dict(labels or {}),
+            "node": node or self.state.node,
+            "gatewayPorts": {str(number): bound for number, bound in (gateway_ports or {}).items()},
+        }
+        answer = await self._transport.send("POST", "/v1/workloads", body=body, timeout_s=ATTACH_TIMEOUT_S)
+        return AsyncAttachment(
+            workload=answer["workload"],
+            namespace=namespace,
+            name=answer["name"],
+            node=answer["node"],
+            http_proxy=answer["http_proxy"],
+            outbound_port=answer["outbound_port"],
+            gateway_ports=answer["gateway_ports"],
+            revision=answer["revision"],
+            mesh=self,
+        )
+
+    async def detach(self, name: str, *, namespace: str = "default") -> None:
+        """Take a workload out of the mesh; no error when it is not there."""
+        try:
+            await self._transport.send("DELETE", _path("workloads", namespace, name))
+        except NotFound:
+            return
+
+    async def down(self, *, timeout_s: float = 60.0) -> None:
+        """End the mesh and wait until its API and its process are gone. Its state directory stays.
+
+        Raises:
+            Unavailable: it did not end in time.
+        """
+        await self._transport.send("POST", "/v1/down")
+        deadline = time.monotonic() + timeout_s
+        while is_running(self.state.pid) or await self._answers():
+            if time.monotonic() > deadline:
+                raise Unavailable(f"the mesh (pid {self.state.pid}) did not end in {timeout_s:g} s")
+            await asyncio.sleep(POLL_S)
+
+    async def _answers(self) -> bool:
+        try:
+            await self._transport.send("GET", "/healthz")
+        except Unavailable:
+            return False
+        return True
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists; a child of ours that has ended does not count."""
+    if pid <= 0 or pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def _path(*parts: str) -> str:
+    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _author() -> str:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}".encode("ascii", "replace").decode()

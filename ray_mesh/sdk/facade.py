@@ -1,0 +1,145 @@
+"""The mesh for programs without an event loop: scripts, notebooks, the command line.
+
+Each method is that of :class:`~ray_mesh.sdk.client.AsyncMesh` with the same name and parameters, run
+on a private loop (a test compares the signatures).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+
+from ray_mesh.sdk.answers import Applied, Event, Object, Proxy, Status, Version
+from ray_mesh.sdk.attachment import Attachment, Ticket
+from ray_mesh.sdk.background import BackgroundLoop
+from ray_mesh.sdk.client import TIMEOUT_S, AsyncMesh
+from ray_mesh.sdk.documents import Source
+from ray_mesh.sdk.graph import Graph
+from ray_mesh.sdk.state import MeshState
+
+
+class Mesh:
+    """A running mesh, through its API. Works in scripts and in Jupyter; close it, or use ``with``.
+
+    Errors are those of :class:`AsyncMesh`.
+    """
+
+    def __init__(self, state: MeshState, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._loop = BackgroundLoop(f"mesh {state.name}")
+        self._mesh = AsyncMesh(state, timeout_s=timeout_s)
+
+    @classmethod
+    def connect(cls, state: str | Path | None = None, *, timeout_s: float = TIMEOUT_S) -> Mesh:
+        """Find a mesh by its state file, as :meth:`AsyncMesh.connect`."""
+        loop = BackgroundLoop("mesh")
+        try:
+            connected = loop.run(AsyncMesh.connect(state, timeout_s=timeout_s))
+        except BaseException:
+            loop.close()
+            raise
+        mesh = cls.__new__(cls)
+        mesh._loop, mesh._mesh = loop, connected
+        return mesh
+
+    @property
+    def state(self) -> MeshState:
+        """What the state file says: addresses of the API, the ingress and the broker."""
+        return self._mesh.state
+
+    def close(self) -> None:
+        """Close the connections; the mesh goes on."""
+        if self._loop.is_open:
+            self._loop.run(self._mesh.close())
+            self._loop.close()
+
+    def __enter__(self) -> Mesh:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def version(self) -> str:
+        """The version of the running mesh."""
+        return self._loop.run(self._mesh.version())
+
+    def status(self) -> Status:
+        """Actors, nodes, proxies and what is wrong."""
+        return self._loop.run(self._mesh.status())
+
+    def apply(self, sources: Source | Sequence[Source], *, dry_run: bool = False) -> Applied:
+        """Apply YAML text, paths or manifests as one set, as :meth:`AsyncMesh.apply`."""
+        return self._loop.run(self._mesh.apply(sources, dry_run=dry_run))
+
+    def get(self, kind: str, name: str, *, namespace: str = "default") -> Object:
+        """One object, or NotFound."""
+        return self._loop.run(self._mesh.get(kind, name, namespace=namespace))
+
+    def list(self, kind: str = "", *, namespace: str = "") -> tuple[Object, ...]:
+        """Objects by kind, namespace and name; of one kind or namespace when given."""
+        return self._loop.run(self._mesh.list(kind, namespace=namespace))
+
+    def delete(self, kind: str, name: str, *, namespace: str = "default") -> Applied:
+        """Delete one object, as :meth:`AsyncMesh.delete`."""
+        return self._loop.run(self._mesh.delete(kind, name, namespace=namespace))
+
+    def history(self, kind: str, name: str, *, namespace: str = "default") -> tuple[Version, ...]:
+        """The versions of one object, oldest first, as far as they are kept."""
+        return self._loop.run(self._mesh.history(kind, name, namespace=namespace))
+
+    def proxies(self) -> tuple[Proxy, ...]:
+        """Live proxies: SYNCED, STALE or REJECTED, and why."""
+        return self._loop.run(self._mesh.proxies())
+
+    def wait(self, revision: int, *, timeout_s: float = 30.0) -> None:
+        """Return when every live proxy has applied ``revision``, as :meth:`AsyncMesh.wait`."""
+        self._loop.run(self._mesh.wait(revision, timeout_s=timeout_s))
+
+    def graph(self, window_s: float = 60.0) -> Graph:
+        """Who called whom in the last ``window_s`` seconds (0: since the proxies started)."""
+        return self._loop.run(self._mesh.graph(window_s))
+
+    def events(self, limit: int = 100) -> tuple[Event, ...]:
+        """The newest events that the answering gateway heard, oldest first."""
+        return self._loop.run(self._mesh.events(limit))
+
+    def attach(
+        self,
+        service: str,
+        version: str,
+        port: int,
+        *,
+        namespace: str = "default",
+        name: str | None = None,
+        service_account: str = "default",
+        labels: Mapping[str, str] | None = None,
+        node: str | None = None,
+        gateway_ports: Mapping[int, int] | None = None,
+    ) -> Attachment:
+        """Run the app on loopback ``port`` as a workload of ``service``, as :meth:`AsyncMesh.attach`."""
+        attached = self._loop.run(
+            self._mesh.attach(
+                service,
+                version,
+                port,
+                namespace=namespace,
+                name=name,
+                service_account=service_account,
+                labels=labels,
+                node=node,
+                gateway_ports=gateway_ports,
+            )
+        )
+        ticket = {field.name: getattr(attached, field.name) for field in fields(Ticket)}
+        return Attachment(**ticket, mesh=self)
+
+    def detach(self, name: str, *, namespace: str = "default") -> None:
+        """Take a workload out of the mesh; no error when it is not there."""
+        self._loop.run(self._mesh.detach(name, namespace=namespace))
+
+    def down(self, *, timeout_s: float = 60.0) -> None:
+        """End the mesh and wait until its process is gone, as :meth:`AsyncMesh.down`."""
+        self._loop.run(self._mesh.down(timeout_s=timeout_s))

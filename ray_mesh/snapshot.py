@@ -1,0 +1,332 @@
+"""Compiled configuration: what RoutingActors write and proxies apply.
+
+Resources are client-agnostic: one is compiled once per change, whoever uses it. What depends on the
+caller (source labels, source namespace, gateways) travels as predicates that each proxy evaluates.
+Everything here is frozen and encodes to the same bytes for the same input; the version and the
+signature travel beside the bytes (:mod:`ray_mesh.bus.messages`).
+
+Keys are ``<kind>.<namespace>.<name>``. ``service``, ``endpoints`` and ``mesh`` are readable by every
+proxy; ``node``, ``workload`` and ``gateway`` only by the proxies of one node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from ray_mesh import codec
+from ray_mesh.errors import PeerError
+
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+"""Label pairs sorted by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class StringMatch:
+    """Istio's StringMatch. ``present`` is an empty header match: any value will do."""
+
+    kind: Literal["exact", "prefix", "present"]
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedMatch:
+    """A match on one header (name in lower case) or one query parameter."""
+
+    name: str
+    match: StringMatch
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMatch:
+    """One HTTPMatchRequest: every field that is set must match. ``gateways`` empty means ``mesh``."""
+
+    uri: StringMatch | None = None
+    method: StringMatch | None = None
+    authority: StringMatch | None = None
+    headers: tuple[NamedMatch, ...] = ()
+    without_headers: tuple[NamedMatch, ...] = ()
+    query_params: tuple[NamedMatch, ...] = ()
+    ignore_uri_case: bool = False
+    port: int = 0
+    source_labels: Labels = ()
+    source_namespace: str = ""
+    gateways: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a share of a route goes. ``port`` 0 means the port that was asked for."""
+
+    host: str
+    subset: str = ""
+    port: int = 0
+    weight: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Injected trouble. Percentages are 0 to 100; ``abort_status`` 0 means no abort."""
+
+    delay_s: float = 0.0
+    delay_percent: float = 0.0
+    abort_status: int = 0
+    abort_percent: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """First route with a match (or without any) wins. ``timeout_s`` 0 means none.
+
+    ``origin`` names the document and path it came from; it is shown to people, never parsed.
+    """
+
+    name: str
+    origin: str
+    matches: tuple[RequestMatch, ...]
+    destinations: tuple[Destination, ...]
+    fault: Fault | None = None
+    timeout_s: float = 0.0
+
+
+Balance: TypeAlias = Literal["LEAST_REQUEST", "ROUND_ROBIN", "RANDOM"]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port of a service as callers name it."""
+
+    number: int
+    name: str
+    protocol: Literal["http"] = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """A named part of a service's endpoints; ``balance`` None inherits the service's."""
+
+    name: str
+    labels: Labels
+    balance: Balance | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How to call one host. Key ``service.<namespace>.<name>``.
+
+    ``routes`` are tried in order; when none matches, the answer is 404 NR. A service without a
+    VirtualService has one route to itself.
+    """
+
+    host: str
+    namespace: str
+    name: str
+    ports: tuple[Port, ...]
+    subsets: tuple[Subset, ...]
+    routes: tuple[Route, ...]
+    balance: Balance = "LEAST_REQUEST"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One workload that serves a host, reached on its node's mTLS port under its SNI."""
+
+    workload: str
+    address: str
+    port: int
+    sni: str
+    identity: str
+    labels: Labels
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Who serves a host now. Key ``endpoints.<namespace>.<name>``."""
+
+    host: str
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueMatch:
+    """AuthorizationPolicy's string forms: exact, ``p*``, ``*s``, ``*`` (present)."""
+
+    kind: Literal["exact", "prefix", "suffix", "present"]
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who calls. Fields that are set are ANDed, values of one are ORed, ``not_*`` is NOT(OR)."""
+
+    principals: tuple[ValueMatch, ...] = ()
+    not_principals: tuple[ValueMatch, ...] = ()
+    namespaces: tuple[ValueMatch, ...] = ()
+    not_namespaces: tuple[ValueMatch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is called; combined as in :class:`Source`. ``hosts`` compare without case."""
+
+    hosts: tuple[ValueMatch, ...] = ()
+    not_hosts: tuple[ValueMatch, ...] = ()
+    ports: tuple[int, ...] = ()
+    not_ports: tuple[int, ...] = ()
+    methods: tuple[ValueMatch, ...] = ()
+    not_methods: tuple[ValueMatch, ...] = ()
+    paths: tuple[ValueMatch, ...] = ()
+    not_paths: tuple[ValueMatch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Matches when any source and any operation match; an empty list matches all."""
+
+    sources: tuple[Source, ...] = ()
+    operations: tuple[Operation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One AuthorizationPolicy. ``name`` is ``<namespace>/<name>``. ALLOW without rules matches nothing."""
+
+    name: str
+    action: Literal["ALLOW", "DENY"]
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """``requests`` per ``per_s`` seconds over the whole mesh, kept by leases from the PolicyActor."""
+
+    name: str
+    requests: int
+    per_s: int
+    fail_mode: Literal["OPEN", "CLOSED"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One running instance and its inbound policy. Key ``workload.<namespace>.<name>``.
+
+    ``outbound_port`` is its loopback listener for calls out, ``token_sha256`` the hash of the token
+    those calls carry. ``gateway_ports`` maps the port numbers of Gateway documents to bound ports.
+    Inbound traffic is mutual TLS only.
+    """
+
+    namespace: str
+    name: str
+    node: str
+    service_account: str
+    identity: str
+    sni: str
+    labels: Labels
+    app_address: str
+    app_port: int
+    outbound_port: int
+    token_sha256: bytes
+    services: tuple[str, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    rate_limits: tuple[RateLimit, ...] = ()
+    gateway_ports: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Which workloads a node's proxies run (their keys). Key ``node.mesh.<node>``."""
+
+    node: str
+    workloads: tuple[str, ...]
+    gateways: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHost:
+    """Hosts (exact, ``*.suffix`` or ``*``) of a gateway and their routes."""
+
+    hosts: tuple[str, ...]
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayServer:
+    """One listener of a gateway, by the port number that Gateway documents use."""
+
+    port: int
+    virtual_hosts: tuple[VirtualHost, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """All that an ingress workload serves, merged from the Gateways that select it.
+
+    Key ``gateway.<namespace>.<workload name>``.
+    """
+
+    namespace: str
+    name: str
+    servers: tuple[GatewayServer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """What every proxy needs to know of the mesh. Key ``mesh.mesh.mesh``."""
+
+    trust_domain: str
+    root_namespace: str
+    outbound_policy: Literal["REGISTRY_ONLY"] = "REGISTRY_ONLY"
+
+
+Resource: TypeAlias = Service | Endpoints | Workload | Node | Gateway | Mesh
+
+KINDS: dict[str, type[Resource]] = {
+    "service": Service,
+    "endpoints": Endpoints,
+    "workload": Workload,
+    "node": Node,
+    "gateway": Gateway,
+    "mesh": Mesh,
+}
+SHARED_KINDS = frozenset({"service", "endpoints", "mesh"})
+PRIVATE_KINDS = frozenset({"workload", "node", "gateway"})
+MESH_KEY = "mesh.mesh.mesh"
+
+
+def kind_of(key: str) -> str:
+    """The kind that a key names.
+
+    Raises:
+        PeerError: the key names no kind of this build.
+    """
+    kind = key.split(".", 1)[0]
+    if kind not in KINDS:
+        raise PeerError(f"{key!r} names no compiled kind of this build ({', '.join(KINDS)})")
+    return kind
+
+
+def key_for(kind: str, host: str) -> str:
+    """``service``/``endpoints`` key for a full host such as ``reviews.default.svc.cluster.local``."""
+    name, namespace, *_ = host.split(".")
+    return f"{kind}.{namespace}.{name}"
+
+
+def encode(resource: Resource) -> bytes:
+    """The bytes of a resource: same input, same bytes."""
+    return codec.pack(resource)
+
+
+def decode(key: str, raw: bytes) -> Resource:
+    """Read a resource by its key.
+
+    Raises:
+        PeerError: unknown kind, or bytes of another shape.
+    """
+    return codec.unpack(KINDS[kind_of(key)], raw)
+
+
+def digest(raw: bytes) -> str:
+    """Short content digest, for people and for "did it change"."""
+    return hashlib.blake2b(raw, digest_size=8).hexdigest()

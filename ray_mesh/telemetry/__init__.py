@@ -1,0 +1,1 @@
+"""Measuring: series, histograms, merging and export. Pure: no sockets, no NATS, no Ray."""

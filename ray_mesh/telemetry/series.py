@@ -1,0 +1,55 @@
+"""What is measured: one record per edge (who calls whom, how it ended), kept as cumulative totals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The labels of one series: who calls whom, how it ended, as seen by ``reporter``.
+
+    Workload fields are ``<namespace>/<workload name>``, empty when unknown. ``security`` is
+    ``mutual_tls`` only when this reporter verified the peer's identity after the handshake.
+    """
+
+    reporter: Literal["source", "destination"]
+    source_workload: str
+    source_app: str
+    source_version: str
+    source_principal: str
+    destination_service: str
+    destination_workload: str
+    destination_app: str
+    destination_version: str
+    destination_principal: str
+    route: str
+    protocol: str
+    code: int
+    flags: str
+    security: Literal["mutual_tls", "none", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """An exponential histogram (OpenTelemetry base-2 layout): bucket ``i`` counts
+    ``base**i < x <= base**(i+1)`` with ``base = 2**(2**-scale)``. Values are seconds."""
+
+    scale: int
+    zeros: int
+    counts: tuple[tuple[int, int], ...]
+    total: float
+    smallest: float
+    largest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Cumulative totals of one edge since the proxy's epoch."""
+
+    edge: Edge
+    requests: int
+    request_bytes: int
+    response_bytes: int
+    duration: Histogram

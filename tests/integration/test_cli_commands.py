@@ -1,0 +1,156 @@
+"""The commands against a gateway on a real broker; each runs as a process of its own or in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from gateway_mesh import Gateway, running_gateway, state_of
+
+from ray_mesh.sdk.facade import Mesh
+from ray_mesh.sdk.state import write_state
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec:
+  selector: {app: reviews}
+  ports: [{name: http, port: 9080}]
+"""
+BINDING = """
+apiVersion: mesh.ray.io/v1
+kind: WorkloadBinding
+metadata: {name: everywhere}
+spec: {serviceAccount: default, nodes: ["*"]}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+class Command:
+    """Runs ``ray-mesh`` with the state file of a test."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+
+    async def __call__(self, *arguments: str, stdin: str = "") -> Done:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ray_mesh", "--state", str(self.state), "--timeout", "8", *arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
+        except BaseException:
+            process.kill()
+            await process.wait()
+            raise
+        return Done(process.returncode or 0, out.decode(), err.decode())
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
+    async with running_gateway(tmp_path) as running:
+        write_state(tmp_path / "mesh.json", state_of(running.service.port))
+        yield running
+
+
+@pytest.fixture
+def command(gateway: Gateway, tmp_path: Path) -> Command:
+    return Command(tmp_path / "mesh.json")
+
+
+async def test_apply_get_delete(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "service.yaml"
+    file.write_text(SERVICE)
+    applied = await command("apply", "-f", str(file), "--wait")
+    assert (applied.code, applied.out) == (0, "Service default/reviews created\n")
+    assert "is applied by every live proxy" in applied.err
+    again = await command("apply", "-f", "-", "-o", "json", stdin=SERVICE)
+    assert json.loads(again.out)["changes"][0]["action"] == "unchanged"
+    shown = await command("get", "service", "reviews", "-o", "yaml")
+    assert yaml.safe_load(shown.out)["spec"]["selector"] == {"app": "reviews"}
+    assert "reviews" in (await command("get")).out
+    everything = await command("get", "-o", "yaml")
+    assert (
+        await command("apply", "-f", "-", stdin=everything.out)
+    ).out == "Service default/reviews unchanged\n"
+    history = await command("history", "Service", "reviews", "-o", "json")
+    assert len(json.loads(history.out)) == 1
+    assert (await command("delete", "Service", "reviews")).out == "Service default/reviews deleted\n"
+    for form in ("table", "json", "yaml"):
+        gone = await command("get", "Service", "reviews", "-o", form)
+        assert (gone.code, gone.out) == (3, "")
+
+
+async def test_invalid_configuration_is_65_and_says_where(command: Command) -> None:
+    wrong = await command("apply", "-f", "-", stdin=SERVICE.replace("selector", "selectr"))
+    assert wrong.code == 65
+    assert wrong.out == ""
+    assert "did you mean selector" in wrong.err
+
+
+async def test_looking(command: Command, gateway: Gateway) -> None:
+    await gateway.mesh.apply(SERVICE)
+    status = await command("status", "-o", "json")
+    assert (status.code, json.loads(status.out)["proxies"]) == (0, 1)
+    proxies = await command("proxies")
+    assert "SYNCED" in proxies.out
+    assert (await command("graph")).err == "no traffic in the last 60 s\n"
+    assert json.loads((await command("graph", "-o", "json")).out)["edges"] == []
+    assert (await command("events")).code == 0
+    version = json.loads((await command("version", "-o", "json")).out)
+    assert version["mesh"] == version["client"]
+
+
+async def test_wait_in_vain_is_5(command: Command, gateway: Gateway) -> None:
+    gateway.peers.is_applying = False
+    revision = (await gateway.mesh.apply(SERVICE)).revision
+    waited = await command("wait", "--revision", str(revision))
+    assert waited.code == 5
+    assert "waiting for proxy p0" in waited.err
+
+
+async def test_a_wrong_token_is_4(command: Command, gateway: Gateway) -> None:
+    write_state(command.state, state_of(gateway.service.port, "another"))
+    assert (await command("status")).code == 4
+
+
+async def test_the_sync_client_in_a_thread(gateway: Gateway, tmp_path: Path) -> None:
+    def use() -> None:
+        with Mesh.connect(tmp_path / "mesh.json") as mesh:
+            mesh.wait(mesh.apply([SERVICE, BINDING]).revision, timeout_s=10)
+            with mesh.attach("reviews", "v1", 9080) as attachment:
+                assert attachment.env()["http_proxy"].startswith("http://reviews-v1:")
+                assert [one.name for one in mesh.list("Workload")] == ["reviews-v1"]
+            assert mesh.list("Workload") == ()
+            assert [one.sync for one in mesh.proxies()] == ["SYNCED"]
+            assert mesh.graph(10).edges == ()
+            assert mesh.status().proxies == 1
+
+    await asyncio.to_thread(use)
+
+
+async def test_down_ends_what_answers(command: Command, gateway: Gateway) -> None:
+    ending = asyncio.create_task(command("down"))
+    async with asyncio.timeout(20):
+        while "down" not in gateway.controls:
+            await asyncio.sleep(0.02)
+    await gateway.service.stop()
+    done = await ending
+    assert (done.code, done.err) == (0, "mesh test is down\n")
+    assert not command.state.exists()
+    assert (await command("down")).code == 5

@@ -1,0 +1,85 @@
+"""Calls from outside the mesh through a gateway workload."""
+
+from __future__ import annotations
+
+from proxy_mesh import Mesh, fetch, free_port, host_of, mesh, until  # noqa: F401
+
+from ray_mesh.snapshot import (
+    Destination,
+    Gateway,
+    GatewayServer,
+    RequestMatch,
+    Route,
+    StringMatch,
+    VirtualHost,
+)
+
+# ruff: noqa: F811
+
+
+async def gateway(mesh: Mesh) -> int:
+    """``edge`` on node one is a gateway to ``reviews`` on node two; the port it listens on."""
+    bound = free_port()
+    app = await mesh.app("reviews")
+    await mesh.workload("edge", free_port(), node="one", gateway_ports=((80, bound),))
+    await mesh.workload("reviews", app.port, services=(host_of("reviews"),))
+    mesh.service("reviews", [mesh.endpoint("reviews")])
+    api = RequestMatch(uri=StringMatch("prefix", "/api"), gateways=("default/edge",))
+    inside = RequestMatch(gateways=("mesh",))
+    routes = (
+        Route("inside", "", (inside,), (Destination("nowhere.default.svc.cluster.local"),)),
+        Route("api", "", (api,), (Destination(host_of("reviews")),)),
+    )
+    servers = (GatewayServer(80, (VirtualHost(("shop.example.com", "*.shop.example.com"), routes),)),)
+    mesh.planes["one"].apply("gateway.default.edge", Gateway("default", "edge", servers))
+    return bound
+
+
+async def test_a_call_from_outside(mesh: Mesh) -> None:
+    port = await gateway(mesh)
+    answer = await fetch(
+        port,
+        "/api/x",
+        "www.SHOP.example.com:8080",
+        X_Forwarded_For="6.6.6.6",
+        X_Forwarded_Host="evil",
+        X_Request_Id="mine",
+        Traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    )
+    assert answer.status == 200, answer.body
+    fields: dict[str, str] = {name.lower(): value for name, value in answer.json()["fields"]}
+    assert fields["x-forwarded-for"] == "127.0.0.1, 127.0.0.1"
+    assert fields["x-request-id"] != "mine"
+    assert fields["traceparent"].startswith("00-0af7651916cd43dd8448eb211c80319c-")
+    assert fields["host"] == "www.SHOP.example.com:8080"
+    assert not {"x-forwarded-host", "proxy-authorization"} & fields.keys()
+    (series,) = mesh.planes["two"].series.totals()
+    assert series.edge.source_principal == "mesh.local/ns/default/sa/edge"
+    assert series.edge.destination_service == host_of("reviews")
+
+
+async def test_only_what_a_gateway_serves_is_answered(mesh: Mesh) -> None:
+    port = await gateway(mesh)
+    for target, host, reason in (
+        ("/api", "other.example.com", "no_virtual_host"),
+        ("/api", "reviews", "no_virtual_host"),
+        ("/private", "shop.example.com", "no_route"),
+    ):
+        answer = await fetch(port, target, host, token="")
+        assert (answer.status, answer.json()["error"]) == (404, reason)
+    assert (await fetch(port, "/api", "shop.example.com", token="")).status == 200
+    mesh.planes["one"].apply("gateway.default.edge", None)
+    assert (await fetch(port, "/api", "shop.example.com", token="")).status == 404
+
+
+async def test_a_gateway_that_is_configured_before_its_workload_works(mesh: Mesh) -> None:
+    host = VirtualHost(("*",), (Route("all", "", (), (Destination(host_of("reviews")),)),))
+    mesh.planes["one"].apply(
+        "gateway.default.edge", Gateway("default", "edge", (GatewayServer(80, (host,)),))
+    )
+    bound = free_port()
+    app = await mesh.app("reviews")
+    await mesh.workload("edge", free_port(), node="one", gateway_ports=((80, bound),))
+    await mesh.workload("reviews", app.port)
+    mesh.service("reviews", [mesh.endpoint("reviews")])
+    assert (await fetch(bound, "/", "anything", token="")).status == 200

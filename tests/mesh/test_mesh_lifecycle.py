@@ -1,0 +1,86 @@
+"""Starting and ending a mesh as a person does: Ctrl-C leaves nothing behind, and no other Ray is touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from mesh_site import eventually
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        "RAY_MESH_STATE": str(tmp_path / "mesh.json"),
+        "TMPDIR": tempfile.mkdtemp(prefix="m", dir="/tmp"),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "ray_mesh", *arguments],
+        env=environment,
+        stdout=(tmp_path / "out").open("wb"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("command", "number"), [("demo", signal.SIGINT), ("up", signal.SIGTERM)])
+def test_an_interrupt_ends_everything_within_five_seconds(
+    tmp_path: Path, command: str, number: signal.Signals
+) -> None:
+    process = start(tmp_path, command)
+    folder = Path(psutil.Process(process.pid).environ()["TMPDIR"])
+    try:
+        ready = "Ctrl-C ends it" if command == "demo" else "ingress"
+        eventually(lambda: ready in (tmp_path / "out").read_text(), timeout_s=120.0)
+        children = family(process)
+        assert len(children) > 8
+        process.send_signal(number)
+        began_at = time.monotonic()
+        process.wait(20.0)
+        assert time.monotonic() - began_at < 5.0
+        _, alive = psutil.wait_procs(children, timeout=2.0)
+        assert alive == []
+        assert not (tmp_path / "mesh.json").exists()
+        assert list(folder.iterdir()) == []
+    finally:
+        if process.poll() is None:
+            for child in family(process):
+                child.kill()
+            process.kill()
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+@pytest.mark.timeout(180)
+def test_up_detached_is_found_by_the_command_line_and_down_ends_it(tmp_path: Path) -> None:
+    environment = {**os.environ, "RAY_MESH_STATE": str(tmp_path / "mesh.json")}
+    environment.pop("RAY_ADDRESS", None)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ray_mesh", *arguments]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    assert run("up", "--detach").returncode == 0
+    try:
+        assert run("status").returncode == 0
+        second = run("up")
+        assert second.returncode == 65
+        assert "already runs" in second.stderr
+    finally:
+        ended = run("down")
+    assert ended.returncode == 0, ended.stderr
+    assert run("status").returncode == 5

@@ -1,0 +1,229 @@
+"""Compiling what a change affects gives the same bytes as compiling everything, in any order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ray_mesh import snapshot
+from ray_mesh.compile import (
+    LiveWorkload,
+    World,
+    admit,
+    affected,
+    compile_endpoints,
+    compile_key,
+    stored_keys,
+)
+from ray_mesh.resources import KINDS, Document, from_json
+
+NAMES = st.sampled_from(["a", "b"])
+NAMESPACES = st.sampled_from(["default", "default", "prod", "mesh-system"])
+VERSIONS = st.sampled_from(["v1", "v2"])
+PORTS = st.sampled_from([80, 81])
+HOSTS = st.sampled_from(["a", "a", "b", "a.default", "b.prod.svc.cluster.local", "nowhere"])
+WIDE_HOSTS = st.sampled_from(
+    ["*.svc.cluster.local", "*.default.svc.cluster.local", "*.prod.svc.cluster.local"]
+)
+MATCHES = st.sampled_from(
+    [
+        {},
+        {"uri": {"prefix": "/"}},
+        {"uri": {"exact": "/x"}},
+        {"gateways": ["mesh"]},
+        {"gateways": ["a"]},
+        {"sourceLabels": {"version": "v1"}},
+        {"sourceNamespace": "prod", "name": "m"},
+    ]
+)
+
+
+def maybe(name: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.one_of(st.just({}), values.map(lambda value: {name: value}))
+
+
+def merged(*parts: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.tuples(*parts).map(lambda maps: {key: value for one in maps for key, value in one.items()})
+
+
+DESTINATIONS = merged(
+    HOSTS.map(lambda host: {"host": host}),
+    maybe("subset", VERSIONS),
+    maybe("port", PORTS.map(lambda number: {"number": number})),
+).map(lambda destination: {"destination": destination, "weight": 50})
+RULES = merged(
+    st.lists(DESTINATIONS, min_size=1, max_size=2).map(lambda route: {"route": route}),
+    maybe("match", st.lists(MATCHES, min_size=1, max_size=2)),
+)
+SELECTORS = maybe("selector", st.fixed_dictionaries({"matchLabels": maybe("version", VERSIONS)}))
+BALANCES = st.sampled_from(["RANDOM", "ROUND_ROBIN"]).map(lambda one: {"loadBalancer": {"simple": one}})
+
+SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+    "Service": st.builds(
+        lambda app, ports: {
+            "selector": {"app": app},
+            "ports": [{"port": port, "name": f"http-{port}"} for port in ports],
+        },
+        NAMES,
+        st.sets(PORTS, min_size=1).map(sorted),
+    ),
+    "VirtualService": merged(
+        st.one_of(HOSTS, WIDE_HOSTS).map(lambda host: {"hosts": [host]}),
+        st.lists(RULES, min_size=1, max_size=3).map(lambda http: {"http": http}),
+        maybe("gateways", st.sampled_from([["mesh"], ["a"], ["prod/a", "mesh"], ["a", "b"]])),
+    ),
+    "DestinationRule": merged(
+        st.one_of(HOSTS, WIDE_HOSTS).map(lambda host: {"host": host}),
+        st.sets(VERSIONS).map(
+            lambda names: {"subsets": [{"name": one, "labels": {"version": one}} for one in sorted(names)]}
+        ),
+        maybe("trafficPolicy", BALANCES),
+    ),
+    "Gateway": st.builds(
+        lambda port, version: {
+            "selector": {"version": version},
+            "servers": [{"port": {"number": port, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}],
+        },
+        PORTS,
+        VERSIONS,
+    ),
+    "AuthorizationPolicy": merged(SELECTORS, maybe("rules", st.just([{}]))),
+    "RateLimit": merged(SELECTORS, st.just({"requests": 1, "unit": "SECOND"})),
+    "Workload": merged(
+        st.sampled_from(["n1", "n2"]).map(lambda node: {"node": node}),
+        maybe("gatewayPorts", st.just({"80": 1080})),
+        st.just({"serviceAccount": "sa", "port": 1, "outboundPort": 2, "tokenSha256": "0" * 64}),
+    ),
+    "MeshConfig": st.sampled_from(["mesh.local", "example.org"]).map(lambda name: {"trustDomain": name}),
+}
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> Document:
+    kind = draw(st.sampled_from([*sorted(SPECS), "VirtualService", "VirtualService", "DestinationRule"]))
+    metadata: dict[str, Any] = {"name": draw(NAMES), "namespace": draw(NAMESPACES)}
+    if kind == "MeshConfig":
+        metadata = {"name": "mesh", "namespace": "mesh-system"}
+    if kind == "Workload":
+        metadata["labels"] = {"app": draw(NAMES), "version": draw(VERSIONS)}
+    plain = {
+        "apiVersion": KINDS[kind].api_versions[0],
+        "kind": kind,
+        "metadata": metadata,
+        "spec": draw(SPECS[kind]),
+    }
+    return from_json(json.dumps(plain), draw(st.sampled_from([1.0, 2.0])))
+
+
+def base() -> list[Document]:
+    """Two services, a workload behind each, and one of them an ingress: something to change."""
+    found = []
+    for name in ("a", "b"):
+        selector = {"selector": {"app": name}, "ports": [{"port": 80, "name": "http"}]}
+        workload = {
+            "serviceAccount": "sa",
+            "node": "n1",
+            "port": 1,
+            "outboundPort": 2,
+            "tokenSha256": "0" * 64,
+        }
+        ports = {"gatewayPorts": {"80": 1080}} if name == "a" else {}
+        server = {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}
+        specs = {
+            "Service": selector,
+            "Workload": workload | ports,
+            "Gateway": {"selector": {"version": "v1"}, "servers": [server]},
+        }
+        for kind, spec in specs.items():
+            metadata = {"name": name, "namespace": "default", "labels": {"app": name, "version": "v1"}}
+            plain = {
+                "apiVersion": KINDS[kind].api_versions[0],
+                "kind": kind,
+                "metadata": metadata,
+                "spec": spec,
+            }
+            found.append(from_json(json.dumps(plain), 1.0))
+    return found
+
+
+STARTS = st.lists(documents(), min_size=4, max_size=14).map(lambda more: [*base(), *more])
+CHANGES = st.lists(
+    st.tuples(documents(), st.booleans()).map(lambda pair: (pair[0].key, pair[0] if pair[1] else None)),
+    min_size=1,
+    max_size=4,
+).map(dict)
+
+
+def compiled(world: World, key: str) -> bytes:
+    if key.startswith("endpoints."):
+        live = [LiveWorkload(one.key, "n1", "10.0.0.1", 1) for one in world.find("kind", "Workload")]
+        resource: snapshot.Resource | None = compile_endpoints(world, key, live)
+    else:
+        resource = compile_key(world, key)
+    return b"" if resource is None else snapshot.encode(resource)
+
+
+def everything(world: World) -> dict[str, bytes]:
+    return {key: raw for key in stored_keys(world) if (raw := compiled(world, key))}
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(start=STARTS, edits=st.lists(CHANGES, min_size=1, max_size=4))
+def test_what_is_affected_is_enough(start: list[Document], edits: list[dict[str, Document | None]]) -> None:
+    world = World({one.key: one for one in start})
+    kept = everything(world)
+    for changes in edits:
+        after = world.replace(changes)
+        for key in affected(world, after, changes):
+            raw = compiled(after, key)
+            if raw:
+                kept[key] = raw
+            else:
+                kept.pop(key, None)
+        world = after
+        assert kept == everything(world)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(start=STARTS, shuffled=st.randoms())
+def test_the_order_of_documents_does_not_matter(start: list[Document], shuffled: Any) -> None:
+    by_key = {one.key: one for one in start}
+    items = list(by_key.items())
+    shuffled.shuffle(items)
+    stepwise = World({})
+    for key, document in items:
+        stepwise = stepwise.replace({key: document})
+    expected = everything(World(by_key))
+    assert everything(World(dict(items))) == expected
+    assert everything(stepwise) == expected
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(start=STARTS, changes=CHANGES)
+def test_a_world_is_not_changed_by_what_is_made_from_it(
+    start: list[Document], changes: Mapping[str, Document | None]
+) -> None:
+    world = World({one.key: one for one in start})
+    before = everything(world)
+    after = world.replace(changes)
+    applied = [one for one in changes.values() if one is not None]
+    findings = admit(world, applied, [key for key, one in changes.items() if one is None])
+    assert findings == admit(world, applied, [key for key, one in changes.items() if one is None])
+    assert everything(world) == before
+    assert everything(after) == everything(World(after.documents))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(start=STARTS, changes=CHANGES)
+def test_every_resource_survives_the_wire(
+    start: list[Document], changes: Mapping[str, Document | None]
+) -> None:
+    world = World({one.key: one for one in start}).replace(changes)
+    for key, raw in everything(world).items():
+        shared = key.partition(".")[0] in snapshot.SHARED_KINDS
+        plain = key if shared else key.partition(".")[2]
+        assert snapshot.encode(snapshot.decode(plain, raw)) == raw

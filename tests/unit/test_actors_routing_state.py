@@ -1,0 +1,191 @@
+"""The compiler shard: what it writes, in which order, and what it must not drop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ray_mesh import snapshot
+from ray_mesh.actors.routing_state import PROXY_LEASE_S, Shard, Write
+from ray_mesh.bus.messages import ProxyLease
+from ray_mesh.rendezvous import owner
+from ray_mesh.resources import Document, load
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}
+"""
+WORKLOAD = f"""
+apiVersion: mesh.ray.io/v1
+kind: Workload
+metadata: {{name: reviews-v1, labels: {{app: reviews, version: v1}}}}
+spec: {{serviceAccount: reviews, node: n1, port: 7000, outboundPort: 7001, tokenSha256: "{"ab" * 32}"}}
+"""
+
+
+def documents(*texts: str) -> list[Document]:
+    return [document for text in texts for document in load(text, "test")]
+
+
+def make_shard(*members: str, started_at: float = 0.0) -> Shard:
+    shard = Shard("a", started_at)
+    shard.set_members(tuple(sorted(members or ("a",))))
+    return shard
+
+
+def feed(shard: Shard, *texts: str, revision: int = 7) -> None:
+    for document in documents(*texts):
+        shard.put_document(document.key, document, revision)
+
+
+def lease(state: str = "HEALTHY", ready: tuple[str, ...] = ("workload.default.reviews-v1",)) -> ProxyLease:
+    return ProxyLease("p1", "e", "n1", "127.0.0.1", 7443, "0", state, ready, {}, (), 1, 0.0)  # type: ignore[arg-type]
+
+
+def settle(shard: Shard, wall_at: float = 1000.0) -> list[Write]:
+    """Write until there is nothing to write, as the actor does."""
+    written: list[Write] = []
+    while not shard.idle:
+        for write in shard.step(wall_at):
+            shard.wrote(write, write.revision + 1)
+            written.append(write)
+        shard.validate()
+    return written
+
+
+def endpoints_of(writes: list[Write]) -> tuple[snapshot.Endpoint, ...] | None:
+    for write in reversed(writes):
+        if write.compiled.key == "endpoints.default.reviews":
+            resource = snapshot.decode(write.compiled.key, write.compiled.resource)
+            assert isinstance(resource, snapshot.Endpoints)
+            return resource.endpoints
+    return None
+
+
+def test_documents_become_resources_dependencies_first() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    kinds = [snapshot.kind_of(write.compiled.key) for write in settle(shard)]
+    assert kinds == ["mesh", "endpoints", "service", "workload", "node"]
+
+
+def test_private_resources_are_stored_under_their_node() -> None:
+    shard = make_shard()
+    feed(shard, WORKLOAD)
+    stored = {write.stored_key for write in settle(shard)}
+    assert {"n1.workload.default.reviews-v1", "n1.node.mesh.n1"} <= stored
+
+
+def test_the_same_input_writes_nothing_again() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    settle(shard)
+    feed(shard, SERVICE, WORKLOAD, revision=9)
+    assert settle(shard) == []
+    assert shard.through == 9
+
+
+def test_versions_grow_even_when_the_clock_steps_back() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE)
+    first = {write.stored_key: write.compiled.version for write in settle(shard, 1000.0)}
+    feed(shard, SERVICE.replace("9080", "9090"))
+    second = {write.stored_key: write.compiled.version for write in settle(shard, 10.0)}
+    assert second["service.default.reviews"] == first["service.default.reviews"] + 1
+
+
+def test_a_deleted_document_removes_its_resources_last() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    settle(shard)
+    for document in documents(SERVICE, WORKLOAD):
+        shard.put_document(document.key, None, 8)
+    writes = settle(shard)
+    assert [write.compiled.removed for write in writes] == sorted(write.compiled.removed for write in writes)
+    assert {write.compiled.key for write in writes if write.compiled.removed} >= {
+        "service.default.reviews",
+        "workload.default.reviews-v1",
+    }
+
+
+def test_a_lease_makes_an_endpoint_and_its_end_takes_it_away() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    settle(shard)
+    shard.put_lease(lease(), 0.0)
+    (endpoint,) = endpoints_of(settle(shard)) or ()
+    assert (endpoint.address, endpoint.port) == ("127.0.0.1", 7443)
+    shard.tick(PROXY_LEASE_S + 0.1)
+    assert endpoints_of(settle(shard)) == ()
+
+
+def test_a_draining_proxy_serves_nothing() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    shard.put_lease(lease(), 0.0)
+    settle(shard)
+    shard.tick(PROXY_LEASE_S + 1.0)
+    shard.put_lease(lease("DRAINING"), PROXY_LEASE_S + 1.0)
+    assert endpoints_of(settle(shard)) in ((), None)
+
+
+def test_a_workload_is_served_when_all_proxies_of_its_node_can() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    shard.put_lease(lease(), 0.0)
+    shard.put_lease(replace(lease("STARTING", ()), proxy="p2"), 0.0)
+    assert len(endpoints_of(settle(shard)) or ()) == 1, "a proxy that starts does not accept yet"
+    shard.put_lease(replace(lease(ready=()), proxy="p2"), 0.1)
+    shard.tick(PROXY_LEASE_S + 0.05)
+    shard.put_lease(lease(), PROXY_LEASE_S + 0.05)
+    shard.put_lease(replace(lease(ready=()), proxy="p2"), PROXY_LEASE_S + 0.05)
+    assert endpoints_of(settle(shard)) == (), "p2 takes connections and could not answer"
+    shard.put_lease(replace(lease(), proxy="p2"), PROXY_LEASE_S + 0.1)
+    assert len(endpoints_of(settle(shard)) or ()) == 1
+
+
+def test_a_new_shard_keeps_the_endpoints_it_finds_for_one_lease_period() -> None:
+    before = make_shard()
+    feed(before, SERVICE, WORKLOAD)
+    before.put_lease(lease(), 0.0)
+    stored = {write.stored_key: write for write in settle(before)}
+
+    after = make_shard(started_at=100.0)
+    feed(after, SERVICE, WORKLOAD)
+    for key, write in stored.items():
+        after.put_stored(key, write.compiled, write.revision + 1)
+    after.tick(100.5)
+    assert endpoints_of(settle(after)) is None, "nothing was rewritten"
+    after.tick(100.0 + PROXY_LEASE_S + 0.1)
+    assert endpoints_of(settle(after)) == (), "nobody claimed the endpoint in time"
+
+
+def test_shards_divide_the_keys_and_a_survivor_takes_over() -> None:
+    members = ("a", "b")
+    shard = make_shard(*members)
+    feed(shard, SERVICE, WORKLOAD)
+    mine = {write.stored_key for write in settle(shard)}
+    assert all(owner(key, members) == "a" for key in mine)
+    shard.set_members(("a",))
+    rest = {write.stored_key for write in settle(shard)}
+    assert mine.isdisjoint(rest)
+    assert mine | rest >= {"service.default.reviews", "endpoints.default.reviews", "n1.node.mesh.n1"}
+
+
+def test_a_failed_write_is_looked_at_again() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE)
+    (first, *_) = shard.step(1000.0)
+    shard.retry([first.stored_key])
+    assert first.stored_key in {write.stored_key for write in shard.step(1000.0)}
+
+
+def test_a_bucket_that_was_made_anew_is_filled_again() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    before = {write.stored_key for write in settle(shard)}
+    shard.forget_stored(shared=True)
+    after = settle(shard, 2000.0)
+    assert {write.stored_key for write in after} == {key for key in before if not key.startswith("n1.")}
+    assert {write.revision for write in after} == {0}

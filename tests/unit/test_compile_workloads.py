@@ -1,0 +1,196 @@
+"""Workloads, nodes, endpoints and the mesh."""
+
+from __future__ import annotations
+
+import pytest
+from compile_world import bookinfo, document, ingress, service, workload, world
+
+from ray_mesh.compile import LiveWorkload, compile_endpoints, compile_key, stored_keys
+from ray_mesh.compile.world import World
+from ray_mesh.errors import PeerError
+from ray_mesh.snapshot import (
+    Endpoints,
+    Mesh,
+    Node,
+    Operation,
+    Policy,
+    RateLimit,
+    Rule,
+    Source,
+    ValueMatch,
+    Workload,
+)
+
+
+def compiled(of: World, key: str = "n1.workload.default.reviews-v1") -> Workload:
+    resource = compile_key(of, key)
+    assert isinstance(resource, Workload)
+    return resource
+
+
+def policies(*documents_: str) -> tuple[Policy, ...]:
+    found = [
+        document("AuthorizationPolicy", f"p{number}", spec) for number, spec in enumerate(documents_, start=1)
+    ]
+    return compiled(world(workload("reviews", "v1"), *found)).policies
+
+
+def test_a_workload() -> None:
+    assert compiled(world(service("reviews"), service("ratings"), workload("reviews", "v1"))) == Workload(
+        namespace="default",
+        name="reviews-v1",
+        node="n1",
+        service_account="bookinfo-reviews",
+        identity="spiffe://mesh.local/ns/default/sa/bookinfo-reviews",
+        sni="reviews-v1.default.workload.mesh",
+        labels=(("app", "reviews"), ("version", "v1")),
+        app_address="127.0.0.1",
+        app_port=9000,
+        outbound_port=9001,
+        token_sha256=bytes.fromhex("ab" * 32),
+        services=("reviews.default.svc.cluster.local",),
+    )
+
+
+def test_a_workload_is_compiled_for_its_node_only() -> None:
+    one = world(workload("reviews", "v1", node="n2"))
+    assert compile_key(one, "n1.workload.default.reviews-v1") is None
+    assert compile_key(one, "n1.node.mesh.n1") is None
+    assert compile_key(one, "n2.node.mesh.n2") == Node("n2", ("workload.default.reviews-v1",))
+    assert compile_key(one, "n2.node.mesh.n1") is None
+
+
+def test_keys() -> None:
+    one = world(service("reviews"), workload("reviews", "v1"), ingress())
+    assert stored_keys(one) == {
+        "mesh.mesh.mesh",
+        "service.default.reviews",
+        "endpoints.default.reviews",
+        "n1.workload.default.reviews-v1",
+        "n1.workload.mesh-system.ingress",
+        "n1.gateway.mesh-system.ingress",
+        "n1.node.mesh.n1",
+    }
+    node = compile_key(one, "n1.node.mesh.n1")
+    assert isinstance(node, Node)
+    assert node.gateways == ("gateway.mesh-system.ingress",)
+
+
+@pytest.mark.parametrize(
+    "key", ["endpoints.default.a", "n1.service.default.a", "n1.what.a.b", "workload.a.b"]
+)
+def test_other_keys_are_not_compiled(key: str) -> None:
+    with pytest.raises(PeerError):
+        compile_key(world(), key)
+
+
+def test_the_mesh_and_its_trust_domain() -> None:
+    assert compile_key(world(), "mesh.mesh.mesh") == Mesh("mesh.local", "mesh-system")
+    config = document("MeshConfig", "mesh-system/mesh", "{trustDomain: example.org}")
+    one = world(config, workload("reviews", "v1"))
+    assert compile_key(one, "mesh.mesh.mesh") == Mesh("example.org", "mesh-system")
+    assert compiled(one).identity == "spiffe://example.org/ns/default/sa/bookinfo-reviews"
+
+
+def test_allow_nothing_and_allow_everything() -> None:
+    assert policies("{}") == (Policy("default/p1", "ALLOW", ()),)
+    assert policies("{rules: [{}]}") == (Policy("default/p1", "ALLOW", (Rule(),)),)
+
+
+def exact(value: str) -> ValueMatch:
+    return ValueMatch("exact", value)
+
+
+def prefix(value: str) -> ValueMatch:
+    return ValueMatch("prefix", value)
+
+
+def suffix(value: str) -> ValueMatch:
+    return ValueMatch("suffix", value)
+
+
+def test_every_field_of_a_policy() -> None:
+    spec = """{action: DENY, rules: [{from: [
+      {source: {principals: ["cluster.local/ns/a/sa/b", "cluster.local/ns/c/*", "*/sa/d", "*", "other/x"],
+                notPrincipals: ["cluster.local/ns/a/sa/z"], namespaces: ["a*"], notNamespaces: ["*b"]}},
+      {source: {serviceAccounts: ["x", "ns2/y"], notServiceAccounts: ["z"]}}],
+     to: [{operation: {hosts: ["Reviews.*"], notHosts: ["*.EVIL"], ports: ["80"], notPorts: ["81"],
+                       methods: ["GET"], notMethods: ["P*"], paths: ["/a*"], notPaths: ["*.php"]}}]}]}"""
+    first = Source(
+        principals=(
+            exact("mesh.local/ns/a/sa/b"),
+            prefix("mesh.local/ns/c/"),
+            suffix("/sa/d"),
+            ValueMatch("present"),
+            exact("other/x"),
+        ),
+        not_principals=(exact("mesh.local/ns/a/sa/z"),),
+        namespaces=(prefix("a"),),
+        not_namespaces=(suffix("b"),),
+    )
+    second = Source(
+        principals=(suffix("/ns/default/sa/x"), suffix("/ns/ns2/sa/y")),
+        not_principals=(suffix("/ns/default/sa/z"),),
+    )
+    operation = Operation(
+        hosts=(prefix("reviews."),),
+        not_hosts=(suffix(".evil"),),
+        ports=(80,),
+        not_ports=(81,),
+        methods=(exact("GET"),),
+        not_methods=(prefix("P"),),
+        paths=(prefix("/a"),),
+        not_paths=(suffix(".php"),),
+    )
+    assert policies(spec) == (Policy("default/p1", "DENY", (Rule((first, second), (operation,)),)),)
+
+
+def test_policies_hold_for_their_namespace_and_selector_and_the_roots_for_all() -> None:
+    mine = '{selector: {matchLabels: {version: "v1"}}, rules: [{}]}'
+    documents = [
+        document("AuthorizationPolicy", "b", mine),
+        document("AuthorizationPolicy", "a", "{selector: {matchLabels: {version: v2}}}"),
+        document("AuthorizationPolicy", "c", "{selector: {}}"),
+        document("AuthorizationPolicy", "other/d", "{}"),
+        document("AuthorizationPolicy", "mesh-system/z", "{}"),
+        document("AuthorizationPolicy", "mesh-system/y", "{selector: {matchLabels: {app: nobody}}}"),
+    ]
+    resource = compiled(world(workload("reviews", "v1"), *documents))
+    assert [policy.name for policy in resource.policies] == ["mesh-system/z", "default/b", "default/c"]
+
+
+def test_rate_limits() -> None:
+    documents = [
+        document("RateLimit", "mesh-system/all", "{requests: 5, unit: MINUTE, failMode: OPEN}"),
+        document("RateLimit", "one", "{requests: 7, unit: SECOND, selector: {matchLabels: {app: reviews}}}"),
+        document("RateLimit", "two", "{requests: 7, unit: SECOND, selector: {matchLabels: {app: ratings}}}"),
+    ]
+    assert compiled(world(workload("reviews", "v1"), *documents)).rate_limits == (
+        RateLimit("mesh-system/all", 5, 60, "OPEN"),
+        RateLimit("default/one", 7, 1, "CLOSED"),
+    )
+
+
+def test_endpoints_are_live_registered_workloads_behind_the_service() -> None:
+    one = world(*bookinfo(), workload("reviews", "v9", namespace="other"))
+    live = [
+        LiveWorkload("workload.default.reviews-v2", "n1", "10.0.0.1", 15008),
+        LiveWorkload("workload.default.reviews-v1", "n1", "10.0.0.2", 15008),
+        LiveWorkload("workload.default.reviews-v1", "n1", "10.0.0.1", 15008),
+        LiveWorkload("workload.default.reviews-v3", "n2", "10.0.0.9", 15008),
+        LiveWorkload("workload.default.ratings-v1", "n1", "10.0.0.1", 15008),
+        LiveWorkload("workload.other.reviews-v9", "n1", "10.0.0.1", 15008),
+        LiveWorkload("workload.default.nobody", "n1", "10.0.0.1", 15008),
+        LiveWorkload("service.default.reviews", "n1", "10.0.0.1", 15008),
+    ]
+    found = compile_endpoints(one, "endpoints.default.reviews", live)
+    assert found == compile_endpoints(one, "endpoints.default.reviews", reversed(live))
+    assert isinstance(found, Endpoints)
+    assert [(each.workload, each.address, each.sni) for each in found.endpoints] == [
+        ("workload.default.reviews-v1", "10.0.0.1", "reviews-v1.default.workload.mesh"),
+        ("workload.default.reviews-v2", "10.0.0.1", "reviews-v2.default.workload.mesh"),
+    ]
+    assert found.endpoints[0].identity == "spiffe://mesh.local/ns/default/sa/bookinfo-reviews"
+    assert compile_endpoints(one, "endpoints.default.nothing", live) is None
+    assert one.endpoints_of("workload.default.reviews-v1") == ["endpoints.default.reviews"]
+    assert one.endpoints_of("workload.default.nobody") == []

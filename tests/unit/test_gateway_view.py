@@ -1,0 +1,213 @@
+"""The decisions of MeshView: who lives, what is applied, what a refusal means."""
+
+from __future__ import annotations
+
+from ray_mesh.bus.messages import Beacon, ProxyLease, Rejection, RoleLease
+from ray_mesh.gateway.view import MeshView, ProxyRow
+
+NOW = 100.0
+
+
+def routing(instance: str, *, leaving: bool = False) -> RoleLease:
+    return RoleLease("routing", instance, "e", "0.1.0", 1, leaving)
+
+
+def beacon(
+    shard: str,
+    number: int,
+    through: int,
+    members: tuple[str, ...] = ("r0",),
+    changed: dict[str, int] | None = None,
+    at: float | None = None,
+) -> Beacon:
+    return Beacon(shard, number, float(number) if at is None else at, through, members, changed or {})
+
+
+def proxy(
+    name: str = "p0",
+    applied: dict[str, int] | None = None,
+    rejected: tuple[Rejection, ...] = (),
+    *,
+    state: str = "HEALTHY",
+    node: str = "n1",
+    ready: tuple[str, ...] = (),
+) -> ProxyLease:
+    assert state in ("STARTING", "HEALTHY", "DRAINING")
+    return ProxyLease(
+        proxy=name,
+        epoch="e",
+        node=node,
+        address="127.0.0.1",
+        inbound_port=15006,
+        version="0.1.0",
+        state=state,  # type: ignore[arg-type]
+        ready=ready,
+        applied=applied or {},
+        rejected=rejected,
+        pid=7,
+        svid_expires_at=1e9,
+    )
+
+
+def listening() -> MeshView:
+    """A view that has listened long enough, with the routing shard r0 alive."""
+    view = MeshView(NOW - 10)
+    view.observe_role(routing("r0"), NOW)
+    return view
+
+
+def only_row(view: MeshView, now: float = NOW) -> ProxyRow:
+    (row,) = view.proxies(now)
+    return row
+
+
+def test_no_live_proxy_is_applied_once_compiled() -> None:
+    view = listening()
+    view.observe_beacon(beacon("r0", 1, 5), NOW)
+    assert view.progress(5, NOW).applied
+
+
+def test_not_compiled_yet_names_the_shard() -> None:
+    view = listening()
+    view.observe_beacon(beacon("r0", 1, 4), NOW)
+    assert view.progress(5, NOW).waiting_for == ("shard r0: compiled through 4",)
+
+
+def test_no_live_shard_is_never_applied() -> None:
+    view = MeshView(NOW - 10)
+    progress = view.progress(0, NOW)
+    assert not progress.applied
+    assert "none is alive" in progress.waiting_for[0]
+
+
+def test_a_view_that_just_started_does_not_conclude() -> None:
+    view = MeshView(NOW - 1)
+    view.observe_role(routing("r0"), NOW)
+    view.observe_beacon(beacon("r0", 1, 5), NOW)
+    assert not view.progress(5, NOW).applied
+    view.observe_role(routing("r0"), NOW + 2)
+    assert view.progress(5, NOW + 2).applied
+    view.restart(NOW + 2)
+    assert not view.progress(5, NOW + 2).applied
+
+
+def test_members_must_be_exactly_the_live_shards() -> None:
+    view = listening()
+    view.observe_role(routing("r1"), NOW)
+    view.observe_beacon(beacon("r0", 1, 5), NOW)
+    view.observe_beacon(beacon("r1", 1, 5, ("r0", "r1")), NOW)
+    assert "knows the shards ['r0']" in view.progress(5, NOW).waiting_for[0]
+    view.observe_beacon(beacon("r0", 2, 5, ("r0", "r1")), NOW)
+    assert view.progress(5, NOW).applied
+
+
+def test_waits_for_the_first_beacon_that_fulfils_not_for_the_newest() -> None:
+    view = listening()
+    for number, through in ((1, 4), (2, 5), (3, 5), (4, 6)):
+        view.observe_beacon(beacon("r0", number, through), NOW)
+    view.observe_proxy(proxy(applied={"r0": 1}), NOW)
+    assert view.progress(5, NOW).waiting_for == ("proxy p0: applied beacon 1 of r0, needs 2",)
+    view.observe_proxy(proxy(applied={"r0": 2}), NOW)
+    assert view.progress(5, NOW).applied
+    assert not view.progress(6, NOW).applied
+
+
+def test_a_change_of_members_starts_over() -> None:
+    view = listening()
+    view.observe_beacon(beacon("r0", 1, 5, ("r0", "r1")), NOW)
+    view.observe_beacon(beacon("r0", 2, 5), NOW)
+    view.observe_proxy(proxy(applied={"r0": 1}), NOW)
+    assert not view.progress(5, NOW).applied
+    view.observe_proxy(proxy(applied={"r0": 2}), NOW)
+    assert view.progress(5, NOW).applied
+
+
+def test_a_shard_that_started_again_is_not_believed_by_its_old_numbers() -> None:
+    view = listening()
+    view.observe_beacon(beacon("r0", 900, 5), NOW)
+    view.observe_proxy(proxy(applied={"r0": 900}), NOW)
+    view.observe_beacon(beacon("r0", 1, 6, at=2000.0), NOW)
+    assert not view.progress(6, NOW).applied
+    view.observe_proxy(proxy(applied={"r0": 1}), NOW)
+    assert view.progress(6, NOW).applied
+
+
+def test_old_and_repeated_beacons_are_ignored() -> None:
+    view = listening()
+    view.observe_beacon(beacon("r0", 5, 9), NOW)
+    view.observe_beacon(beacon("r0", 5, 3), NOW)
+    view.observe_beacon(beacon("r0", 4, 3), NOW)
+    assert view.progress(9, NOW).applied
+
+
+def test_draining_and_dead_proxies_do_not_hold_up() -> None:
+    view = listening()
+    view.observe_beacon(beacon("r0", 3, 5), NOW)
+    view.observe_proxy(proxy("draining", state="DRAINING"), NOW)
+    view.observe_proxy(proxy("dead"), NOW - 3.0)
+    assert view.progress(5, NOW).applied
+    assert only_row(view).proxy == "draining"
+
+
+def test_a_starting_proxy_does_hold_up() -> None:
+    view = listening()
+    view.observe_beacon(beacon("r0", 3, 5), NOW)
+    view.observe_proxy(proxy(state="STARTING"), NOW)
+    assert not view.progress(5, NOW).applied
+
+
+def test_refusal_of_the_newest_version_ends_the_wait_with_the_reason() -> None:
+    view = listening()
+    view.observe_beacon(beacon("r0", 3, 5, changed={"service.default.a": 7}), NOW)
+    view.observe_proxy(proxy(rejected=(Rejection("service.default.a", 7, "bad weight"),)), NOW)
+    progress = view.progress(5, NOW)
+    assert not progress.applied
+    assert progress.rejected == ("proxy p0 refuses service.default.a version 7: bad weight",)
+    assert only_row(view).sync == "REJECTED"
+
+
+def test_refusal_of_a_replaced_version_is_waited_out() -> None:
+    view = listening()
+    refused = (Rejection("service.default.a", 7, "bad weight"),)
+    view.observe_beacon(beacon("r0", 3, 5, changed={"service.default.a": 7}), NOW)
+    view.observe_beacon(beacon("r0", 4, 6, changed={"service.default.a": 8}), NOW)
+    view.observe_proxy(proxy(applied={"r0": 3}, rejected=refused), NOW)
+    progress = view.progress(6, NOW)
+    assert not progress.applied
+    assert not progress.rejected
+
+
+def test_rows_tell_synced_from_stale() -> None:
+    view = listening()
+    view.observe_beacon(beacon("r0", 3, 5, changed={"mesh.mesh.mesh": 1}), NOW)
+    view.observe_beacon(beacon("r0", 4, 5), NOW)
+    view.observe_proxy(proxy(applied={"r0": 2}), NOW)
+    assert (only_row(view).sync, only_row(view).reason) == ("STALE", "r0: applied beacon 2, changed at 3")
+    view.observe_proxy(proxy(applied={"r0": 3}), NOW)
+    assert only_row(view).sync == "SYNCED"
+    view.observe_proxy(proxy(applied={"r0": 3}), NOW + 2.5)
+    assert "no routing shard is alive" in only_row(view, NOW + 2.5).reason
+
+
+def test_a_workload_is_ready_when_every_proxy_of_its_node_serves_it() -> None:
+    view = listening()
+    view.observe_beacon(beacon("r0", 3, 5), NOW)
+    key = "workload.default.a"
+    assert not view.workload_progress(key, "n1", 5, NOW).applied
+    view.observe_proxy(proxy("p0", {"r0": 3}, ready=(key,)), NOW)
+    view.observe_proxy(proxy("p1", {"r0": 3}), NOW)
+    view.observe_proxy(proxy("p2", {}, node="n2"), NOW)
+    assert "proxy p1" in view.workload_progress(key, "n1", 5, NOW).waiting_for[0]
+    view.observe_proxy(proxy("p1", {"r0": 3}, ready=(key,)), NOW)
+    assert view.workload_progress(key, "n1", 5, NOW).applied
+
+
+def test_roles_leave_at_once_or_by_silence() -> None:
+    view = MeshView(NOW)
+    view.observe_role(routing("r1"), NOW)
+    view.observe_role(routing("r0"), NOW)
+    view.observe_role(RoleLease("telemetry", "t0", "e", "0.1.0", 2), NOW)
+    assert [lease.instance for lease in view.roles(NOW, "routing")] == ["r0", "r1"]
+    view.observe_role(routing("r1", leaving=True), NOW)
+    assert [lease.instance for lease in view.roles(NOW)] == ["r0", "t0"]
+    assert view.roles(NOW + 2.0) == ()
