@@ -174,7 +174,7 @@ class MeshController:
 
     async def _adopt_actors(self) -> None:
         """Take over the actors of an earlier controller of the same version; end the others."""
-        for member in list(self._inventory.members.values()):
+        for member in [one for one in self._inventory.members.values() if one.role != "observer"]:
             handle = await placement.find(member.instance, self._options.namespace)
             if handle is not None and await self._is_ours(handle) and member.role != "controller":
                 self._handles[member.instance] = handle
@@ -211,6 +211,7 @@ class MeshController:
         await ensure_buckets(self._bus)
         await self._bus.serve(subjects.control("status"), self._answer_status)
         await self._bus.serve(subjects.control("down"), self._answer_down)
+        await self._bus.serve(subjects.control("observe"), self._answer_observe)
 
     @property
     def _head_node(self) -> RayNode:
@@ -235,6 +236,13 @@ class MeshController:
         reply = messages.encode(await self.status())
         asyncio.get_running_loop().call_later(0.1, self._begin_down)
         return reply
+
+    async def _answer_observe(self, message: Message) -> bytes:
+        request = messages.decode(messages.ControlRequest, message.data)
+        member = Member("observer", 0, "", subjects.token(request.name), request.nkey)
+        self._inventory.members[f"observer {member.instance}"] = member
+        await self._push_users()
+        return messages.encode(messages.ControlReply(__version__))
 
     def _begin_down(self) -> None:
         self._down_task = asyncio.create_task(self.down())

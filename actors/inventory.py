@@ -34,7 +34,7 @@ class Member:
 
 @dataclass(slots=True)
 class Inventory:
-    """The members by name, the ports that outlive actors, and the file they are kept in."""
+    """The members by name (observers by ``observer <name>``), the ports that outlive actors, the file."""
 
     path: Path
     api_port: int = 0
@@ -51,7 +51,7 @@ class Inventory:
         if not path.exists():
             return cls(path)
         raw = json.loads(read_private(path))
-        members = {each["instance"]: Member(**each) for each in raw["members"]}
+        members = {key: Member(**each) for key, each in raw["members"].items()}
         return cls(path, raw["api_port"], raw["inbound_ports"], members)
 
     def save(self) -> None:
@@ -59,7 +59,7 @@ class Inventory:
         content = {
             "api_port": self.api_port,
             "inbound_ports": self.inbound_ports,
-            "members": [asdict(member) for member in self.members.values()],
+            "members": {key: asdict(member) for key, member in self.members.items()},
         }
         write_private(self.path, json.dumps(content).encode())
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from ray_mesh import __version__
 from ray_mesh.bus import subjects
 from ray_mesh.bus.client import Bus
+from ray_mesh.bus.credentials import is_user_key
 from ray_mesh.bus.messages import ControlReply, ControlRequest, decode, encode
 from ray_mesh.bus.store import Entry, Store
 from ray_mesh.errors import ConfigError, MeshError, NotFound, Rejected, Unavailable
@@ -84,6 +85,7 @@ ROUTES = {
     ("GET", "/v1/events"): "events",
     ("POST", "/v1/workloads"): "attach",
     ("DELETE", "/v1/workloads/{namespace}/{name}"): "detach",
+    ("POST", "/v1/observers"): "observe",
     ("POST", "/v1/down"): "down",
 }
 """Which method of :class:`Api` answers what."""
@@ -108,7 +110,7 @@ class Api:
         parts, problems = self._parts, []
         reply = ControlReply(__version__)
         try:
-            reply = await self._control("status")
+            reply = await self._control(ControlRequest("status"))
         except MeshError as error:
             problems.append(f"the controller does not answer: {error}")
         rows = parts.view.proxies(time.monotonic())
@@ -221,18 +223,28 @@ class Api:
 
     async def down(self, request: web.Request) -> web.Response:
         """Ask the controller to end the mesh."""
-        reply = await self._control("down")
+        reply = await self._control(ControlRequest("down"))
         return answer({"version": reply.version})
+
+    async def observe(self, request: web.Request) -> web.Response:
+        """Admit a NATS client that may read telemetry and events, by the public half of its key."""
+        body = await _json(request)
+        if not isinstance(body, dict) or body.keys() != {"name", "nkey"}:
+            raise ConfigError("an observer is a JSON object with name and nkey")
+        name, nkey = body["name"], body["nkey"]
+        if not isinstance(name, str) or not is_user_key(str(nkey)):
+            raise ConfigError("an observer has a name and the public nkey (U...) of a NATS user key")
+        await self._control(ControlRequest("observe", subjects.token(name), str(nkey)))
+        return answer({"name": name, "inbox": subjects.inbox("observer", name)})
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Prometheus text."""
         body = await self._parts.collectors.metrics()
         return web.Response(body=body, headers={"Content-Type": METRICS_TYPE})
 
-    async def _control(self, verb: str) -> ControlReply:
-        request = ControlRequest("down" if verb == "down" else "status")
+    async def _control(self, request: ControlRequest) -> ControlReply:
         message = await self._parts.bus.request(
-            subjects.control(verb), encode(request), timeout_s=CONTROL_TIMEOUT_S
+            subjects.control(request.verb), encode(request), timeout_s=CONTROL_TIMEOUT_S
         )
         reply = decode(ControlReply, message.data)
         if reply.error:

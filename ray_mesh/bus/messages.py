@@ -204,9 +204,14 @@ class ReserveReply:
 
 @dataclass(frozen=True, slots=True)
 class ControlRequest:
-    """Asks the controller for its status, or to take the mesh down."""
+    """Asks the controller for its status, to take the mesh down, or to admit an observer.
 
-    verb: Literal["status", "down"]
+    ``name`` and ``nkey`` (public half) are of the observer; one of that name is replaced.
+    """
+
+    verb: Literal["status", "down", "observe"]
+    name: str = ""
+    nkey: str = ""
 
 
 @dataclass(frozen=True, slots=True)

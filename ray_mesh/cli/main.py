@@ -11,7 +11,7 @@ from ray_mesh import __version__
 from ray_mesh.cli import exits
 from ray_mesh.cli.lifecycle import demo, down, up
 from ray_mesh.cli.objects import apply, delete, get, history
-from ray_mesh.cli.observe import events, graph, proxies, status, version, wait
+from ray_mesh.cli.observe import events, graph, observe, proxies, status, version, wait
 from ray_mesh.errors import MeshError
 
 
@@ -42,7 +42,22 @@ def cli(context: click.Context, state: str | None, timeout_s: float) -> None:
     context.obj = {"state": state, "timeout_s": timeout_s}
 
 
-for command in (up, down, demo, apply, get, delete, history, status, proxies, wait, graph, events, version):
+for command in (
+    up,
+    down,
+    demo,
+    apply,
+    get,
+    delete,
+    history,
+    status,
+    proxies,
+    wait,
+    graph,
+    events,
+    observe,
+    version,
+):
     cli.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""Commands that look: status, proxies, wait, graph, events, version."""
+"""Commands that look: status, proxies, wait, graph, events, observe, version."""
 
 from __future__ import annotations
 
@@ -137,3 +137,23 @@ def _proxy(one: Proxy) -> tuple[object, ...]:
 
 def _clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S.%f")[:-3] + "Z"
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--seed",
+    "seed_file",
+    type=click.Path(dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help="Where to write the client's key (mode 0600).",
+)
+@click.pass_context
+def observe(context: click.Context, name: str, seed_file: str) -> None:
+    """Admit a NATS client that may read telemetry and events (see docs/wire.md)."""
+    with connect(context) as mesh:
+        inbox = mesh.observe(name, seed_file)
+        broker = mesh.state.broker
+    click.echo(f"{broker.url} {broker.ca_pem_path} {seed_file} --inbox {inbox}")
+    say("these are the arguments of docs/examples/nats_subscriber.py")

@@ -11,7 +11,7 @@ from ray_mesh.proxy.pipeline import Request
 from ray_mesh.telemetry.series import Edge
 from ray_mesh.telemetry.table import SeriesTable
 
-RECORDS = 1024
+RECORDS = 512
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,21 @@ class AsyncMesh:
         except NotFound:
             return
 
+    async def observe(self, name: str, seed_file: str | Path) -> str:
+        """Admit a NATS client that may read telemetry and events; returns its inbox prefix.
+
+        Its key is made here and written to ``seed_file`` (mode 0600); the mesh learns the public half.
+        The broker's address and root certificate are in the state file. A client of the same name
+        is replaced.
+        """
+        from ray_mesh.bus.credentials import Credential
+
+        credential = Credential.generate()
+        body = {"name": name, "nkey": credential.public}
+        answer = await self._transport.send("POST", "/v1/observers", body=body)
+        credential.write(Path(seed_file))
+        return str(answer["inbox"])
+
     async def down(self, *, timeout_s: float = 60.0) -> None:
         """End the mesh and wait until its API and its process are gone. Its state directory stays.
 

@@ -140,6 +140,10 @@ class Mesh:
         """Take a workload out of the mesh; no error when it is not there."""
         self._loop.run(self._mesh.detach(name, namespace=namespace))
 
+    def observe(self, name: str, seed_file: str | Path) -> str:
+        """Admit a NATS client that may read telemetry and events, as :meth:`AsyncMesh.observe`."""
+        return self._loop.run(self._mesh.observe(name, seed_file))
+
     def down(self, *, timeout_s: float = 60.0) -> None:
         """End the mesh and wait until its process is gone, as :meth:`AsyncMesh.down`."""
         self._loop.run(self._mesh.down(timeout_s=timeout_s))

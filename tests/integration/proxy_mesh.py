@@ -36,11 +36,18 @@ async def until(condition: Callable[[], Any], what: str) -> None:
         await asyncio.sleep(0.005)
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody uses now, and that was not given out before."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def host_of(service: str) -> str:

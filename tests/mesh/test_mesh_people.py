@@ -67,6 +67,20 @@ def test_graph_as_text_and_json_shows_who_calls_whom(site: Site) -> None:
         assert "reviews.default" in ray_mesh(site, "graph").stdout
 
 
+def test_a_plain_nats_subscriber_sees_the_edges(site: Site, tmp_path: Path) -> None:
+    admitted = ray_mesh(site, "observe", "me", "--seed", str(tmp_path / "me.seed"))
+    assert admitted.returncode == 0, admitted.stderr
+    example = ROOT / "docs" / "examples" / "nats_subscriber.py"
+    with site.traffic(rate=10.0), (tmp_path / "out").open("wb") as output:
+        command = [sys.executable, str(example), *admitted.stdout.split()]
+        subscriber = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            eventually(lambda: "reviews.default" in (tmp_path / "out").read_text(), timeout_s=20.0)
+        finally:
+            subscriber.terminate()
+            subscriber.wait(10.0)
+
+
 def test_the_notebook_runs(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_MESH_STATE", str(site.running.state_file))
     notebook = nbformat.read(ROOT / "notebooks" / "traffic_analysis.ipynb", as_version=4)  # type: ignore[no-untyped-call]
