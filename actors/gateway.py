@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ray_mesh.gateway.service import GatewayConfig, GatewayService
-
 from ray_mesh.actors.role import Role
 from ray_mesh.actors.settings import Description
+from ray_mesh.gateway.service import GatewayConfig, GatewayService
 
 
 class GatewayActor(Role):

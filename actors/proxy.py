@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 
@@ -10,6 +9,7 @@ from ray_mesh import __version__
 from ray_mesh.actors.settings import Description, Prepared, RoleSettings
 from ray_mesh.agent.proxy import AgentSettings, ProxyAgent
 from ray_mesh.bus.credentials import BrokerAddress
+from ray_mesh.proxy.plane import freeze
 
 DRAIN_S = 2.0
 
@@ -42,9 +42,7 @@ class ProxyActor:
     async def serve(self, inbound_port: int) -> Description:
         """Carry traffic. ``inbound_port`` is the node's mTLS port, 0 for the node's first proxy."""
         await self._agent.serve(inbound_port)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
+        freeze()
         return await self.describe()
 
     async def describe(self) -> Description:
