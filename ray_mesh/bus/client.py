@@ -36,7 +36,7 @@ from ray_mesh.bus.envelope import ERROR_HEADER, NO_HEADERS, NOBODY, Message
 from ray_mesh.bus.messages import Event
 from ray_mesh.bus.outbox import Letter, Outbox
 from ray_mesh.bus.questions import Questions
-from ray_mesh.errors import ConfigError, MeshError, PolicyDenied, Unavailable
+from ray_mesh.errors import ConfigError, MeshError, PeerError, PolicyDenied, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Counters:
     reconnects: int = 0
     refused: int = 0
     callback_errors: int = 0
+    messages_refused: int = 0
     slow_consumer: int = 0
 
 
@@ -393,7 +394,7 @@ class Bus:
             return
 
         async def receive(raw: Msg) -> None:
-            self._guard(subscription.callback, _message(raw))
+            self._guard(self._hand_over, subscription.callback, _message(raw))
 
         raw = await connection.subscribe(subscription.subject, subscription.queue, cb=receive)
         subscription.raw = (connection, raw)
@@ -545,6 +546,14 @@ class Bus:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def _hand_over(self, callback: Callable[[Message], None], message: Message) -> None:
+        """Let the subscriber read a message; one that it refuses (a newer schema, say) is told of."""
+        try:
+            callback(message)
+        except PeerError as error:
+            self.counters.messages_refused += 1
+            self._repeat("error", "message_refused", f"a message on {message.subject} is refused: {error}")
 
     def _guard(self, callback: Callable[..., None], *arguments: object) -> None:
         """Run somebody's callback; its failure is reported and counted, and ends nothing else."""

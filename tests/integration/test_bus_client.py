@@ -8,12 +8,14 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgpack
 import pytest
 from bus_broker import Broker, running_broker, until, write_certificate
 
 from ray_mesh.bus import client, subjects
 from ray_mesh.bus.client import Bus, Message
 from ray_mesh.bus.credentials import BrokerAddress, Credential
+from ray_mesh.bus.messages import VERSION, RoleLease, decode, encode
 from ray_mesh.bus.outbox import Outbox
 from ray_mesh.errors import ConfigError, PolicyDenied, Unavailable
 
@@ -53,6 +55,25 @@ async def test_subscriptions_and_requests_survive_a_killed_broker(broker: Broker
     assert proxy.counters.reconnects == 2
     assert proxy.dropped == 0
     assert broker.reasons().count("broker_reconnected") >= 4
+
+
+async def test_a_message_of_a_newer_schema_is_refused_with_an_event_and_the_next_one_is_read(
+    broker: Broker,
+) -> None:
+    routing = await broker.join("routing")
+    proxy = await broker.join("proxy", "p1")
+    read: list[RoleLease] = []
+    await routing.subscribe(
+        subjects.every("lease"), lambda message: read.append(decode(RoleLease, message.data))
+    )
+    await routing.flush()
+    lease = RoleLease("proxy", "p1", "e", "0", 1)
+    newer = msgpack.packb({"v": [VERSION[0] + 1, 0], "m": {}})
+    proxy.publish(subjects.lease("p1"), newer)
+    proxy.publish(subjects.lease("p1"), encode(lease))
+    await until(lambda: read == [lease])
+    assert routing.counters.messages_refused == 1
+    assert broker.reasons().count("message_refused") == 1
 
 
 async def test_a_removed_user_is_cut_and_comes_back_with_its_credential(broker: Broker) -> None:

@@ -154,7 +154,8 @@ async def test_a_live_connection_is_verified_again_when_trust_changes(mesh: Mesh
 
 async def test_short_lived_certificates_are_given_up_before_they_end(mesh: Mesh) -> None:
     port, _ = await mesh.pair()
-    mesh.planes["one"].set_identity("workload.default.client", mesh.svid("client", ttl_s=3))
+    # Certificates end at whole seconds: this one lives for 4 to 5.
+    mesh.planes["one"].set_identity("workload.default.client", mesh.svid("client", ttl_s=5))
     client = await Client.connect(port)
     statuses = []
     end = time.monotonic() + 2.0
