@@ -8,16 +8,22 @@ from ray_mesh.actors.role import Role
 from ray_mesh.actors.settings import RoleSettings
 from ray_mesh.bus import messages, subjects
 from ray_mesh.bus.client import Message
+from ray_mesh.membership import LEASE_S
 from ray_mesh.rendezvous import owner
 from ray_mesh.telemetry.merge import Collector
 
 
 class TelemetryActor(Role):
-    """One of N collectors; proxies are divided among them by rendezvous hashing."""
+    """One of N collectors; proxies are divided among them by rendezvous hashing.
+
+    A new one takes nothing before it must have heard of the others: it would claim every proxy, and
+    their totals would be counted twice. Totals are cumulative, so nothing is lost by waiting.
+    """
 
     def __init__(self, settings: RoleSettings) -> None:
         super().__init__(settings)
         self._collector = Collector()
+        self._settled_at = time.monotonic() + LEASE_S
 
     async def run(self) -> None:
         """Listen to the proxies and answer queries."""
@@ -27,6 +33,8 @@ class TelemetryActor(Role):
     def _heard(self, message: Message) -> None:
         now = time.monotonic()
         proxy = subjects.last_token(message.subject)
+        if now < self._settled_at:
+            return
         if owner(proxy, self.members.live(now)) != self.settings.instance:
             self._collector.release(proxy)
             return

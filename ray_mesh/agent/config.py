@@ -18,13 +18,15 @@ from ray_mesh.bus import messages, subjects
 from ray_mesh.bus.client import Bus, Message
 from ray_mesh.bus.follower import Follower
 from ray_mesh.bus.store import Entry
-from ray_mesh.errors import MeshError, PeerError
+from ray_mesh.errors import MeshError, PeerError, Unavailable
 from ray_mesh.security.signing import VerifyKey
 
 log = logging.getLogger(__name__)
 
 FRESH_S = 30.0
 """A beacon whose time differs more than this from ours is refused (replay, or a skewed clock)."""
+
+RETRY_S = 0.2
 
 HOST_SUFFIX = ".svc.cluster.local"
 
@@ -195,12 +197,28 @@ class ConfigSync:
         if key in self._followed:
             return
         self._followed.add(key)
-        if snapshot.kind_of(key) in snapshot.PRIVATE_KINDS:
-            entry = await self._private.follow(f"{self._node}.{key}")
-        else:
-            entry = await self._shared.follow(key)
-        if entry is not None:
+        entry = await self._fetch(key)
+        if entry is None:
+            return
+        try:
             await self._settle(key, entry)
+        except MeshError as error:
+            # One resource that is refused must not keep the others from being taken up.
+            self._report(error.reason, str(error))
+
+    async def _fetch(self, key: str) -> Entry | None:
+        """The last value of a key, however long the broker is away.
+
+        What comes behind waits in the inbox: an acknowledgement must not overtake what it needs.
+        """
+        while True:
+            try:
+                if snapshot.kind_of(key) in snapshot.PRIVATE_KINDS:
+                    return await self._private.follow(f"{self._node}.{key}")
+                return await self._shared.follow(key)
+            except Unavailable as error:
+                self._report(error.reason, f"{key} is fetched again: {error}")
+                await asyncio.sleep(RETRY_S)
 
     def _unfollow(self, key: str) -> None:
         if key not in self._followed:

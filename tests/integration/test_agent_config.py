@@ -1,0 +1,146 @@
+"""What a proxy follows and acknowledges, on a real broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from bus_broker import Broker, running_broker, until
+
+from ray_mesh import snapshot
+from ray_mesh.agent.config import ConfigSync
+from ray_mesh.bus import subjects
+from ray_mesh.bus.messages import SIGNATURE_HEADER, Beacon, Compiled, encode
+from ray_mesh.bus.store import Store
+from ray_mesh.security.signing import SigningKey
+
+HOST = "reviews.default.svc.cluster.local"
+NODE = "n1"
+
+
+class Site:
+    """A broker with one routing role that writes, and one proxy that follows."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.signing = SigningKey.generate()
+        self.applied: dict[str, snapshot.Resource | None] = {}
+        self.unknown: list[str] = []
+        self.reports: list[str] = []
+        self.number = 0
+
+    async def start(self) -> None:
+        self.routing = await self.broker.join("routing")
+        self.sync = ConfigSync(
+            await self.broker.join("proxy", "p1", node=NODE),
+            NODE,
+            self.signing.verify_key,
+            apply=self._apply,
+            unknown=self._unknown,
+            changed=lambda: None,
+            assigned=lambda: None,
+            report=lambda reason, message: self.reports.append(reason),
+        )
+        await self.sync.start()
+
+    async def write(self, key: str, resource: snapshot.Resource, *, signing: SigningKey | None = None) -> int:
+        version = int(time.time() * 1000)
+        value = encode(Compiled(key, version, 1, snapshot.encode(resource)))
+        private = snapshot.kind_of(key) in snapshot.PRIVATE_KINDS
+        bucket = subjects.PRIVATE_BUCKET if private else subjects.SHARED_BUCKET
+        signature = (signing or self.signing).sign("compiled", value)
+        await Store(self.routing, bucket).put(f"{NODE}.{key}" if private else key, value, signature)
+        return version
+
+    def announce(self, changed: dict[str, int], *, skip: int = 0) -> int:
+        self.number += 1 + skip
+        beacon = encode(Beacon("r1", self.number, time.time(), 1, ("r1",), changed))
+        headers = {SIGNATURE_HEADER: self.signing.sign("beacon", beacon)}
+        self.routing.publish(subjects.beacon(self.routing.instance), beacon, headers)
+        return self.number
+
+    async def acknowledged(self, number: int) -> None:
+        await until(lambda: self.sync.applied.get("r1", 0) >= number)
+
+    async def _apply(self, key: str, resource: snapshot.Resource | None) -> None:
+        self.applied[key] = resource
+
+    async def _unknown(self, host: str) -> None:
+        self.unknown.append(host)
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with running_broker(tmp_path) as broker:
+        made = Site(broker)
+        await made.start()
+        try:
+            yield made
+        finally:
+            await made.sync.stop()
+
+
+def service(port: int = 9080) -> snapshot.Service:
+    return snapshot.Service(HOST, "default", "reviews", (snapshot.Port(port, "http"),), (), ())
+
+
+async def test_a_host_is_followed_when_it_is_asked_for_and_acknowledged_behind_its_changes(
+    site: Site,
+) -> None:
+    await site.write("service.default.reviews", service())
+    site.sync.want(HOST)
+    await until(lambda: site.applied.get("service.default.reviews") == service())
+    version = await site.write("service.default.reviews", service(9090))
+    await site.acknowledged(site.announce({"service.default.reviews": version}))
+    assert site.applied["service.default.reviews"] == service(9090)
+
+
+async def test_after_a_missed_beacon_everything_is_fetched_before_the_acknowledgement(site: Site) -> None:
+    await site.write("service.default.reviews", service())
+    site.sync.want(HOST)
+    await until(lambda: "service.default.reviews" in site.applied)
+    await site.acknowledged(site.announce({}))
+    await site.write("service.default.reviews", service(9090))
+    await site.acknowledged(site.announce({}, skip=3))
+    assert site.applied["service.default.reviews"] == service(9090)
+
+
+async def test_a_host_that_the_mesh_does_not_have_is_told_of(site: Site) -> None:
+    site.sync.want("nobody.default.svc.cluster.local")
+    await until(lambda: site.unknown == ["nobody.default.svc.cluster.local"])
+
+
+async def test_what_another_key_signed_is_never_applied(site: Site) -> None:
+    await site.write("service.default.reviews", service(), signing=SigningKey.generate())
+    site.sync.want(HOST)
+    await until(lambda: site.unknown == [HOST])
+    assert "service.default.reviews" not in site.applied
+
+
+async def test_the_workloads_of_the_node_are_taken_up_and_let_go(site: Site) -> None:
+    key = "workload.default.reviews-v1"
+    workload = snapshot.Workload(
+        "default", "reviews-v1", NODE, "sa", "spiffe://mesh.local/ns/default/sa/sa",
+        "reviews-v1.default.workload.mesh", (), "127.0.0.1", 7000, 7001, b"",
+    )  # fmt: skip
+    await site.write(key, workload)
+    version = await site.write(f"node.mesh.{NODE}", snapshot.Node(NODE, (key,)))
+    await site.acknowledged(site.announce({f"node.mesh.{NODE}": version}))
+    assert site.sync.workloads == {key: workload}
+    assert site.applied[key] == workload
+    version = await site.write(f"node.mesh.{NODE}", snapshot.Node(NODE, ()))
+    await site.acknowledged(site.announce({f"node.mesh.{NODE}": version}))
+    assert site.sync.workloads == {}
+    assert site.applied[key] is None
+
+
+async def test_a_lookup_outlives_an_absent_broker(site: Site) -> None:
+    await site.write("service.default.reviews", service())
+    await site.broker.kill()
+    site.sync.want(HOST)
+    await until(lambda: "unavailable" in site.reports)
+    await site.broker.start()
+    await until(lambda: site.applied.get("service.default.reviews") == service())
+    assert site.unknown == []
