@@ -89,6 +89,8 @@ class ConfigSync:
         )
         self._followed: set[str] = set()
         self._versions: dict[str, int] = {}
+        self._floors: dict[str, int] = {}  # outlives following: what was let go may come back, never older
+        self._removed: set[str] = set()
         self._held: tuple[str, ...] = ()
         self._newest_beacon: dict[str, int] = {}
         self._syncing: dict[str, asyncio.Task[None]] = {}
@@ -167,6 +169,8 @@ class ConfigSync:
     def _compare(self, beacon: messages.Beacon) -> None:
         """See to it that what the beacon names is fetched, and acknowledged when it is applied."""
         newest = self._newest_beacon.get(beacon.shard)
+        if newest is not None and beacon.number <= newest:
+            return  # replayed: a shard's numbers only grow, a new shard has a new name
         self._newest_beacon[beacon.shard] = beacon.number
         for gone in self.applied.keys() - set(beacon.members) - {beacon.shard}:
             del self.applied[gone]
@@ -225,6 +229,7 @@ class ConfigSync:
             return
         self._followed.discard(key)
         self._versions.pop(key, None)
+        self._removed.discard(key)
         self.rejected.pop(key, None)
         private = snapshot.kind_of(key) in snapshot.PRIVATE_KINDS
         if private:
@@ -239,6 +244,8 @@ class ConfigSync:
         service = snapshot.key_for("service", host)
         await self._follow(snapshot.key_for("endpoints", host))
         await self._follow(service)
+        if service in self._removed:
+            return False  # it is followed all the same: it may come back
         if self._versions.get(service):
             return True
         self._unfollow(snapshot.key_for("endpoints", host))
@@ -251,11 +258,12 @@ class ConfigSync:
         seen = self._versions.get(key, 0)
         if key not in self._followed or compiled.version <= seen:
             return
-        self._versions[key] = compiled.version
+        self._versions[key] = self._floors[key] = compiled.version
+        (self._removed.add if compiled.removed else self._removed.discard)(key)
         try:
             resource = None if compiled.removed else snapshot.decode(key, compiled.resource)
             await self._adopt(key, resource)
-        except MeshError as error:
+        except Exception as error:  # whatever it is, it must not be acknowledged as applied
             self.rejected[key] = messages.Rejection(key, compiled.version, str(error))
             self._changed()
             raise
@@ -267,6 +275,9 @@ class ConfigSync:
         compiled = messages.decode(messages.Compiled, entry.value)
         if compiled.key != key:
             raise PeerError(f"{key}: holds a resource that was signed for {compiled.key}")
+        floor = self._floors.get(key, 0)
+        if compiled.version < floor:
+            raise PeerError(f"{key}: version {compiled.version} is older than {floor}, which was seen")
         return compiled
 
     async def _adopt(self, key: str, resource: snapshot.Resource | None) -> None:

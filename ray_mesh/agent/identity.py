@@ -77,16 +77,18 @@ class Identities:
         self._install = install
         self._report = report
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._held: dict[str, str] = {}
         self.expires_at: dict[str, float] = {}
 
     def hold(self, expected: dict[str, str]) -> None:
         """Hold exactly these: workload key (empty for the proxy itself) to SPIFFE ID."""
-        for key in self._tasks.keys() - expected.keys():
+        for key, _ in self._held.items() - expected.items():
             self._tasks.pop(key).cancel()
             self.expires_at.pop(key, None)
         for key, identity in expected.items():
             if key not in self._tasks:
                 self._tasks[key] = asyncio.create_task(self._keep(key, identity), name=f"svid {key}")
+        self._held = dict(expected)
 
     async def stop(self) -> None:
         """Stop renewing."""

@@ -86,7 +86,8 @@ class Dialer:
         if not pool.admit():
             request.refuse(replies.overflow(member.workload))
             return
-        task = asyncio.get_running_loop().create_task(self._dial(request, pool, member, identity))
+        dialing = self._dial(request, pool, member, identity, pool.generation)
+        task = asyncio.get_running_loop().create_task(dialing)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -96,8 +97,9 @@ class Dialer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _dial(self, request: Request, pool: Pool, member: Member, identity: Identity | None) -> None:
-        generation = pool.generation
+    async def _dial(
+        self, request: Request, pool: Pool, member: Member, identity: Identity | None, generation: int
+    ) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 connection = await self._connector.connect(member.endpoint, identity, pool)
@@ -107,7 +109,14 @@ class Dialer:
                 raise
             request.connect_failed(member, _cause(error))
             return
-        if request.done or not connection.is_open:
+        if not connection.is_open:
+            connection.close()
+            pool.forget(None)
+            request.connect_failed(member, "the connection was closed at once")
+            return
+        connection.join(generation)
+        if request.done:
+            connection.is_reused = True  # by the time it is used it has waited like one
             pool.give_back(connection, generation, time.monotonic())
         else:
             request.start_on(connection)

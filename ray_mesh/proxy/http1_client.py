@@ -37,6 +37,7 @@ class Http1Client(asyncio.Protocol):
         "_head",
         "_is_mesh_peer",
         "_is_paused",
+        "_is_pooled",
         "_is_verbatim",
         "_kept",
         "_pool",
@@ -54,7 +55,8 @@ class Http1Client(asyncio.Protocol):
 
     def __init__(self, pool: Pool, is_mesh_peer: bool = False) -> None:
         self._pool = pool
-        self._generation = pool.generation
+        self._generation = -1
+        self._is_pooled = False
         self._is_mesh_peer = is_mesh_peer
         self.security = "none"
         self.expires_at = inf
@@ -82,6 +84,11 @@ class Http1Client(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(BUFFER_BYTES)
         self.is_open = True
+
+    def join(self, generation: int) -> None:
+        """Count as a connection of the pool until it is lost; it was asked for in that generation."""
+        self._is_pooled = True
+        self._generation = generation
 
     # From the request.
 
@@ -150,7 +157,7 @@ class Http1Client(asyncio.Protocol):
         try:
             if self._reader is not None:
                 self._take_body(request, data)
-            elif self._head is not None and data.startswith(self._raw_head):
+            elif self._head is not None and not self._kept and data.startswith(self._raw_head):
                 self._deliver(request, self._status, self._head, data, len(self._raw_head))
             else:
                 self._take_head(request, data)
@@ -239,7 +246,9 @@ class Http1Client(asyncio.Protocol):
         """Let go of the request; keep the connection when both messages are complete."""
         self._request = None
         request.connection = None
-        if closes or not request.body_done or not self.is_open:
+        if not request.body_done:
+            self.abandon()  # closing would wait until the rest of the body is taken, perhaps for ever
+        elif closes or not self.is_open:
             self.close()
         else:
             self.is_reused = True
@@ -255,7 +264,8 @@ class Http1Client(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
         self.is_open = False
-        self._pool.forget(self)
+        if self._is_pooled:
+            self._pool.forget(self)
         request, self._request = self._request, None
         if request is None:
             return

@@ -96,6 +96,7 @@ class Http1Server(asyncio.Protocol):
         "_request",
         "_rest",
         "_seen_activity",
+        "_seen_unsent",
         "_tail",
         "_ticks",
         "_transport",
@@ -121,7 +122,7 @@ class Http1Server(asyncio.Protocol):
         self._is_chunked = False
         self._is_paused = False
         self._is_unread = False
-        self._activity = self._seen_activity = self._ticks = 0
+        self._activity = self._seen_activity = self._seen_unsent = self._ticks = 0
         self.expires_at = inf
         self.peer: object = None
         self.client = b""
@@ -205,21 +206,26 @@ class Http1Server(asyncio.Protocol):
         """Look after a connection that nothing happens on (see :class:`.timers.Timed`)."""
         if self._entry is None:
             return
-        self._ticks = self._ticks + 1 if self._activity == self._seen_activity or self._is_in_head else 0
-        self._seen_activity = self._activity
+        unsent = self.transport.get_write_buffer_size()
+        is_quiet = self._activity == self._seen_activity and unsent == self._seen_unsent
+        self._ticks = self._ticks + 1 if is_quiet or self._is_in_head else 0
+        self._seen_activity, self._seen_unsent = self._activity, unsent
         if self._request is not None:
             if self._ticks >= STALL_TICKS:
                 self._request.refuse(replies.stalled(STALL_TICKS * TICK_S))
         elif self._is_in_head:
             if self._ticks >= HEAD_TICKS:
                 self._refuse(replies.bad_request(408, "the head did not arrive in time"))
+        elif unsent:
+            if self._ticks >= STALL_TICKS:
+                self.transport.abort()  # closing would wait for a client that does not read
         elif self._ticks >= IDLE_TICKS:
             self.close()
         self._listening.wheel.add(now + TICK_S, self)
 
     @property
     def _is_in_head(self) -> bool:
-        return self._request is None and bool(self._rest)
+        return self._request is None and bool(self._rest) and not self._is_blocked
 
     # Reading.
 

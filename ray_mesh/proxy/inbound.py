@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 
 from ray_mesh.errors import PeerError
@@ -11,14 +9,13 @@ from ray_mesh.proxy import replies
 from ray_mesh.proxy.caller import Effects
 from ray_mesh.proxy.cluster import Cluster, Destination, Member
 from ray_mesh.proxy.connector import Dialer
+from ray_mesh.proxy.guard import Guard
 from ray_mesh.proxy.head import RequestHead, read_request
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import APP_FRESH_S, Pool
-from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.tls import Trust, chain_deadline
 from ray_mesh.proxy.trace import child_of, new_request_id
 from ray_mesh.quota import LeaseBucket
-from ray_mesh.security.authorization import AuthorizationInput, compile_policies
 from ray_mesh.security.identity import SpiffeId
 from ray_mesh.snapshot import Endpoint, RateLimit, Service, Workload
 from ray_mesh.telemetry.series import Edge
@@ -27,7 +24,6 @@ from ray_mesh.telemetry.table import Recorder
 _DROPPED = frozenset({b"x-forwarded-for", b"x-forwarded-client-cert"})
 _MAX_RECORDERS = 20_000
 _MAX_CLAIMS = 64
-RETRY_LIMIT_S = 0.05
 
 Claim = tuple[str, str, str]
 """Workload (``<namespace>/<name>``), app and version that a peer says it is."""
@@ -97,21 +93,22 @@ class Inbound:
     ) -> None:
         self._effects = effects
         self._dialer = dialer
-        self._bucket = bucket
         self._recorders: dict[tuple[Claim, str, str, int, str], Recorder] = {}
         self._pool = Pool(APP_FRESH_S)
         self._app_at = ("", 0)
-        self.set_workload(workload)
+        self.guard = Guard(workload, effects.wheel, bucket)
+        self._take(workload)
 
     def set_workload(self, workload: Workload) -> None:
         """Take a new version: policies and limits hold from the next request on."""
+        self.guard.set_workload(workload)
+        self._take(workload)
+
+    def _take(self, workload: Workload) -> None:
         self.workload = workload
         labels = dict(workload.labels)
         self._name = f"{workload.namespace}/{workload.name}"
         self._app, self._version = labels.get("app", ""), labels.get("version", "")
-        self._authorizer = compile_policies(workload.policies)
-        self._is_open = self._authorizer.is_open
-        self._limits = [(limit, self._bucket(limit)) for limit in workload.rate_limits]
         self._services = frozenset(workload.services)
         self._only_service = workload.services[0] if len(workload.services) == 1 else ""
         self._recorders.clear()
@@ -119,6 +116,7 @@ class Inbound:
         if app != self._app_at:
             self._app_at = app
             self._cluster = _app_cluster(workload)
+            self._member = self._cluster.members[0]
             self._pool.shut()
             self._pool = Pool(APP_FRESH_S)
 
@@ -145,54 +143,11 @@ class Inbound:
         request.source = peer.claim(head.source)
         service = head.service.decode("latin-1")
         request.service = service if service in self._services else self._only_service
-        if not self._is_open:
-            denied = self._deny(request, peer)
-            if denied is not None:
-                request.refuse(denied)
-                return
-        if self._limits:
-            self._pass_limits(request, 0)
-        else:
+        guard = self.guard
+        if guard.is_open:
             self._forward(request)
-
-    def _deny(self, request: Request, peer: Peer) -> Reply | None:
-        decision = self._authorizer.check(
-            AuthorizationInput(
-                peer.principal,
-                peer.namespace,
-                request.host.decode("latin-1"),
-                self.workload.app_port,
-                request.method.decode("latin-1"),
-                request.path.decode("latin-1"),
-            )
-        )
-        if decision.allowed:
-            return None
-        return replies.denied(decision, peer.principal, self._name)
-
-    def _pass_limits(self, request: Request, first: int) -> None:
-        """Spend a token of each limit; hold the request while a first lease is on its way."""
-        now = time.monotonic()
-        for number in range(first, len(self._limits)):
-            limit, bucket = self._limits[number]
-            if bucket.take(now):
-                continue
-            if bucket.is_waiting(now):
-                self._effects.wheel.add(now + RETRY_LIMIT_S, _Held(self, request, number))
-            else:
-                retry_in_s = max(1, math.ceil(bucket.refused_until - now))
-                request.refuse(replies.rate_limited(limit, retry_in_s))
-            return
-        self._forward(request)
-
-    def resume(self, request: Request, limit: int) -> None:
-        """Try again to pass the limits from ``limit`` on."""
-        if request.done:
-            return
-        if limit < len(self._limits):
-            self._pass_limits(request, limit)
         else:
-            self._forward(request)
+            guard.check(request, peer.principal, peer.namespace, self.workload.app_port, self._forward)
 
     def _forward(self, request: Request) -> None:
         head = request.head
@@ -212,8 +167,12 @@ class Inbound:
         request.forward(self._cluster)
 
     def pool(self, member: Member) -> Pool:
-        """See :class:`.pipeline.Entry`."""
-        return self._pool
+        """See :class:`.pipeline.Entry`. A request may still be on its way to where the application was."""
+        if member is self._member:
+            return self._pool
+        gone = Pool()
+        gone.shut()
+        return gone
 
     def dial(self, request: Request, pool: Pool, member: Member) -> None:
         """See :class:`.pipeline.Entry`."""
@@ -253,21 +212,6 @@ class Inbound:
             flags=flags,
             security="mutual_tls",
         )
-
-
-class _Held:
-    """A request that waits for the first lease of a rate limit."""
-
-    __slots__ = ("_entry", "_limit", "_request")
-
-    def __init__(self, entry: Inbound, request: Request, limit: int) -> None:
-        self._entry = entry
-        self._request = request
-        self._limit = limit
-
-    def on_deadline(self, now: float) -> None:
-        """See :class:`.timers.Timed`."""
-        self._entry.resume(self._request, self._limit)
 
 
 def _app_cluster(workload: Workload) -> Cluster:

@@ -1,13 +1,15 @@
 """Traffic from outside the mesh: a gateway workload's plaintext listener, one per Gateway port.
 
 Nothing that the outside says about itself is believed: ``x-forwarded-*`` and ``x-request-id`` are
-replaced; ``traceparent`` is kept, so that a client can follow its request.
+replaced; ``traceparent`` is kept, so that a client can follow its request. The policies and rate limits
+of the gateway workload hold here too; the outside is a caller without identity.
 """
 
 from __future__ import annotations
 
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.caller import Caller, Effects
+from ray_mesh.proxy.guard import Guard
 from ray_mesh.proxy.head import RequestHead, read_request
 from ray_mesh.proxy.hosts import split_authority
 from ray_mesh.proxy.match import Scope
@@ -24,9 +26,10 @@ _MAX_VIEWS = 1024
 class Ingress(Caller):
     """The entry of one gateway listener. Without configuration every request is answered 404."""
 
-    def __init__(self, source: Source, effects: Effects, port: int) -> None:
+    def __init__(self, source: Source, effects: Effects, port: int, guard: Guard) -> None:
         super().__init__(source, effects)
         self.port = port
+        self._guard = guard
         self._server: GatewayServer | None = None
         self._tables: dict[int, RouteTable] = {}
         self._views: dict[bytes, RouteTable] = {}
@@ -49,6 +52,13 @@ class Ingress(Caller):
         """See :class:`.pipeline.Entry`."""
         request.request_id = new_request_id()
         request.extra = b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\n" % request.client
+        guard = self._guard
+        if guard.is_open:
+            self._enter(request)
+        else:
+            guard.check(request, "", "", self.port, self._enter)
+
+    def _enter(self, request: Request) -> None:
         table = self._views.get(request.host) or self._look_up(request)
         if table is not None:
             self.route(request, table)

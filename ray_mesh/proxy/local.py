@@ -116,8 +116,8 @@ class Local:
         servers = {server.port: server for server in self._gateway.servers} if self._gateway else {}
         wanted = {port for port, _ in self.workload.gateway_ports}
         for port in self.ingresses.keys() - wanted:
-            del self.ingresses[port]
+            self.ingresses.pop(port).set_server(None)  # its connections may still be open
         for port in wanted:
             if port not in self.ingresses:
-                self.ingresses[port] = Ingress(self.source, self._effects, port)
+                self.ingresses[port] = Ingress(self.source, self._effects, port, self.inbound.guard)
             self.ingresses[port].set_server(servers.get(port))

@@ -85,7 +85,7 @@ def denied(decision: Decision, principal: str, workload: str) -> Reply:
         403,
         "UAEX",
         "denied",
-        f"RBAC: access of {principal} to {workload} denied: {decision.reason}",
+        f"RBAC: access of {principal or 'a caller without identity'} to {workload} denied: {decision.reason}",
         (f"x-mesh-policy: {decision.policy or '-'}", f"x-mesh-rule: {decision.rule}"),
     )
 

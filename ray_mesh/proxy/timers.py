@@ -18,7 +18,7 @@ class Timed(Protocol):
     """Something with a deadline."""
 
     def on_deadline(self, now: float) -> None:
-        """Called once, at most one slot after the deadline. Must not raise."""
+        """Called once, at most one slot after the deadline. What it raises is reported and stops no other."""
 
 
 class Wheel:
@@ -52,5 +52,9 @@ class Wheel:
         current = int(now / SLOT_S)
         for slot in [slot for slot in self._slots if slot <= current]:
             for item in self._slots.pop(slot):
-                item.on_deadline(now)
+                try:
+                    item.on_deadline(now)
+                except Exception as error:  # noqa: BLE001 - reported; the others must not stop
+                    report = {"message": f"a deadline of {item!r} failed", "exception": error}
+                    self._loop.call_exception_handler(report)
         self._timer = self._loop.call_later(SLOT_S, self._turn) if self._slots else None

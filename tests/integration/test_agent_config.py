@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ class Site:
         self.unknown: list[str] = []
         self.reports: list[str] = []
         self.number = 0
+        self.history: list[int] = []
+        self.breaks_on: snapshot.Resource = snapshot.Mesh("broken", "")
 
     async def start(self) -> None:
         self.routing = await self.broker.join("routing")
@@ -39,15 +42,20 @@ class Site:
             self.signing.verify_key,
             apply=self._apply,
             unknown=self._unknown,
-            changed=lambda: None,
+            changed=self._changed,
             assigned=lambda: None,
             report=lambda reason, message: self.reports.append(reason),
         )
         await self.sync.start()
 
-    async def write(self, key: str, resource: snapshot.Resource, *, signing: SigningKey | None = None) -> int:
+    async def write(
+        self, key: str, resource: snapshot.Resource | None, *, signing: SigningKey | None = None
+    ) -> int:
         version = int(time.time() * 1000)
-        value = encode(Compiled(key, version, 1, snapshot.encode(resource)))
+        if resource is None:
+            value = encode(Compiled(key, version, 1, b"", removed=True))
+        else:
+            value = encode(Compiled(key, version, 1, snapshot.encode(resource)))
         private = snapshot.kind_of(key) in snapshot.PRIVATE_KINDS
         bucket = subjects.PRIVATE_BUCKET if private else subjects.SHARED_BUCKET
         signature = (signing or self.signing).sign("compiled", value)
@@ -64,7 +72,12 @@ class Site:
     async def acknowledged(self, number: int) -> None:
         await until(lambda: self.sync.applied.get("r1", 0) >= number)
 
+    def _changed(self) -> None:
+        self.history.append(self.sync.applied.get("r1", 0))
+
     async def _apply(self, key: str, resource: snapshot.Resource | None) -> None:
+        if resource == self.breaks_on:
+            raise KeyError(key)
         self.applied[key] = resource
 
     async def _unknown(self, host: str) -> None:
@@ -112,6 +125,31 @@ async def test_a_host_that_the_mesh_does_not_have_is_told_of(site: Site) -> None
     await until(lambda: site.unknown == ["nobody.default.svc.cluster.local"])
 
 
+async def test_a_host_that_was_removed_is_unknown_at_once_and_may_come_back(site: Site) -> None:
+    await site.write("service.default.reviews", service())
+    site.sync.want(HOST)
+    await until(lambda: "service.default.reviews" in site.applied)
+    await site.write("service.default.reviews", None)
+    await until(lambda: site.applied["service.default.reviews"] is None)
+    site.sync.want(HOST)
+    await until(lambda: site.unknown == [HOST])
+    await site.write("service.default.reviews", service(9090))
+    await until(lambda: site.applied["service.default.reviews"] == service(9090))
+
+
+async def test_what_fails_in_an_unforeseen_way_is_rejected_not_acknowledged_as_applied(site: Site) -> None:
+    await site.write("service.default.reviews", service())
+    site.sync.want(HOST)
+    await until(lambda: "service.default.reviews" in site.applied)
+    site.breaks_on = service(9090)
+    version = await site.write("service.default.reviews", service(9090))
+    await until(lambda: "internal" in site.reports)
+    assert site.sync.rejected["service.default.reviews"].version == version
+    await site.write("service.default.reviews", service(9091))
+    await until(lambda: site.applied["service.default.reviews"] == service(9091))
+    assert site.sync.rejected == {}
+
+
 async def test_what_another_key_signed_is_never_applied(site: Site) -> None:
     await site.write("service.default.reviews", service(), signing=SigningKey.generate())
     site.sync.want(HOST)
@@ -134,6 +172,41 @@ async def test_the_workloads_of_the_node_are_taken_up_and_let_go(site: Site) -> 
     await site.acknowledged(site.announce({f"node.mesh.{NODE}": version}))
     assert site.sync.workloads == {}
     assert site.applied[key] is None
+
+
+async def test_an_older_signed_workload_is_refused_when_it_is_taken_up_again(site: Site) -> None:
+    key = "workload.default.reviews-v1"
+    workload = snapshot.Workload(
+        "default", "reviews-v1", NODE, "sa", "spiffe://mesh.local/ns/default/sa/sa",
+        "reviews-v1.default.workload.mesh", (), "127.0.0.1", 7000, 7001, b"",
+    )  # fmt: skip
+    old = await site.write(key, workload)
+    stored = await Store(site.routing, subjects.PRIVATE_BUCKET).get(f"{NODE}.{key}")
+    assert stored is not None
+    await site.write(key, replace(workload, app_port=7002))
+    for keys in ((key,), ()):
+        version = await site.write(f"node.mesh.{NODE}", snapshot.Node(NODE, keys))
+        await site.acknowledged(site.announce({f"node.mesh.{NODE}": version}))
+    assert site.sync.workloads == {}
+    await Store(site.routing, subjects.PRIVATE_BUCKET).put(stored.key, stored.value, stored.signature)
+    version = await site.write(f"node.mesh.{NODE}", snapshot.Node(NODE, (key,)))
+    await until(lambda: "entry_refused" in site.broker.reasons() or "peer_error" in site.reports)
+    assert old < version
+    assert site.applied[key] is None, "the replayed workload came into force"
+
+
+async def test_a_replayed_beacon_takes_no_acknowledgement_back(site: Site) -> None:
+    await site.acknowledged(site.announce({}))
+    number = site.announce({})
+    await site.acknowledged(number)
+    site.number -= 2
+    site.announce({})
+    for asked in range(1, 81):
+        # Each answer comes behind what was heard before it; together they outlast a resynchronization.
+        site.sync.want("nobody.default.svc.cluster.local")
+        await until(lambda asked=asked: len(site.unknown) == asked)  # type: ignore[misc]
+    assert site.sync.applied["r1"] == number
+    assert site.history == sorted(site.history)
 
 
 async def test_a_lookup_outlives_an_absent_broker(site: Site) -> None:
