@@ -230,7 +230,8 @@ class LeaseBucket:
         """Take the owner's answer: ``tokens`` until ``expires_at``, or none until then.
 
         ``expires_at`` counts from when the request was sent, so that a slow answer shortens a lease
-        and never extends it. A lease that ends more than a window from now belongs to the next one.
+        and never extends it. A lease that ends more than a window from now belongs to the next one: it
+        says nothing of what is left of this one, so until then requests wait instead of being refused.
         """
         if now >= self._turns_at:
             self._turn(now)
@@ -241,7 +242,7 @@ class LeaseBucket:
             self.refused_until = expires_at
         elif starts_at > now:
             self._next = (self._next[0] + tokens, expires_at)
-            self.refused_until = self._turns_at = starts_at
+            self._turns_at = starts_at
         elif now < expires_at:
             is_same = abs(expires_at - self._expires_at) < self.per_s / 2
             self._tokens = self._tokens + tokens if is_same else tokens

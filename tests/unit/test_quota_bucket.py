@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from ray_mesh.quota import PATIENCE_S, LeaseBucket, lead_s
@@ -52,8 +54,19 @@ def test_tokens_granted_ahead_are_kept_for_their_window() -> None:
     bucket.grant(3, expires_at=102.0, now=100.95)
     assert bucket.demand(100.96) == 0
     assert not bucket.take(100.97)
-    assert not bucket.is_waiting(100.97)
+    assert bucket.is_waiting(100.97)
     assert spend(bucket, 5, 101.0) == 3
+
+
+@pytest.mark.parametrize("fail_mode", ["OPEN", "CLOSED"])
+def test_an_owner_that_is_back_and_grants_ahead_refuses_nobody(fail_mode: Literal["OPEN", "CLOSED"]) -> None:
+    bucket = LeaseBucket(5, 60, fail_mode)
+    bucket.take(0.0)
+    bucket.take(30.0)
+    bucket.grant(5, 119.5, 58.9)
+    assert bucket.take(59.0) is False
+    assert bucket.is_waiting(59.0)
+    assert bucket.take(59.5) is True
 
 
 @pytest.mark.parametrize(("fail_mode", "passes"), [("OPEN", True), ("CLOSED", False)])
