@@ -21,7 +21,7 @@ import ray
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError
 
 from ray_mesh import __version__
 from ray_mesh.actors import placement
@@ -45,7 +45,8 @@ log = logging.getLogger(__name__)
 TURN_S = 0.25
 PING_S = 0.5
 PING_TIMEOUT_S = 10.0
-START_ERRORS = (RayActorError, RayTaskError, MeshError, TimeoutError, OSError)
+START_ERRORS = (RayError, MeshError, TimeoutError, OSError)
+"""Of Ray's errors not only a dead actor: on a node that left, an actor cannot even be scheduled."""
 
 
 class MeshController:
@@ -263,7 +264,7 @@ class MeshController:
         for instruction in self._fleet.plan(list(self._nodes), now):
             match instruction:
                 case StartActor(place, instance):
-                    self._do(self._start_actor(place, instance))
+                    self._do(self._start_actor(place, instance, self._nodes[place.node]))
                 case StopActor(_, instance, reason):
                     log.warning("ending %s: %s", instance, reason)
                     self._do(self._end_actor(instance))
@@ -328,11 +329,11 @@ class MeshController:
         calls = (getattr(handle, method).remote(*args) for handle in handles)
         await asyncio.gather(*calls, return_exceptions=True)
 
-    async def _start_actor(self, place: Place, instance: str) -> None:
+    async def _start_actor(self, place: Place, instance: str, node: RayNode) -> None:
         try:
-            handle = placement.create(
-                self._settings(place.role, instance, self._nodes[place.node]), self._nodes[place.node]
-            )
+            handle = placement.create(self._settings(place.role, instance, node), node)
+            # Known before it answers: when its node leaves meanwhile, it is ended with its place.
+            self._handles[instance] = handle
             prepared: Prepared = await handle.prepare.remote()
             member = Member(
                 place.role,
@@ -344,7 +345,6 @@ class MeshController:
                 identity_key_sha256=prepared.identity_key_sha256.hex(),
             )
             self._inventory.members[instance] = member
-            self._handles[instance] = handle
             await self._push_users()
             if place.role == "proxy":
                 await self._admit_proxy(member, handle)

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -30,6 +30,7 @@ from ray_mesh.actors.secrets import StateDir
 from ray_mesh.actors.settings import MeshOptions, Replicas
 from ray_mesh.errors import ConfigError, Unavailable
 from ray_mesh.sdk import Mesh
+from ray_mesh.sdk.answers import Proxy
 from ray_mesh.sdk.client import is_running
 from ray_mesh.sdk.state import Broker, MeshState, default_path, read_state, write_state
 
@@ -339,10 +340,23 @@ def _publish(options: LaunchOptions, mesh: MeshOptions, api_port: int, node: str
             labels={"istio": "ingressgateway"},
             gateway_ports=dict(options.ingress),
         )
-    urls = {str(number): f"http://127.0.0.1:{port}" for number, port in ingress.gateway_ports.items()}
+        urls = _ingress_urls(client.proxies(), node, ingress.gateway_ports)
     state = replace(state, ingress=urls)
     write_state(_state_file(options), state)
     return state
+
+
+def _ingress_urls(proxies: Iterable[Proxy], node: str, ports: Mapping[str, int]) -> dict[str, str]:
+    """By port number of Gateway documents: where the proxies of ``node`` take what comes from outside.
+
+    Raises:
+        Unavailable: the node's proxies ended meanwhile.
+    """
+    address = next((one.address for one in proxies if one.node == node), "")
+    if not address:
+        raise Unavailable(f"node {node} has no live proxy for the ingress")
+    host = f"[{address}]" if ":" in address else address
+    return {number: f"http://{host}:{port}" for number, port in ports.items()}
 
 
 def _state_file(options: LaunchOptions) -> Path:

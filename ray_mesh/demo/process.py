@@ -78,10 +78,15 @@ class AppProcess:
 
 
 def spawn(service: str, version: str) -> ActorHandle[AppProcess]:
-    """Start an actor for one instance on the connected Ray cluster; it ends with its caller."""
+    """Start an actor for one instance on the connected Ray cluster; it ends with its caller.
+
+    Ray spreads them: each is put on the next node.
+    """
     import ray
 
-    actor = ray.remote(AppProcess).options(num_cpus=0, max_restarts=0, enable_task_events=False)
+    actor = ray.remote(AppProcess).options(
+        num_cpus=0, max_restarts=0, enable_task_events=False, scheduling_strategy="SPREAD"
+    )
     return cast("ActorHandle[AppProcess]", actor.remote(service, version))
 
 
