@@ -44,6 +44,7 @@ class RoutingActor(Role):
         self._shared = Store(self.bus, subjects.SHARED_BUCKET)
         self._private = Store(self.bus, subjects.PRIVATE_BUCKET)
         await self.bus.subscribe(subjects.every("lease"), self._heard_lease)
+        self.bus.on_reconnect(lambda: self._shard.hear_again(time.monotonic()))
         followers = [
             Follower(self.bus, bucket, self._heard_stored, on_reset=partial(self._forget, bucket))
             for bucket in (subjects.SHARED_BUCKET, subjects.PRIVATE_BUCKET)
@@ -102,7 +103,8 @@ class RoutingActor(Role):
     async def _turn(self) -> None:
         now = time.monotonic()
         self._shard.set_members(self.members.live(now))
-        self._shard.tick(now)
+        if self.bus.connected:
+            self._shard.tick(now)
         through, members = self._shard.through, self._shard.members
         while not self._shard.idle:
             through, members = self._shard.through, self._shard.members

@@ -4,7 +4,8 @@ Every shard knows all desired state and compiles only the keys that rendezvous h
 the live shards. Two shards that disagree for a moment about who is alive write the same bytes, since
 compiling is deterministic; the compare-and-set of the store picks one. The stored resources are the
 memory of this role: a shard that starts reads them, so that versions go on and endpoints whose
-leases it has not heard yet are kept for one lease period instead of being dropped.
+leases it has not heard yet are kept for one lease period instead of being dropped. The same holds when
+the broker was away.
 """
 
 from __future__ import annotations
@@ -102,6 +103,14 @@ class Shard:
         if members != self.members:
             self.members = members
             self._dirty.update(stored_keys(self._world), self._stored)
+
+    def hear_again(self, now: float) -> None:
+        """The broker was away: that nobody was heard says nothing of the proxies.
+
+        As after a start, endpoints that are stored are kept for one lease period.
+        """
+        self.started_at = now
+        self._grace_over = False
 
     def tick(self, now: float) -> None:
         """Let leases run out."""

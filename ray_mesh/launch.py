@@ -38,6 +38,8 @@ NAMESPACE = "ray-mesh"
 CONTROLLER = "controller"
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 2.5
+SHARED_STOP_TIMEOUT_S = 20.0
+"""On a cluster that goes on nothing else ends the actors, so they are given the time to drain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,9 @@ class RunningMesh:
         """Take the mesh down and remove what it left. Ends a Ray that :func:`start` started."""
         import ray
 
+        patience_s = STOP_TIMEOUT_S if self.owns_ray else SHARED_STOP_TIMEOUT_S
         with contextlib.suppress(Exception):
-            ray.get(self.controller.down.remote(), timeout=STOP_TIMEOUT_S)
+            ray.get(self.controller.down.remote(), timeout=patience_s)
         with contextlib.suppress(Exception):
             ray.kill(self.controller, no_restart=True)
         self.state_file.unlink(missing_ok=True)

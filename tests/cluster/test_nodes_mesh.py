@@ -22,7 +22,9 @@ from ray_mesh.errors import Unavailable
 from ray_mesh.sdk.answers import Actor
 from ray_mesh.telemetry.graph import GraphEdge
 
-COVERED_WITHIN_S = 5.0
+COVERED_WITHIN_S = 15.0
+"""Guards against a node that is not found or a start that is tried again; docs/nodes.md has what was
+measured. Most of the time Ray starts processes, which takes as long as the machine is busy."""
 LEASE_S = 3.0
 GUEST = "reviews-guest"
 MARGIN_S = 1.5
@@ -58,6 +60,22 @@ def actors(nodes: Nodes, role: str) -> list[Actor]:
 def serving(nodes: Nodes) -> set[str]:
     """The instances of reviews that answered somebody in the last two seconds."""
     return {edge.destination for edge in nodes.mesh.graph(2.0).edges if edge.destination_app == "reviews"}
+
+
+def ask_without_certificate(address: str, port: int) -> bytes:
+    """The first bytes of the answer; raises ssl.SSLError or ConnectionError when there is none."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection((address, port), timeout=5.0) as plain,
+        context.wrap_socket(plain) as wrapped,
+    ):
+        wrapped.sendall(b"GET / HTTP/1.1\r\nHost: reviews\r\n\r\n")
+        answer = wrapped.recv(100)
+    if not answer:
+        raise ConnectionResetError("closed without an answer")
+    return answer
 
 
 def name_of(workload: str) -> str:
@@ -112,17 +130,8 @@ def test_bookinfo_is_spread_and_every_hop_between_nodes_is_mutual_tls(nodes: Nod
 
 def test_a_node_takes_nobody_without_a_certificate_of_the_mesh(nodes: Nodes) -> None:
     for proxy in nodes.mesh.proxies():
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        with (
-            socket.create_connection((proxy.address, proxy.inbound_port), timeout=5.0) as plain,
-            pytest.raises((ssl.SSLError, ConnectionError)),
-            context.wrap_socket(plain) as wrapped,
-        ):
-            wrapped.sendall(b"GET / HTTP/1.1\r\nHost: reviews\r\n\r\n")
-            if not wrapped.recv(1):
-                raise ConnectionResetError("closed without an answer")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            ask_without_certificate(proxy.address, proxy.inbound_port)
 
 
 @pytest.mark.parametrize("role", ["routing", "policy", "telemetry", "ca", "gateway", "broker", "controller"])
@@ -171,3 +180,23 @@ def test_a_node_that_joins_is_covered_and_one_that_crashes_is_left_out(nodes: No
     eventually(lambda: name not in nodes.mesh.status().nodes, timeout_s=30.0)
     eventually(lambda: len(actors(nodes, "proxy")) == 3 * PROXIES, timeout_s=30.0)
     nodes.mesh.detach(GUEST)
+
+
+def test_a_node_that_crashes_while_its_proxies_start_leaves_nothing_behind(nodes: Nodes) -> None:
+    node, _ = nodes.add()
+    name = node_name(node.node_id)
+    eventually(lambda: [one for one in actors(nodes, "proxy") if one.node == name], timeout_s=30.0)
+    nodes.crash(node)
+    eventually(lambda: name not in nodes.mesh.status().nodes, timeout_s=40.0)
+    eventually(
+        lambda: [one.state for one in actors(nodes, "proxy")] == ["HEALTHY"] * 3 * PROXIES, timeout_s=30.0
+    )
+    assert set(nodes.site.split(views=30)) == {"v1", "v2", "v3"}
+
+
+def test_taking_the_mesh_down_leaves_no_actor_on_the_cluster(nodes: Nodes, measured: Any) -> None:
+    began_at = time.monotonic()
+    nodes.site.running.stop()
+    measured(down_s=time.monotonic() - began_at)
+    left = [one["name"] for one in ray.util.list_named_actors(all_namespaces=True)]
+    assert left == []

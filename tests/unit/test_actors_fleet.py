@@ -87,6 +87,28 @@ def test_proxies_of_a_node_that_left_are_ended() -> None:
     assert "gone" in stop.reason
 
 
+def test_a_node_that_leaves_while_its_proxy_starts_leaves_nothing_to_wait_for() -> None:
+    fleet = make_fleet()
+    (instance,) = [
+        one.instance for one in started(fleet, ["head", "other"], 0.0) if one.place.node == "other"
+    ]
+    stopped = [one.instance for one in fleet.plan(["head"], 1.0) if isinstance(one, StopActor)]
+    assert stopped == [instance]
+    fleet.is_healthy(instance, 1.1)
+    fleet.is_dead(instance, 1.2)
+    assert instance not in {one.instance for one in fleet.members("proxy")}
+    assert fleet.plan(["head"], START_DEADLINE_S - 1) == []
+
+
+def test_a_node_that_is_seen_again_gets_proxies_under_new_names() -> None:
+    fleet = make_fleet()
+    before = {one.instance for one in started(fleet, ["head", "other"], 0.0)}
+    fleet.plan(["head"], 1.0)
+    (again,) = started(fleet, ["head", "other"], 2.0)
+    assert again.place == Place("proxy", 0, "other")
+    assert again.instance not in before
+
+
 def test_an_actor_that_does_not_start_in_time_is_ended_and_its_place_filled() -> None:
     fleet = make_fleet()
     first = {one.place: one.instance for one in started(fleet, ["head"], 0.0)}

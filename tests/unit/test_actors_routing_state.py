@@ -120,6 +120,31 @@ def test_a_lease_makes_an_endpoint_and_its_end_takes_it_away() -> None:
     assert endpoints_of(settle(shard)) == ()
 
 
+def test_a_broker_that_was_away_costs_no_endpoint() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    shard.put_lease(lease(), 0.0)
+    settle(shard)
+    back_at = 10 * PROXY_LEASE_S
+    shard.hear_again(back_at)
+    shard.tick(back_at)
+    assert endpoints_of(settle(shard)) is None, "nothing was rewritten"
+    shard.put_lease(lease(), back_at + 1.0)
+    shard.tick(back_at + PROXY_LEASE_S + 0.1)
+    assert endpoints_of(settle(shard)) is None, "nothing was rewritten"
+
+
+def test_a_proxy_that_died_while_the_broker_was_away_goes_one_lease_period_later() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    shard.put_lease(lease(), 0.0)
+    settle(shard)
+    back_at = 10 * PROXY_LEASE_S
+    shard.hear_again(back_at)
+    shard.tick(back_at + PROXY_LEASE_S + 0.1)
+    assert endpoints_of(settle(shard)) == ()
+
+
 def test_a_draining_proxy_serves_nothing() -> None:
     shard = make_shard()
     feed(shard, SERVICE, WORKLOAD)
