@@ -173,11 +173,12 @@ class ProxyAgent:
         await self._become_ready()
 
     async def drain(self, timeout_s: float) -> None:
-        """Leave the registry, stop accepting, let what is in flight finish."""
+        """Leave the registry, stop accepting, let what is in flight finish, report the last totals."""
         self._state = "DRAINING"
         await self._send_lease()
         if self._thread is not None and self._plane is not None:
             await self._thread.run(self._plane.drain(timeout_s))
+            await self._report_totals()
 
     async def stop(self) -> None:
         """End everything, in the reverse order of its start."""
@@ -325,24 +326,28 @@ class ProxyAgent:
         self._connected.publish(subjects.lease(settings.name), messages.encode(lease))
 
     async def _send_telemetry(self) -> None:
-        thread, plane = self._running
         while True:
             await asyncio.sleep(TELEMETRY_INTERVAL_S)
-            series = await thread.call(plane.series.totals)
-            self._sequence += 1
-            chunks = list(parts(series))
-            for part, chunk in enumerate(chunks):
-                report = messages.TelemetryReport(
-                    proxy=self._settings.name,
-                    epoch=self._epoch,
-                    sequence=self._sequence,
-                    part=part,
-                    parts=len(chunks),
-                    at=time.time(),
-                    series=chunk,
-                    folded=plane.series.folded,
-                )
-                self._connected.publish(subjects.telemetry(self._settings.name), messages.encode(report))
+            await self._report_totals()
+
+    async def _report_totals(self) -> None:
+        thread, plane = self._running
+        series = await thread.call(plane.series.totals)
+        self._sequence += 1
+        sequence = self._sequence
+        chunks = list(parts(series))
+        for part, chunk in enumerate(chunks):
+            report = messages.TelemetryReport(
+                proxy=self._settings.name,
+                epoch=self._epoch,
+                sequence=sequence,
+                part=part,
+                parts=len(chunks),
+                at=time.time(),
+                series=chunk,
+                folded=plane.series.folded,
+            )
+            self._connected.publish(subjects.telemetry(self._settings.name), messages.encode(report))
 
     def _report(self, reason: str, message: str) -> None:
         self._report_event(messages.Event(time.time(), "warning", reason, message, self._settings.name))
