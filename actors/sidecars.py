@@ -94,10 +94,12 @@ class Sidecars:
         self._address = address
         self._admission = admission
         self._presence = Presence()
+        self._bus: Bus | None = None
         self._admitting = asyncio.Lock()
 
     async def start(self, bus: Bus) -> None:
         """Answer from now on."""
+        self._bus = bus
         bus.on_reconnect(self._presence.restart)
         await bus.subscribe(subjects.every("lease"), self._heard_lease)
         await bus.serve(subjects.control("token"), self._answer_token)
@@ -107,7 +109,9 @@ class Sidecars:
         await bus.serve(subjects.control("leave"), self._answer_leave)
 
     def overdue(self, now: float) -> list[str]:
-        """Sidecars to remove."""
+        """Sidecars to remove; none while nobody can be heard."""
+        if self._bus is None or not self._bus.connected:
+            self._presence.restart()
         return self._presence.overdue({one.instance: one.attested for one in self._members()}, now)
 
     def _members(self) -> list[Member]:

@@ -61,7 +61,7 @@ class GatewayService:
         self.events: deque[Heard] = deque(maxlen=EVENTS)
         self.admission = Admission(self.state, self._store, signing, self.refresh)
         self.workloads = Workloads(self.admission, self.state, self.view, self.changes, bus)
-        self.sidecars = SidecarDesk(bus, self.workloads, self.state, self.view)
+        self.sidecars = SidecarDesk(bus, self.workloads, self.state, self.view, self.refresh)
         self.collectors = Collectors(bus, self.view)
 
     async def start(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -63,7 +63,8 @@ class Tries:
 
 
 class SidecarDesk:
-    """What the API does for sidecars; ``clock`` is monotonic."""
+    """What the API does for sidecars. ``refresh`` brings ``state`` up to the store's head; ``clock`` is
+    monotonic."""
 
     def __init__(
         self,
@@ -71,12 +72,14 @@ class SidecarDesk:
         workloads: Workloads,
         state: DesiredState,
         view: MeshView,
+        refresh: Callable[[], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus = bus
         self._workloads = workloads
         self._state = state
         self._view = view
+        self._refresh = refresh
         self._clock = clock
         self._tries = Tries(at=clock())
 
@@ -148,6 +151,7 @@ class SidecarDesk:
         attach = read_attach(
             {**wanted, "namespace": namespace, "serviceAccount": account, "node": sidecar.node}
         )
+        await self._refresh()
         self._check_name(attach)
         return await self._workloads.attach(attach, author)
 
@@ -158,6 +162,7 @@ class SidecarDesk:
             Unauthenticated: there is no such session.
         """
         sidecar = await self._sidecar(authorization)
+        await self._refresh()
         found = [
             record.document
             for record in self._state.records.values()

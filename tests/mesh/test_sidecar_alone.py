@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 from mesh_site import eventually
-from sidecar_process import SERVER, free_port, running
+from sidecar_process import SERVER, call, free_port, running
 
 from ray_mesh.sdk import Mesh
 
@@ -23,46 +25,80 @@ for line in iter(lambda: open(sys.argv[1]).readline(), "\\n"):
 """
 
 
-@pytest.fixture
-def mesh_file(tmp_path: Path) -> Iterator[Path]:
-    """The state file of a mesh of its own, whose processes are killed at the end."""
-    state = tmp_path / "mesh.json"
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    with (tmp_path / "up.out").open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ray_mesh", "--state", str(state), "up", "--proxies", "1"],
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        eventually(lambda: state.exists() and "ingress" in (tmp_path / "up.out").read_text(), timeout_s=90.0)
-        yield state
-    finally:
-        kill_family(process.pid)
+@dataclass(slots=True)
+class Mortal:
+    """A mesh of its own in a process, which can be killed whole and started again."""
+
+    folder: Path
+    temporary: str
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "mesh.json"
+
+    def up(self) -> None:
+        """Start it, on the same state directory each time, and wait until it serves."""
+        environment = {**os.environ, "TMPDIR": self.temporary}
+        environment.pop("RAY_ADDRESS", None)
+        said = self.folder / "up.out"
+        arguments = ["--state", str(self.state), "up", "--proxies", "1", "--state-dir", f"{self.folder}/kept"]
+        with said.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ray_mesh", *arguments],
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        eventually(lambda: "ingress" in said.read_text(), timeout_s=90.0)
+
+    def kill(self) -> set[str]:
+        """Kill all of it; returns the names of the processes."""
+        process, self.process = self.process, None
+        if process is None:
+            return set()
+        names = kill_family(process.pid)
         process.wait(10.0)
+        return names
 
 
-def kill_family(pid: int) -> None:
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Mortal]:
+    with tempfile.TemporaryDirectory(prefix="m", dir="/tmp", ignore_cleanup_errors=True) as temporary:
+        mesh = Mortal(tmp_path, temporary)
+        try:
+            mesh.up()
+            yield mesh
+        finally:
+            mesh.kill()
+
+
+def kill_family(pid: int) -> set[str]:
     """Kill a process and all that it started, at once: nobody gets to say farewell."""
     try:
         parent = psutil.Process(pid)
         family = [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
-        return
+        return set()
+    names = set()
     for process in family:
         try:
+            names.add(process.name())
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(family[1:], timeout=10.0)
+    _, alive = psutil.wait_procs(family[1:], timeout=10.0)
+    assert alive == []
+    return names
 
 
-@pytest.mark.timeout(180)
-def test_sidecars_call_each_other_when_all_of_ray_is_gone(mesh_file: Path, tmp_path: Path) -> None:
-    with Mesh.connect(mesh_file) as mesh:
+@pytest.mark.timeout(240)
+def test_sidecars_call_each_other_while_all_of_ray_is_gone_and_are_there_when_it_is_back(
+    mortal: Mortal, tmp_path: Path
+) -> None:
+    with Mesh.connect(mortal.state) as mesh:
         tokens = [mesh.create_token("default/default") for _ in range(2)]
-        api, pid = mesh.state.api, mesh.state.pid
+        api = mesh.state.api
     port = free_port()
     asks = tmp_path / "asks"
     os.mkfifo(asks)
@@ -74,14 +110,24 @@ def test_sidecars_call_each_other_when_all_of_ray_is_gone(mesh_file: Path, tmp_p
     ):
         eventually(lambda: "serving" in callee.said(), timeout_s=30.0)
         eventually(lambda: "starting" in calls.said(), timeout_s=30.0)
-        asks.write_text("before\n")
-        eventually(lambda: "before echo of /before" in calls.said())
-        kill_family(pid)
+
+        def ask(word: str) -> None:
+            asks.write_text(f"{word}\n")
+            eventually(lambda: f"{word} echo of /{word}" in calls.said())
+
+        ask("before")
+        assert {"raylet", "gcs_server", "nats-server"} <= mortal.kill()
         for n in range(50):
-            asks.write_text(f"after-{n}\n")
-            eventually(lambda n=n: f"after-{n} echo of /after-{n}" in calls.said())
+            ask(f"without-{n}")
         asks.write_text("\n")
         assert calls.process.wait(30.0) == 0, calls.said()
-        callee.process.terminate()
-        assert callee.process.wait(30.0) == 3, callee.said()
-        assert "could not leave the mesh" in callee.said()
+        assert "could not leave the mesh" in calls.said()
+        mortal.up()
+        with Mesh.connect(mortal.state) as mesh:
+            eventually(lambda: "sidecar-server" in {proxy.node for proxy in mesh.proxies()}, timeout_s=30.0)
+            with mesh.attach("insider", "v1", 0) as insider:
+                eventually(lambda: call(insider.http_proxy, "http://server/back") == (200, "echo of /back"))
+            callee.process.terminate()
+            assert callee.process.wait(30.0) == 3, callee.said()
+            assert "could not leave" not in callee.said()
+            eventually(lambda: "sidecar-server" not in {proxy.node for proxy in mesh.proxies()})
