@@ -30,6 +30,7 @@ from ray_mesh.actors.inventory import Inventory, Member
 from ray_mesh.actors.placement import RayNode
 from ray_mesh.actors.secrets import StateDir
 from ray_mesh.actors.settings import Description, MeshKeys, MeshOptions, Prepared, RoleSettings
+from ray_mesh.actors.sidecars import Admission, Sidecars
 from ray_mesh.bus import messages, subjects
 from ray_mesh.bus.client import Bus, Message
 from ray_mesh.bus.credentials import BrokerAddress, Credential
@@ -175,7 +176,7 @@ class MeshController:
 
     async def _adopt_actors(self) -> None:
         """Take over the actors of an earlier controller of the same version; end the others."""
-        for member in [one for one in self._inventory.members.values() if one.role != "observer"]:
+        for member in [one for one in self._inventory.members.values() if one.is_actor]:
             handle = await placement.find(member.instance, self._options.namespace)
             if handle is not None and await self._is_ours(handle) and member.role != "controller":
                 self._handles[member.instance] = handle
@@ -213,6 +214,20 @@ class MeshController:
         await self._bus.serve(subjects.control("status"), self._answer_status)
         await self._bus.serve(subjects.control("down"), self._answer_down)
         await self._bus.serve(subjects.control("observe"), self._answer_observe)
+        self._sidecars: Sidecars = Sidecars(
+            self._inventory,
+            self._keys,
+            self._options.trust_domain,
+            self._address,
+            Admission(
+                push_users=self._push_users,
+                tell_cas=self._tell_cas,
+                check_attestation=self._check_attestation,
+                remove=self._end_actor,
+                ray_nodes=lambda: self._nodes,
+            ),
+        )
+        await self._sidecars.start(self._bus)
 
     @property
     def _head_node(self) -> RayNode:
@@ -272,6 +287,9 @@ class MeshController:
             if one.state == "HEALTHY":
                 self._ping(one.instance, self._handles[one.instance], now)
         self._ping(self._broker_name, self._broker, now)
+        for instance in self._sidecars.overdue(now):
+            log.warning("removing the sidecar %s: it was not heard of for too long", instance)
+            self._do(self._end_actor(instance))
 
     def _do(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)

@@ -7,13 +7,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ray_mesh.bus.permissions import Permissions, permissions
+from ray_mesh.security.join import JoinToken, JoinTokens
 from ray_mesh.security.registrations import ProxyRegistration
 from ray_mesh.security.sealed import read_private, write_private
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One actor that may use the broker: its place, its name and the public halves of its keys."""
+    """One actor that may use the broker: its place, its name and the public halves of its keys.
+
+    A sidecar is a proxy with no actor: ``account`` is the service account that it joined for, and
+    ``session_sha256`` the hash of what it proves itself with to the API.
+    """
 
     role: str
     index: int
@@ -22,6 +27,13 @@ class Member:
     nkey_public: str
     attested: bool = True
     identity_key_sha256: str = ""
+    account: str = ""
+    session_sha256: str = ""
+
+    @property
+    def is_actor(self) -> bool:
+        """Whether it runs in Ray, so that the controller can find it there."""
+        return self.role != "observer" and not self.account
 
     def allowed(self) -> Permissions:
         """What the broker lets it do."""
@@ -29,17 +41,21 @@ class Member:
 
     def registration(self) -> ProxyRegistration:
         """What the CA must know of a proxy."""
-        return ProxyRegistration(self.node, self.nkey_public, bytes.fromhex(self.identity_key_sha256))
+        return ProxyRegistration(
+            self.node, self.nkey_public, bytes.fromhex(self.identity_key_sha256), self.account
+        )
 
 
 @dataclass(slots=True)
 class Inventory:
-    """The members by name (observers by ``observer <name>``), the ports that outlive actors, the file."""
+    """The members by name (observers by ``observer <name>``), join tokens by hash, the ports that
+    outlive actors, the file."""
 
     path: Path
     api_port: int = 0
     inbound_ports: dict[str, int] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
+    tokens: JoinTokens = field(default_factory=JoinTokens)
 
     @classmethod
     def load(cls, path: Path) -> Inventory:
@@ -52,7 +68,8 @@ class Inventory:
             return cls(path)
         raw = json.loads(read_private(path))
         members = {key: Member(**each) for key, each in raw["members"].items()}
-        return cls(path, raw["api_port"], raw["inbound_ports"], members)
+        tokens = {key: JoinToken(**each) for key, each in raw.get("tokens", {}).items()}
+        return cls(path, raw["api_port"], raw["inbound_ports"], members, JoinTokens(tokens))
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
@@ -60,6 +77,7 @@ class Inventory:
             "api_port": self.api_port,
             "inbound_ports": self.inbound_ports,
             "members": {key: asdict(member) for key, member in self.members.items()},
+            "tokens": {key: asdict(token) for key, token in self.tokens.tokens.items()},
         }
         write_private(self.path, json.dumps(content).encode())
 

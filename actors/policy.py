@@ -29,6 +29,7 @@ class PolicyActor(Role):
     async def run(self) -> None:
         """Answer quota requests."""
         await self._desired.start(self.bus)
+        self.bus.on_reconnect(lambda: self._book.hear_again(time.time()))
         await self.bus.serve(subjects.every("quota", self.settings.instance), self._answer)
         self.spawn(self._observe(), "members")
 

@@ -19,6 +19,7 @@ from ray_mesh.compile import split_key
 from ray_mesh.errors import Conflict, MeshError
 from ray_mesh.membership import HEARTBEAT_S
 from ray_mesh.resources import Document
+from ray_mesh.security.join import is_of_node
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class RoutingActor(Role):
 
     def _heard_lease(self, message: Message) -> None:
         lease = messages.decode(messages.ProxyLease, message.data)
-        if lease.proxy != subjects.last_token(message.subject):
+        if lease.proxy != subjects.last_token(message.subject) or not is_of_node(lease.proxy, lease.node):
             self.report("error", "forged_lease", f"{message.subject} claims to be {lease.proxy}: ignored")
             return
         self._shard.put_lease(lease, time.monotonic())

@@ -16,19 +16,24 @@ from ray_mesh.telemetry.merge import Collector
 class TelemetryActor(Role):
     """One of N collectors; proxies are divided among them by rendezvous hashing.
 
-    A new one takes nothing before it must have heard of the others: it would claim every proxy, and
-    their totals would be counted twice. Totals are cumulative, so nothing is lost by waiting.
+    A new one, and one that was cut off from the broker, takes nothing before it must have heard of the
+    others: it would claim every proxy, and their totals would be counted twice. Totals are cumulative, so
+    nothing is lost by waiting.
     """
 
     def __init__(self, settings: RoleSettings) -> None:
         super().__init__(settings)
         self._collector = Collector()
-        self._settled_at = time.monotonic() + LEASE_S
+        self._settle()
 
     async def run(self) -> None:
         """Listen to the proxies and answer queries."""
+        self.bus.on_reconnect(self._settle)
         await self.bus.subscribe(subjects.every("telemetry"), self._heard)
         await self.bus.serve(subjects.query(self.settings.instance), self._answer)
+
+    def _settle(self) -> None:
+        self._settled_at = time.monotonic() + LEASE_S
 
     def _heard(self, message: Message) -> None:
         now = time.monotonic()

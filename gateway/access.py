@@ -1,5 +1,7 @@
 """Who may use the API: holders of the token, on this machine, under one of its loopback names.
 
+Sidecars are no administrators: a few paths take their own proof instead, and nothing else.
+
 The Host header is checked because a web page can point a name of its own at 127.0.0.1 (DNS
 rebinding) and would then be of the same origin as the API. There is no CORS for the same reason.
 """
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 OPEN_PATHS = frozenset({"/healthz"})
+SIDECAR_PATHS = frozenset({"/v1/join", "/v1/sidecar", "/v1/sidecar/attest", "/v1/sidecar/workload"})
+"""Paths whose handlers ask for a join token or a sidecar's session instead of the admin token."""
 SECURE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -61,7 +65,7 @@ def guard(token_sha256: bytes, port: Callable[[], int]) -> Middleware:
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             check_host(request.headers.get("Host", ""), port())
-            if request.path not in OPEN_PATHS:
+            if request.path not in OPEN_PATHS | SIDECAR_PATHS:
                 check_token(request.headers.get("Authorization", ""), token_sha256)
             response = await handler(request)
         except MeshError as error:

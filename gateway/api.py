@@ -24,6 +24,7 @@ from ray_mesh.gateway.admission import Admission, NamedText, Outcome, key_of
 from ray_mesh.gateway.changes import Changes
 from ray_mesh.gateway.collectors import METRICS_TYPE, Collectors
 from ray_mesh.gateway.desired import DesiredState, Record
+from ray_mesh.gateway.sidecars import SidecarDesk
 from ray_mesh.gateway.view import MeshView, Progress
 from ray_mesh.gateway.workloads import Workloads, read_attach
 
@@ -56,6 +57,7 @@ class Parts:
     changes: Changes
     admission: Admission
     workloads: Workloads
+    sidecars: SidecarDesk
     collectors: Collectors
     events: deque[Heard]
 
@@ -86,6 +88,12 @@ ROUTES = {
     ("POST", "/v1/workloads"): "attach",
     ("DELETE", "/v1/workloads/{namespace}/{name}"): "detach",
     ("POST", "/v1/observers"): "observe",
+    ("POST", "/v1/tokens"): "create_token",
+    ("POST", "/v1/join"): "join",
+    ("POST", "/v1/sidecar/attest"): "attest_sidecar",
+    ("POST", "/v1/sidecar/workload"): "attach_sidecar",
+    ("DELETE", "/v1/sidecar/workload"): "detach_sidecar",
+    ("DELETE", "/v1/sidecar"): "end_sidecar",
     ("POST", "/v1/down"): "down",
 }
 """Which method of :class:`Api` answers what."""
@@ -237,6 +245,31 @@ class Api:
         await self._control(ControlRequest("observe", subjects.token(name), str(nkey)))
         return answer({"name": name, "inbox": subjects.inbox("observer", name)})
 
+    async def create_token(self, request: web.Request) -> web.Response:
+        """A join token for one service account; told once."""
+        return answer(await self._parts.sidecars.create_token(await _json(request)))
+
+    async def join(self, request: web.Request) -> web.Response:
+        """Admit a sidecar's proxy by its join token, and tell its session, once."""
+        return answer(await self._parts.sidecars.join(_proof(request), await _json(request)))
+
+    async def attest_sidecar(self, request: web.Request) -> web.Response:
+        """Give a sidecar's proxy the full credential for its certificate."""
+        return answer(asdict(await self._parts.sidecars.attest(_proof(request), await _json(request))))
+
+    async def attach_sidecar(self, request: web.Request) -> web.Response:
+        """Attach the sidecar's workload; the answer is that of attach."""
+        body = await _json(request)
+        return answer(asdict(await self._parts.sidecars.attach(_proof(request), body, _author(request))))
+
+    async def detach_sidecar(self, request: web.Request) -> web.Response:
+        """Take the sidecar's workloads out; its proxy stays."""
+        return answer({"detached": await self._parts.sidecars.detach(_proof(request), _author(request))})
+
+    async def end_sidecar(self, request: web.Request) -> web.Response:
+        """End a sidecar: workloads, credential and session."""
+        return answer(asdict(await self._parts.sidecars.leave(_proof(request), _author(request))))
+
     async def metrics(self, request: web.Request) -> web.Response:
         """Prometheus text."""
         body = await self._parts.collectors.metrics()
@@ -294,6 +327,11 @@ def _key(request: web.Request) -> str:
 def _author(request: web.Request) -> str:
     """Who says they are asking: every caller has the same token, so this is a note, not a proof."""
     return request.headers.get("Mesh-Author", "api")[:128]
+
+
+def _proof(request: web.Request) -> str:
+    """The join token or session, with its scheme."""
+    return request.headers.get("Authorization", "")
 
 
 def _flag(request: web.Request, name: str) -> bool:

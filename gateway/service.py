@@ -20,8 +20,10 @@ from ray_mesh.gateway.api import Heard, Parts, build_app
 from ray_mesh.gateway.changes import Changes
 from ray_mesh.gateway.collectors import Collectors
 from ray_mesh.gateway.desired import DesiredState
+from ray_mesh.gateway.sidecars import SidecarDesk
 from ray_mesh.gateway.view import MeshView
 from ray_mesh.gateway.workloads import Workloads
+from ray_mesh.security.join import is_of_node
 from ray_mesh.security.signing import SigningKey, VerifyKey
 
 HOST = "127.0.0.1"
@@ -59,6 +61,7 @@ class GatewayService:
         self.events: deque[Heard] = deque(maxlen=EVENTS)
         self.admission = Admission(self.state, self._store, signing, self.refresh)
         self.workloads = Workloads(self.admission, self.state, self.view, self.changes, bus)
+        self.sidecars = SidecarDesk(bus, self.workloads, self.state, self.view, self.refresh)
         self.collectors = Collectors(bus, self.view)
 
     async def start(self) -> None:
@@ -114,6 +117,7 @@ class GatewayService:
             changes=self.changes,
             admission=self.admission,
             workloads=self.workloads,
+            sidecars=self.sidecars,
             collectors=self.collectors,
             events=self.events,
         )
@@ -128,6 +132,8 @@ class GatewayService:
     def _heard_proxy(self, message: Message) -> None:
         lease = decode(ProxyLease, message.data)
         _check_sender(message, lease.proxy)
+        if not is_of_node(lease.proxy, lease.node):
+            raise PeerError(f"{lease.proxy} claims to be on node {lease.node}: ignored")
         self.view.observe_proxy(lease, time.monotonic())
         self.changes.notify()
 

@@ -89,6 +89,10 @@ class QuotaBook:
         self._seen_at = now
         self._forget(now)
 
+    def hear_again(self, now: float) -> None:
+        """The broker was away, so others may have taken limits over unheard: begin as after a start."""
+        self._restart(self._views[-1][1], now)
+
     def grant(self, limit: str, requests: int, per_s: int, demand: int, proxy: str, now: float) -> Grant:
         """Answer ``proxy``, which wants ``demand`` tokens of a limit of ``requests`` per ``per_s`` s."""
         if not self._is_current(now):

@@ -38,11 +38,16 @@ class CertificateRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProxyRegistration:
-    """A proxy as its controller started it. ``key_sha256`` is :func:`ca.public_key_sha256` of its key."""
+    """A proxy as its controller started it. ``key_sha256`` is :func:`ca.public_key_sha256` of its key.
+
+    ``account`` (``<namespace>/<service account>``) is the only one that a sidecar's proxy may speak for;
+    empty means any that is bound to the node.
+    """
 
     node: str
     nkey: str
     key_sha256: bytes
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +171,7 @@ class Registrations:
             )
         key_sha256 = public_key_sha256(requested_key(request.csr_der))
         if request.workload:
-            return self._decide_workload(proxy, registered.node, request.workload)
+            return self._decide_workload(proxy, registered, request.workload)
         if not hmac.compare_digest(key_sha256, registered.key_sha256):
             raise PolicyDenied(
                 f"proxy {proxy} asked with a key that the controller did not register for it: the key was"
@@ -174,7 +179,8 @@ class Registrations:
             )
         return proxy_identity(self.trust_domain, proxy)
 
-    def _decide_workload(self, proxy: str, node: str, key: str) -> SpiffeId:
+    def _decide_workload(self, proxy: str, registered: ProxyRegistration, key: str) -> SpiffeId:
+        node = registered.node
         workload = self._workloads.get(key)
         if workload is None:
             raise PolicyDenied(f"{key} is not registered: attach the workload before asking for its identity")
@@ -183,6 +189,8 @@ class Registrations:
             raise PolicyDenied(
                 f"{key} is on node {workload.node}: proxy {proxy} of node {node} may not speak for it"
             )
+        if registered.account not in ("", account):
+            raise PolicyDenied(f"{key} runs as {account}: proxy {proxy} joined for {registered.account} only")
         if workload.namespace == ROOT_NAMESPACE and workload.service_account.startswith(PROXY_PREFIX):
             raise PolicyDenied(f"{key} may not run as {account}: that is the identity of a proxy")
         if not self.may_run(workload.namespace, workload.service_account, node):

@@ -60,13 +60,34 @@ class AgentSettings:
     compiled_public: bytes
 
 
-class ProxyAgent:
-    """Everything of one proxy process but its Ray actor. Run its methods on one event loop."""
+class ProxyKeys:
+    """The keys that a proxy makes for itself. They stay in its process; only the public halves leave."""
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self) -> None:
+        self.credential = Credential.generate()
+        self.key = new_key()
+
+    @property
+    def nkey_public(self) -> str:
+        """The public half of the broker credential."""
+        return self.credential.public
+
+    @property
+    def identity_key_sha256(self) -> bytes:
+        """SHA-256 of the public key (SubjectPublicKeyInfo DER) of the proxy's own identity."""
+        return public_key_sha256(self.key.public_key())
+
+
+class ProxyAgent:
+    """Everything of one proxy process but its Ray actor. Run its methods on one event loop.
+
+    ``keys`` are made here unless their public halves had to be known before the proxy had a name.
+    """
+
+    def __init__(self, settings: AgentSettings, keys: ProxyKeys | None = None) -> None:
         self._settings = settings
-        self._credential = Credential.generate()
-        self._key = new_key()
+        self._keys = keys or ProxyKeys()
+        self._credential, self._key = self._keys.credential, self._keys.key
         self._bundle = Bundle.from_der(settings.trust_domain, [settings.root_der])
         self._epoch = secrets.token_hex(8)
         self._state: PlaneState = "STARTING"
@@ -88,12 +109,12 @@ class ProxyAgent:
     @property
     def nkey_public(self) -> str:
         """The public half of the broker credential."""
-        return self._credential.public
+        return self._keys.nkey_public
 
     @property
     def identity_key_sha256(self) -> bytes:
         """SHA-256 of the public key (SubjectPublicKeyInfo DER) of the proxy's own identity."""
-        return public_key_sha256(self._key.public_key())
+        return self._keys.identity_key_sha256
 
     @property
     def inbound_port(self) -> int:
@@ -152,11 +173,12 @@ class ProxyAgent:
         await self._become_ready()
 
     async def drain(self, timeout_s: float) -> None:
-        """Leave the registry, stop accepting, let what is in flight finish."""
+        """Leave the registry, stop accepting, let what is in flight finish, report the last totals."""
         self._state = "DRAINING"
         await self._send_lease()
         if self._thread is not None and self._plane is not None:
             await self._thread.run(self._plane.drain(timeout_s))
+            await self._report_totals()
 
     async def stop(self) -> None:
         """End everything, in the reverse order of its start."""
@@ -304,24 +326,28 @@ class ProxyAgent:
         self._connected.publish(subjects.lease(settings.name), messages.encode(lease))
 
     async def _send_telemetry(self) -> None:
-        thread, plane = self._running
         while True:
             await asyncio.sleep(TELEMETRY_INTERVAL_S)
-            series = await thread.call(plane.series.totals)
-            self._sequence += 1
-            chunks = list(parts(series))
-            for part, chunk in enumerate(chunks):
-                report = messages.TelemetryReport(
-                    proxy=self._settings.name,
-                    epoch=self._epoch,
-                    sequence=self._sequence,
-                    part=part,
-                    parts=len(chunks),
-                    at=time.time(),
-                    series=chunk,
-                    folded=plane.series.folded,
-                )
-                self._connected.publish(subjects.telemetry(self._settings.name), messages.encode(report))
+            await self._report_totals()
+
+    async def _report_totals(self) -> None:
+        thread, plane = self._running
+        series = await thread.call(plane.series.totals)
+        self._sequence += 1
+        sequence = self._sequence
+        chunks = list(parts(series))
+        for part, chunk in enumerate(chunks):
+            report = messages.TelemetryReport(
+                proxy=self._settings.name,
+                epoch=self._epoch,
+                sequence=sequence,
+                part=part,
+                parts=len(chunks),
+                at=time.time(),
+                series=chunk,
+                folded=plane.series.folded,
+            )
+            self._connected.publish(subjects.telemetry(self._settings.name), messages.encode(report))
 
     def _report(self, reason: str, message: str) -> None:
         self._report_event(messages.Event(time.time(), "warning", reason, message, self._settings.name))

@@ -237,6 +237,63 @@ class ControlReply:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """Asks the controller to accept a join token. It learns the hash (SHA-256, hexadecimal) only.
+
+    ``account`` is ``<namespace>/<service account>``.
+    """
+
+    token_sha256: str
+    account: str
+    ttl_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """Asks the controller to admit a proxy outside Ray, by the hash of a join token that this uses up.
+
+    ``nkey`` and ``identity_key_sha256`` are public halves of keys that the sidecar made;
+    ``session_sha256`` is the hash of what it will prove itself with from now on.
+    """
+
+    token_sha256: str
+    account: str
+    node: str
+    nkey: str
+    identity_key_sha256: bytes
+    session_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class JoinReply:
+    """Who the sidecar's proxy is, where the broker listens, and whom to trust. All public."""
+
+    proxy: str
+    broker_url: str
+    trust_domain: str
+    root_der: bytes
+    compiled_public: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarRequest:
+    """Asks about, or something for, the sidecar of a session: ``attest`` with its proxy's certificate
+    ``chain`` (DER, leaf first), ``session`` to learn who it is, ``leave`` to end it."""
+
+    session_sha256: str
+    chain: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarReply:
+    """Whose session it is."""
+
+    proxy: str
+    node: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something a person should know. ``reason`` is a stable word, ``message`` a sentence."""
 

@@ -12,6 +12,7 @@ from ray_mesh.cli import exits
 from ray_mesh.cli.lifecycle import demo, down, up
 from ray_mesh.cli.objects import apply, delete, get, history
 from ray_mesh.cli.observe import events, graph, observe, proxies, status, version, wait
+from ray_mesh.cli.sidecar import sidecar, token
 from ray_mesh.errors import MeshError
 
 
@@ -56,6 +57,8 @@ for command in (
     graph,
     events,
     observe,
+    sidecar,
+    token,
     version,
 ):
     cli.add_command(command)

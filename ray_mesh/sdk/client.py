@@ -213,6 +213,15 @@ class AsyncMesh:
         credential.write(Path(seed_file))
         return str(answer["inbox"])
 
+    async def create_token(self, service_account: str, *, ttl_s: int = 600) -> str:
+        """A join token for one sidecar of a service account, ``<namespace>/<name>``; it is told once.
+
+        Raises:
+            ConfigError: that cannot be a service account, or the life is not 1 s to a day.
+        """
+        body = {"serviceAccount": service_account, "ttl_s": ttl_s}
+        return str((await self._transport.send("POST", "/v1/tokens", body=body))["token"])
+
     async def down(self, *, timeout_s: float = 60.0) -> None:
         """End the mesh and wait until its API and its process are gone. Its state directory stays.
 

@@ -144,6 +144,10 @@ class Mesh:
         """Admit a NATS client that may read telemetry and events, as :meth:`AsyncMesh.observe`."""
         return self._loop.run(self._mesh.observe(name, seed_file))
 
+    def create_token(self, service_account: str, *, ttl_s: int = 600) -> str:
+        """A join token for one sidecar of a service account, as :meth:`AsyncMesh.create_token`."""
+        return self._loop.run(self._mesh.create_token(service_account, ttl_s=ttl_s))
+
     def down(self, *, timeout_s: float = 60.0) -> None:
         """End the mesh and wait until its process is gone, as :meth:`AsyncMesh.down`."""
         self._loop.run(self._mesh.down(timeout_s=timeout_s))

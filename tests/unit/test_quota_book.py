@@ -93,6 +93,13 @@ def test_a_pause_or_a_clock_that_steps_back_is_a_takeover(step: float) -> None:
     assert ask(book, now + step).error
 
 
+def test_an_owner_that_was_cut_off_from_the_broker_begins_as_after_a_start() -> None:
+    book, now = settled()
+    assert ask(book, now).granted == 1
+    book.hear_again(now)
+    assert "took default/limit over" in ask(book, now).error
+
+
 def test_proxies_share_by_what_they_want() -> None:
     book, now = settled()
     first = ask(book, now, demand=90, requests=100, proxy="p1").granted

@@ -167,3 +167,11 @@ def test_the_log_is_bounded(known: Registrations) -> None:
             known.decide(f"unknown-{number}", Request(), NOW + number)
     known.validate()
     assert known.log[-1].proxy == "unknown-1099"
+
+
+def test_a_sidecar_speaks_only_for_the_account_that_it_joined_for(known: Registrations) -> None:
+    known.set_workload("workload.default.ratings-1", WorkloadRegistration("node-a", "default", "ratings"))
+    known.set_binding("c", BindingRegistration("default", "ratings", ("*",)))
+    known.set_proxy("p1", ProxyRegistration("node-a", "UA", proxy().key_sha256, "default/reviews"))
+    assert str(known.decide("p1", Request(REVIEWS), NOW)).endswith("/ns/default/sa/reviews")
+    refused(known, "p1", Request("workload.default.ratings-1"), "joined for default/reviews only")

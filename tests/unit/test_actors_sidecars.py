@@ -1,0 +1,72 @@
+"""When a sidecar counts as there, and when it is removed; what the controller remembers of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ray_mesh.actors.inventory import Inventory, Member
+from ray_mesh.actors.sidecars import ABSENT_S, ATTEST_WITHIN_S, LIVE_S, Presence, check_node_name
+from ray_mesh.errors import ConfigError, Unavailable
+from ray_mesh.gateway.sidecars import TRIES_BURST, TRIES_PER_S, Tries
+
+
+def test_a_sidecar_that_never_shows_its_certificate_is_removed() -> None:
+    presence = Presence()
+    assert presence.overdue({"s": False}, 100.0) == []
+    assert presence.is_live("s", 100.0 + ATTEST_WITHIN_S - 1)
+    assert presence.overdue({"s": False}, 100.0 + ATTEST_WITHIN_S) == []
+    assert presence.overdue({"s": False}, 100.1 + ATTEST_WITHIN_S) == ["s"]
+
+
+def test_a_sidecar_is_removed_when_its_lease_is_gone_for_long() -> None:
+    presence = Presence()
+    presence.overdue({"s": True}, 0.0)
+    presence.heard("s", 1000.0)
+    assert presence.is_live("s", 1000.0 + LIVE_S - 1)
+    assert not presence.is_live("s", 1000.0 + LIVE_S)
+    assert presence.overdue({"s": True}, 1000.0 + ABSENT_S) == []
+    assert presence.overdue({"s": True}, 1000.1 + ABSENT_S) == ["s"]
+
+
+def test_the_time_in_which_nobody_could_be_heard_does_not_count() -> None:
+    presence = Presence()
+    presence.heard("s", 0.0)
+    presence.restart()
+    assert presence.overdue({"s": True}, 10_000.0) == []
+    assert presence.overdue({"s": True}, 10_000.1 + ABSENT_S) == ["s"]
+
+
+def test_the_inventory_keeps_sidecars_and_tokens(tmp_path: Path) -> None:
+    inventory = Inventory(tmp_path / "actors.json")
+    member = Member(
+        "proxy", 0, "sidecar-a", "sidecar-a-1", "UA", False, "ab" * 32, "default/web", session_sha256="cd"
+    )
+    inventory.members[member.instance] = member
+    inventory.tokens.add("ef", "default/web", 60, 1000.0)
+    inventory.tokens.redeem("ef", "default/web", 1001.0)
+    inventory.save()
+    read = Inventory.load(inventory.path)
+    assert read == inventory
+    assert read.tokens.tokens["ef"].used
+    assert not read.members["sidecar-a-1"].is_actor
+    assert read.members["sidecar-a-1"].registration().account == "default/web"
+    assert Member("proxy", 0, "n", "p", "UB").is_actor
+
+
+@pytest.mark.parametrize("node", ["f00ba4", "sidecar.a", "sidecar-*", "", "sidecar-" + "a" * 100])
+def test_a_sidecar_cannot_take_the_node_of_others(node: str) -> None:
+    with pytest.raises(ConfigError, match="cannot name"):
+        check_node_name(node)
+
+
+def test_tries_are_bounded_and_come_back_with_time() -> None:
+    tries = Tries(at=0.0)
+    for _ in range(int(TRIES_BURST)):
+        tries.take(0.0)
+    with pytest.raises(Unavailable, match="try again"):
+        tries.take(0.0)
+    tries.take(1.0 / TRIES_PER_S)
+    with pytest.raises(Unavailable):
+        tries.take(1.0 / TRIES_PER_S)
