@@ -38,6 +38,8 @@ HEALTH_CHECKS = {
     "health_check_failure_threshold": 8,
 }
 PROXIES = 2
+untyped_ray: Any = ray
+"""Some of its functions have no annotations."""
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class Nodes:
 
     def names(self) -> set[str]:
         """The nodes that Ray holds to be alive, as the mesh calls them."""
-        return {node_name(row["NodeID"]) for row in ray.nodes() if row["Alive"]}
+        return {node_name(row["NodeID"]) for row in untyped_ray.nodes() if row["Alive"]}
 
     def proxies(self, node: str) -> list[Proxy]:
         """The live proxies of a node."""
@@ -94,7 +96,7 @@ def nodes_site(count: int, replicas: int) -> Iterator[Nodes]:
     before = os.environ.get("RAY_TMPDIR")
     os.environ["RAY_TMPDIR"] = str(folder / "ray")
     (folder / "ray").mkdir()
-    cluster = Cluster(
+    cluster: Any = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": HEALTH_CHECKS},
     )
@@ -113,7 +115,7 @@ def nodes_site(count: int, replicas: int) -> Iterator[Nodes]:
         finally:
             running.stop()
     finally:
-        ray.shutdown()
+        untyped_ray.shutdown()
         cluster.shutdown()
         os.environ.pop("RAY_TMPDIR") if before is None else os.environ.update(RAY_TMPDIR=before)
         shutil.rmtree(folder, ignore_errors=True)

@@ -85,12 +85,12 @@ def name_of(workload: str) -> str:
 
 def attach_reviews(nodes: Nodes, ray_id: str, name: str) -> Any:
     """One more instance of reviews, on a node of choice; returns its process."""
-    remote = ray.remote(AppProcess).options(num_cpus=0, label_selector={"ray.io/node-id": ray_id})
-    process = remote.remote("reviews", "v1")
+    remote: Any = ray.remote(AppProcess).options(num_cpus=0, label_selector={"ray.io/node-id": ray_id})
+    process: Any = remote.remote("reviews", "v1")
     ticket = nodes.mesh.attach(
         "reviews",
         "v1",
-        ray.get(process.start.remote(), timeout=30.0),
+        int(ray.get(process.start.remote(), timeout=30.0)),
         name=name,
         service_account="bookinfo-reviews",
         node=node_name(ray_id),
@@ -124,7 +124,8 @@ def test_bookinfo_is_spread_and_every_hop_between_nodes_is_mutual_tls(nodes: Nod
         return [edge for edge in edges if placed[name_of(edge.source)] != placed[name_of(edge.destination)]]
 
     # Of each edge both ends report, and not at the same moment.
-    edges = eventually(lambda: all(edge.mtls == 1.0 for edge in between_nodes()) and between_nodes())
+    eventually(lambda: between_nodes() and all(edge.mtls == 1.0 for edge in between_nodes()))
+    edges = between_nodes()
     assert all(edge.codes.keys() == {"200"} for edge in edges), edges
 
 
