@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 import secrets
-import socket
+import shutil
 import time
 from dataclasses import replace
 from typing import Any
@@ -29,13 +29,14 @@ from ray_mesh.actors.fleet import Fleet, Place, StartActor, StopActor
 from ray_mesh.actors.inventory import Inventory, Member
 from ray_mesh.actors.placement import RayNode
 from ray_mesh.actors.secrets import StateDir
-from ray_mesh.actors.settings import Description, MeshKeys, MeshOptions, Prepared, RoleSettings
+from ray_mesh.actors.settings import Description, MeshKeys, MeshOptions, Prepared, Replicas, RoleSettings
 from ray_mesh.actors.sidecars import Admission, Sidecars
 from ray_mesh.bus import messages, subjects
 from ray_mesh.bus.client import Bus, Message
 from ray_mesh.bus.credentials import BrokerAddress, Credential
 from ray_mesh.bus.store import ensure_buckets
 from ray_mesh.errors import MeshError, PeerError, Unavailable
+from ray_mesh.gateway.listening import reserve
 from ray_mesh.security.bundle import Bundle
 from ray_mesh.security.ca import public_key_sha256
 from ray_mesh.security.registrations import proxy_identity
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 TURN_S = 0.25
 PING_S = 0.5
 PING_TIMEOUT_S = 10.0
+LOCK_TIMEOUT_S = 5.0
+"""A controller that Ray restarts may begin before the one that died has gone."""
 START_ERRORS = (RayError, MeshError, TimeoutError, OSError)
 """Of Ray's errors not only a dead actor: on a node that left, an actor cannot even be scheduled."""
 
@@ -68,6 +71,8 @@ class MeshController:
         self._pids: dict[str, int] = {}
         self._down = asyncio.Event()
         self._bus: Bus | None = None
+        self._broker: ActorHandle[Any] | None = None
+        self._lock: int | None = None
         # After a restart by Ray nobody else calls start().
         ray.get_runtime_context().current_actor.start.remote()
 
@@ -78,18 +83,24 @@ class MeshController:
                 return
             self._head = placement.node_name(ray.get_runtime_context().get_node_id())
             self._nodes = await placement.live_nodes(self._options.bind_address)
+            if self._lock is None:
+                self._lock = await asyncio.to_thread(self._state_dir.lock, LOCK_TIMEOUT_S)
             self._keys: MeshKeys = self._state_dir.create(
-                self._options.trust_domain, sorted({"127.0.0.1", self._head_node.address})
+                self._options.trust_domain,
+                sorted({"127.0.0.1", self._head_node.address}),
+                self._options.api,
             )
             self._inventory = Inventory.load(self._options.state_dir / "actors.json")
             self._hold_api_port()
-            self._fleet = Fleet(self._options.replicas, self._head, lambda: secrets.token_hex(3))
+            self._fleet = Fleet(
+                self._inventory.replicas or self._options.replicas, self._head, lambda: secrets.token_hex(3)
+            )
             await self._adopt_actors()
             await self._start_broker()
             self._loop_task = asyncio.create_task(self._reconcile(), name="reconcile")
 
-    async def wait_ready(self, timeout_s: float) -> int:
-        """Wait until every place has a healthy actor; returns the API's port.
+    async def wait_ready(self, timeout_s: float) -> Description:
+        """Wait until every place has a healthy actor; then it has the API's port.
 
         Raises:
             Unavailable: not everything came up in time; the message says what did not.
@@ -99,14 +110,21 @@ class MeshController:
         while time.monotonic() < deadline:
             missing = self._missing()
             if not missing:
-                return self._inventory.api_port
+                return await self.describe()
             await asyncio.sleep(0.05)
         raise Unavailable(f"after {timeout_s:.0f} s still not up: {', '.join(self._missing())}")
 
     async def describe(self) -> Description:
-        """The version handshake."""
+        """The version handshake, and where the mesh keeps its state."""
         return Description(
-            "controller", self._options.name, __version__, os.getpid(), self._loop_task is not None
+            "controller",
+            self._options.name,
+            __version__,
+            os.getpid(),
+            self._loop_task is not None,
+            api_port=self._inventory.api_port if self._loop_task else 0,
+            node=placement.node_name(ray.get_runtime_context().get_node_id()),
+            state_dir=str(self._options.state_dir),
         )
 
     async def wait_down(self) -> None:
@@ -114,22 +132,40 @@ class MeshController:
         await self._down.wait()
 
     async def down(self) -> None:
-        """Stop every actor: first those that take work, the broker last."""
+        """Stop every actor, the broker last."""
         if self._loop_task is not None:
             self._loop_task.cancel()
             await asyncio.gather(self._loop_task, *self._jobs, return_exceptions=True)
-        order = ("gateway", "proxy", "policy", "telemetry", "routing", "ca")
-        handles = [
-            self._handles[one.instance]
-            for role in order
-            for one in self._fleet.members(role)
-            if one.instance in self._handles
-        ]
+        handles = list(self._handles.values())
         await asyncio.gather(*(placement.end(handle, politely=True) for handle in handles))
         if self._bus is not None:
             await self._bus.close()
-        await placement.end(self._broker, politely=True)
+        if self._broker is not None:
+            await placement.end(self._broker, politely=True)
+        if self._lock is not None:
+            await asyncio.to_thread(self._forget)
         self._down.set()
+
+    def _forget(self) -> None:
+        """The folder is ours only with the lock."""
+        self._state_dir.state_file.unlink(missing_ok=True)
+        if not self._options.keep_state:
+            shutil.rmtree(self._options.state_dir, ignore_errors=True)
+
+    async def options(self) -> MeshOptions:
+        """What this mesh was started with, as far as it was not scaled since."""
+        return replace(self._options, replicas=self._fleet.replicas)
+
+    async def scale(self, roles: int | None, proxies: int | None) -> None:
+        """Run so many of each control role, and proxies per node, from now on (None: as many as now).
+
+        A controller that Ray restarts keeps to it.
+        """
+        await self.start()
+        now = self._fleet.replicas
+        self._fleet.replicas = Replicas.uniform(roles or now.ca, proxies or now.proxies)
+        self._inventory.replicas = self._fleet.replicas
+        self._inventory.save()
 
     async def status(self) -> messages.ControlReply:
         """All actors with their state."""
@@ -155,7 +191,7 @@ class MeshController:
         return "broker"
 
     def _missing(self) -> list[str]:
-        wanted = self._options.replicas
+        wanted = self._fleet.replicas
         rows = []
         for role in ("ca", "routing", "policy", "telemetry", "gateway"):
             rows.append((role, getattr(wanted, role)))
@@ -169,9 +205,8 @@ class MeshController:
 
     def _hold_api_port(self) -> None:
         """Bind the API's port without listening, so that it stays ours while gateways come and go."""
-        self._api_socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._api_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self._api_socket.bind(("127.0.0.1", self._inventory.api_port or self._options.api_port))
+        port = self._inventory.api_port or self._options.api_port
+        self._api_socket = reserve(self._options.api.host, port)
         self._inventory.api_port = self._api_socket.getsockname()[1]
 
     async def _adopt_actors(self) -> None:
@@ -204,10 +239,7 @@ class MeshController:
         if handle is not None and not await self._is_ours(handle):
             await placement.end(handle, politely=False)
             handle = None
-        self._broker = handle or placement.create(
-            self._settings("broker", self._broker_name), self._head_node
-        )
-        self._address: BrokerAddress = await self._broker.start.remote(self._inventory.users())
+        await self._run_broker(handle)
         self._inventory.save()
         self._bus = await Bus.connect(self._address, "controller", instance, credential)
         await ensure_buckets(self._bus)
@@ -228,6 +260,17 @@ class MeshController:
             ),
         )
         await self._sidecars.start(self._bus)
+
+    async def _run_broker(self, running: ActorHandle[Any] | None = None) -> None:
+        self._broker = running or placement.create(
+            self._settings("broker", self._broker_name), self._head_node
+        )
+        self._address: BrokerAddress = await self._broker.start.remote(self._inventory.users())
+
+    @property
+    def _broker_actor(self) -> ActorHandle[Any]:
+        assert self._broker is not None, "start() comes first"
+        return self._broker
 
     @property
     def _head_node(self) -> RayNode:
@@ -261,7 +304,13 @@ class MeshController:
         return messages.encode(messages.ControlReply(__version__))
 
     def _begin_down(self) -> None:
-        self._down_task = asyncio.create_task(self.down())
+        self._down_task = asyncio.create_task(self._leave())
+
+    async def _leave(self) -> None:
+        """Nobody else may be there to end the controller itself."""
+        await self.down()
+        me = ray.get_runtime_context().current_actor
+        await asyncio.to_thread(ray.kill, me, no_restart=True)
 
     async def _reconcile(self) -> None:
         while True:
@@ -286,7 +335,7 @@ class MeshController:
         for one in list(self._fleet.running.values()):
             if one.state == "HEALTHY":
                 self._ping(one.instance, self._handles[one.instance], now)
-        self._ping(self._broker_name, self._broker, now)
+        self._ping(self._broker_name, self._broker_actor, now)
         for instance in self._sidecars.overdue(now):
             log.warning("removing the sidecar %s: it was not heard of for too long", instance)
             self._do(self._end_actor(instance))
@@ -316,9 +365,8 @@ class MeshController:
 
     async def _replace(self, instance: str) -> None:
         if instance == self._broker_name:
-            await placement.end(self._broker, politely=False)
-            self._broker = placement.create(self._settings("broker", self._broker_name), self._head_node)
-            self._address = await self._broker.start.remote(self._inventory.users())
+            await placement.end(self._broker_actor, politely=False)
+            await self._run_broker()
             return
         self._fleet.is_dead(instance, time.monotonic())
         await self._end_actor(instance)
@@ -338,7 +386,7 @@ class MeshController:
     async def _push_users(self) -> None:
         async with self._users_lock:
             self._inventory.save()
-            await self._broker.set_users.remote(self._inventory.users())
+            await self._broker_actor.set_users.remote(self._inventory.users())
 
     async def _tell_cas(self, method: str, *args: Any) -> None:
         handles = [

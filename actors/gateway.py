@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ray_mesh.actors.role import Role
 from ray_mesh.actors.settings import Description
+from ray_mesh.gateway.listening import server_tls
 from ray_mesh.gateway.service import GatewayConfig, GatewayService
 
 
@@ -13,8 +14,9 @@ class GatewayActor(Role):
     """One of N API servers on one port."""
 
     async def run(self) -> None:
-        """Serve the API on loopback."""
+        """Serve the API."""
         settings = self.settings
+        address = settings.options.api
         self._service = GatewayService(
             self.bus,
             GatewayConfig(
@@ -22,6 +24,8 @@ class GatewayActor(Role):
                 port=settings.api_port,
                 token_sha256=settings.keys.token_sha256,
                 compiled_public=settings.keys.compiled_public,
+                address=address,
+                tls=None if address.is_local else server_tls(*self.state_dir.api_certificate()),
             ),
             self.state_dir.signing_key("admission"),
         )

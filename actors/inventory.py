@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ray_mesh.actors.settings import Replicas
 from ray_mesh.bus.permissions import Permissions, permissions
 from ray_mesh.security.join import JoinToken, JoinTokens
 from ray_mesh.security.registrations import ProxyRegistration
@@ -49,13 +50,14 @@ class Member:
 @dataclass(slots=True)
 class Inventory:
     """The members by name (observers by ``observer <name>``), join tokens by hash, the ports that
-    outlive actors, the file."""
+    outlive actors, how many of each role run if that was changed, the file."""
 
     path: Path
     api_port: int = 0
     inbound_ports: dict[str, int] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
     tokens: JoinTokens = field(default_factory=JoinTokens)
+    replicas: Replicas | None = None
 
     @classmethod
     def load(cls, path: Path) -> Inventory:
@@ -69,7 +71,8 @@ class Inventory:
         raw = json.loads(read_private(path))
         members = {key: Member(**each) for key, each in raw["members"].items()}
         tokens = {key: JoinToken(**each) for key, each in raw.get("tokens", {}).items()}
-        return cls(path, raw["api_port"], raw["inbound_ports"], members, JoinTokens(tokens))
+        replicas = Replicas(**raw["replicas"]) if raw.get("replicas") else None
+        return cls(path, raw["api_port"], raw["inbound_ports"], members, JoinTokens(tokens), replicas)
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
@@ -78,6 +81,7 @@ class Inventory:
             "inbound_ports": self.inbound_ports,
             "members": {key: asdict(member) for key, member in self.members.items()},
             "tokens": {key: asdict(token) for key, token in self.tokens.tokens.items()},
+            "replicas": asdict(self.replicas) if self.replicas else None,
         }
         write_private(self.path, json.dumps(content).encode())
 

@@ -7,6 +7,9 @@
     admission.sealed  signs desired state; opened by the gateway actors
     compiled.sealed   signs compiled resources and beacons; opened by the routing actors
     broker/           server.crt, server.key and the store of the embedded nats-server
+    api/              server.crt and server.key of an API that other machines reach
+    lock              held by the controller of the mesh that uses the folder
+    mesh.json         the state file of that mesh, for a second `ray-mesh up` to find it by
     token             the API's bearer token, for `ray-mesh up` to write into the state file
 
 Everything is mode 0600 in a folder of mode 0700, and is made once: a second start reads it.
@@ -14,6 +17,7 @@ Everything is mode 0600 in a folder of mode 0700, and is made once: a second sta
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
@@ -25,10 +29,14 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ray_mesh.actors.settings import MeshKeys
+from ray_mesh.errors import ConfigError
+from ray_mesh.gateway.listening import ApiAddress
 from ray_mesh.security.ca import Authority, chain_pem
 from ray_mesh.security.sealed import RANDOM_SECRET_COST, read_private, write_private
 from ray_mesh.security.signing import SigningKey
 from ray_mesh.security.svid import key_pem, new_key
+
+LOCK_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class StateDir:
 
     path: Path
 
-    def create(self, trust_domain: str, broker_addresses: Sequence[str]) -> MeshKeys:
+    def create(self, trust_domain: str, broker_addresses: Sequence[str], api: ApiAddress) -> MeshKeys:
         """Make what is missing and return the public halves. ``broker_addresses``: IPs it listens on.
 
         Raises:
@@ -45,13 +53,15 @@ class StateDir:
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chmod(self.path, 0o700)
-        self.broker.mkdir(mode=0o700, exist_ok=True)
+        for folder in (self.broker, self._api):
+            folder.mkdir(mode=0o700, exist_ok=True)
         if not (self.path / "unlock").exists():
             write_private(self.path / "unlock", secrets.token_bytes(32))
         if not (self.path / "token").exists():
             write_private(self.path / "token", secrets.token_urlsafe(32).encode())
         self._create_ca(trust_domain)
-        self._certify_broker(broker_addresses)
+        self._certify(self.broker, ["localhost"], broker_addresses)
+        self._certify(self._api, *api.subjects())
         for name in ("admission", "compiled"):
             if not (self.path / f"{name}.sealed").exists():
                 write_private(
@@ -69,6 +79,41 @@ class StateDir:
     def broker(self) -> Path:
         """The folder of the embedded nats-server."""
         return self.path / "broker"
+
+    @property
+    def state_file(self) -> Path:
+        """The state file of the mesh that uses this folder, there while it runs."""
+        return self.path / "mesh.json"
+
+    @property
+    def _api(self) -> Path:
+        return self.path / "api"
+
+    def lock(self, timeout_s: float) -> int:
+        """Hold the folder until this process ends; returns the descriptor that holds it.
+
+        Raises:
+            ConfigError: another mesh uses it.
+        """
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        give_up_at = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError as error:
+                if time.monotonic() > give_up_at:
+                    os.close(descriptor)
+                    raise ConfigError(
+                        f"another mesh uses the state directory {self.path}: "
+                        "end it, or give this one a --name or --state-dir of its own"
+                    ) from error
+                time.sleep(LOCK_POLL_S)
+
+    def api_certificate(self) -> tuple[Path, Path]:
+        """Certificate chain and key of the API, PEM."""
+        return self._api / "server.crt", self._api / "server.key"
 
     def broker_url(self) -> str:
         """Where the embedded broker listens."""
@@ -100,14 +145,12 @@ class StateDir:
         intermediate = root.create_intermediate(now).seal(self._unlock(), RANDOM_SECRET_COST)
         write_private(self.path / "intermediate.sealed", intermediate)
 
-    def _certify_broker(self, addresses: Sequence[str]) -> None:
-        """A new key and certificate at each start of a mesh: they need not outlive one."""
+    def _certify(self, folder: Path, names: Sequence[str], addresses: Sequence[str]) -> None:
+        """A new server key and certificate at each start of a mesh: they need not outlive one."""
         key = new_key()
-        chain = self.authority().issue_server_certificate(
-            key.public_key(), ["localhost"], addresses, time.time()
-        )
-        write_private(self.broker / "server.key", key_pem(key))
-        write_private(self.broker / "server.crt", chain_pem(chain))
+        chain = self.authority().issue_server_certificate(key.public_key(), names, addresses, time.time())
+        write_private(folder / "server.key", key_pem(key))
+        write_private(folder / "server.crt", chain_pem(chain))
 
     def _unlock(self) -> bytes:
         return read_private(self.path / "unlock")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ray_mesh.gateway.listening import ApiAddress
+
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
@@ -31,18 +33,21 @@ class Replicas:
 class MeshOptions:
     """What a person chose.
 
-    ``state_dir`` holds the store, sealed keys and the actor inventory; it must be on the head node.
+    ``state_dir`` holds the store, sealed keys and the actor inventory, on the node where the mesh was
+    started; ``keep_state`` says whether it is there after the mesh went down.
     ``api_port`` 0 means any free port. ``bind_address`` is where proxies and broker listen; empty
     means each node's own address. Durations are seconds.
     """
 
     name: str = "default"
     state_dir: Path = Path()
+    keep_state: bool = True
     namespace: str = "ray-mesh"
     trust_domain: str = "mesh.local"
     root_namespace: str = "mesh-system"
     replicas: Replicas = field(default_factory=Replicas)
     svid_ttl_s: int = 3600
+    api: ApiAddress = field(default_factory=ApiAddress)
     api_port: int = 0
     bind_address: str = ""
 
@@ -90,3 +95,5 @@ class Description:
     detail: str = ""
     inbound_port: int = 0
     api_port: int = 0
+    node: str = ""
+    state_dir: str = ""

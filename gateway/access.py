@@ -1,4 +1,4 @@
-"""Who may use the API: holders of the token, on this machine, under one of its loopback names.
+"""Who may use the API: holders of the token, under one of the names that the API has.
 
 Sidecars are no administrators: a few paths take their own proof instead, and nothing else.
 
@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -23,6 +23,7 @@ from ray_mesh.errors import ConfigError, MeshError, NotFound, PolicyDenied, Unau
 log = logging.getLogger(__name__)
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+"""What the API is called on its own machine."""
 OPEN_PATHS = frozenset({"/healthz"})
 SIDECAR_PATHS = frozenset({"/v1/join", "/v1/sidecar", "/v1/sidecar/attest", "/v1/sidecar/workload"})
 """Paths whose handlers ask for a join token or a sidecar's session instead of the admin token."""
@@ -31,17 +32,17 @@ SECURE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosnif
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def check_host(host: str, port: int) -> None:
-    """Refuse a Host header that is not this API on loopback.
+def check_host(host: str, port: int, names: Collection[str] = LOOPBACK_NAMES) -> None:
+    """Refuse a Host header that is none of the API's ``names`` with its port.
 
     Raises:
         PolicyDenied: it is another name or port.
     """
-    allowed = [f"{name}:{port}" for name in LOOPBACK_NAMES]
-    if port == 80:
-        allowed += LOOPBACK_NAMES
+    allowed = [f"{name}:{port}" for name in names]
+    if port in (80, 443):
+        allowed += names
     if host.lower() not in allowed:
-        raise PolicyDenied(f"the API does not answer as {host!r:.80}: use http://127.0.0.1:{port}")
+        raise PolicyDenied(f"the API does not answer as {host!r:.80}: it is {' or '.join(allowed)}")
 
 
 def check_token(authorization: str, token_sha256: bytes) -> None:
@@ -58,13 +59,15 @@ def check_token(authorization: str, token_sha256: bytes) -> None:
         )
 
 
-def guard(token_sha256: bytes, port: Callable[[], int]) -> Middleware:
+def guard(
+    token_sha256: bytes, port: Callable[[], int], names: Collection[str] = LOOPBACK_NAMES
+) -> Middleware:
     """The middleware that lets through who may, and answers errors as JSON."""
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            check_host(request.headers.get("Host", ""), port())
+            check_host(request.headers.get("Host", ""), port(), names)
             if request.path not in OPEN_PATHS | SIDECAR_PATHS:
                 check_token(request.headers.get("Authorization", ""), token_sha256)
             response = await handler(request)

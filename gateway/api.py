@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,10 +62,12 @@ class Parts:
     events: deque[Heard]
 
 
-def build_app(parts: Parts, token_sha256: bytes, port: Callable[[], int]) -> web.Application:
+def build_app(
+    parts: Parts, token_sha256: bytes, port: Callable[[], int], names: Collection[str]
+) -> web.Application:
     """The API. It knows the token's hash only; ``port`` tells the bound port for the Host check."""
     api = Api(parts)
-    app = web.Application(middlewares=[guard(token_sha256, port)], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[guard(token_sha256, port, names)], client_max_size=MAX_BODY)
     for (method, path), handler in ROUTES.items():
         app.router.add_route(method, path, getattr(api, handler))
     return app
@@ -110,8 +112,8 @@ class Api:
         return answer({"ok": True, "broker": self._parts.bus.connected})
 
     async def version(self, request: web.Request) -> web.Response:
-        """The version of the mesh."""
-        return answer({"name": "ray-mesh", "version": __version__, "api": "v1"})
+        """The version of the mesh, and its time, for those who doubt their clock."""
+        return answer({"name": "ray-mesh", "version": __version__, "api": "v1", "time": time.time()})
 
     async def status(self, request: web.Request) -> web.Response:
         """Actors by the controller, proxies by their leases, and what is wrong."""

@@ -1,11 +1,11 @@
-"""One replica of the gateway: hears the mesh, follows desired state, serves the API on loopback."""
+"""One replica of the gateway: hears the mesh, follows desired state, serves the API."""
 
 from __future__ import annotations
 
-import socket
+import ssl
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -20,13 +20,13 @@ from ray_mesh.gateway.api import Heard, Parts, build_app
 from ray_mesh.gateway.changes import Changes
 from ray_mesh.gateway.collectors import Collectors
 from ray_mesh.gateway.desired import DesiredState
+from ray_mesh.gateway.listening import ApiAddress, listen
 from ray_mesh.gateway.sidecars import SidecarDesk
 from ray_mesh.gateway.view import MeshView
 from ray_mesh.gateway.workloads import Workloads
 from ray_mesh.security.join import is_of_node
 from ray_mesh.security.signing import SigningKey, VerifyKey
 
-HOST = "127.0.0.1"
 EVENTS = 1000
 FRESH_S = 30.0
 """A beacon whose time differs more than this from ours is refused (replay, or a skewed clock)."""
@@ -36,12 +36,15 @@ SHUTDOWN_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """``port`` 0 takes any free one. ``token_sha256`` is hex; ``compiled_public`` verifies beacons."""
+    """``port`` 0 takes any free one. ``token_sha256`` is hex; ``compiled_public`` verifies beacons.
+    An ``address`` that other machines reach needs ``tls``."""
 
     instance: str
     port: int
     token_sha256: str
     compiled_public: bytes
+    address: ApiAddress = field(default_factory=ApiAddress)
+    tls: ssl.SSLContext | None = None
 
 
 class GatewayService:
@@ -68,7 +71,7 @@ class GatewayService:
         """Listen to the mesh, load desired state, and serve.
 
         Raises:
-            ConfigError: the port is taken, or the token's hash is not one.
+            ConfigError: the port is taken, the token's hash is not one, or TLS is needed and missing.
             Unavailable: the broker or its buckets do not answer.
         """
         bus = self._bus
@@ -109,6 +112,9 @@ class GatewayService:
             token_sha256 = bytes.fromhex(self._config.token_sha256)
         except ValueError as error:
             raise ConfigError("the hash of the API's token is not hexadecimal") from error
+        address, tls = self._config.address, self._config.tls
+        if not address.is_local and tls is None:
+            raise ConfigError(f"the API serves {address.host} over TLS only, and has no certificate")
         parts = Parts(
             bus=self._bus,
             store=self._store,
@@ -121,13 +127,13 @@ class GatewayService:
             collectors=self.collectors,
             events=self.events,
         )
-        app = build_app(parts, token_sha256, lambda: self.port)
+        app = build_app(parts, token_sha256, lambda: self.port, address.called())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S, handler_cancellation=True)
         await runner.setup()
         self._runner = runner
-        listener = bind(self._config.port)
+        listener = listen(address.host, self._config.port)
         self.port = listener.getsockname()[1]
-        await web.SockSite(runner, listener).start()
+        await web.SockSite(runner, listener, ssl_context=tls).start()
 
     def _heard_proxy(self, message: Message) -> None:
         lease = decode(ProxyLease, message.data)
@@ -170,25 +176,6 @@ class GatewayService:
     def _reset(self) -> None:
         self.state.reset()
         self.changes.notify()
-
-
-def bind(port: int) -> socket.socket:
-    """A loopback listener that other replicas can share.
-
-    Raises:
-        ConfigError: the port is taken by something else.
-    """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((HOST, port))
-        listener.listen(128)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(f"the API cannot listen on {HOST}:{port}: {error.strerror}") from error
-    return listener
 
 
 def _check_sender(message: Message, name: str) -> None:

@@ -10,51 +10,47 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import secrets
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ray_mesh import __version__
+from ray_mesh import __version__, cluster
 from ray_mesh.actors.placement import node_name
 from ray_mesh.actors.secrets import StateDir
-from ray_mesh.actors.settings import MeshOptions, Replicas
-from ray_mesh.errors import ConfigError, Unavailable
+from ray_mesh.actors.settings import Description, MeshOptions, Replicas
+from ray_mesh.errors import ConfigError, MeshError, Unavailable
+from ray_mesh.gateway.listening import ApiAddress
 from ray_mesh.sdk import Mesh
 from ray_mesh.sdk.answers import Proxy
 from ray_mesh.sdk.client import is_running
 from ray_mesh.sdk.state import Broker, MeshState, default_path, read_state, write_state
 
-NAMESPACE = "ray-mesh"
-CONTROLLER = "controller"
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 2.5
 SHARED_STOP_TIMEOUT_S = 20.0
 """On a cluster that goes on nothing else ends the actors, so they are given the time to drain."""
+PROBE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchOptions:
     """What ``ray-mesh up`` takes.
 
-    ``replicas`` of each control role and ``proxies`` per node; ``ingress`` maps port numbers of
-    Gateway documents to local ports (0 = any free one); ``state_dir`` keeps the mesh over restarts
-    (None: a temporary folder that ends with it); ``address`` is an existing Ray cluster.
+    ``replicas`` of each control role and ``proxies`` per node (None: 1 and 2, or as many as run
+    already); ``ingress`` maps port numbers of Gateway documents to local ports (0 = any free one);
+    ``state_dir`` keeps the mesh when it goes down (None: a folder that ends with it); ``address`` is an
+    existing Ray cluster; ``api`` is where the API listens and what else it is called.
     """
 
     name: str = "default"
-    replicas: int = 1
-    proxies: int = 2
+    replicas: int | None = None
+    proxies: int | None = None
     svid_ttl_s: int = 3600
+    api: ApiAddress = field(default_factory=ApiAddress)
     api_port: int = 0
     ingress: tuple[tuple[int, int], ...] = ((8080, 0),)
     state_dir: Path | None = None
@@ -76,11 +72,7 @@ class RunningMesh:
         """Take the mesh down and remove what it left. Ends a Ray that :func:`start` started."""
         import ray
 
-        patience_s = STOP_TIMEOUT_S if self.owns_ray else SHARED_STOP_TIMEOUT_S
-        with contextlib.suppress(Exception):
-            ray.get(self.controller.down.remote(), timeout=patience_s)
-        with contextlib.suppress(Exception):
-            ray.kill(self.controller, no_restart=True)
+        _end(self.controller, STOP_TIMEOUT_S if self.owns_ray else SHARED_STOP_TIMEOUT_S)
         self.state_file.unlink(missing_ok=True)
         if self.owns_ray:
             ray.shutdown()
@@ -89,50 +81,56 @@ class RunningMesh:
 
 
 def start(options: LaunchOptions) -> RunningMesh:
-    """Bring a mesh up and wait until it serves.
+    """Bring a mesh up and wait until it serves; one that runs on the cluster already is joined.
 
     Raises:
-        ConfigError: a mesh of that name, or one of another version, already runs there.
-        Unavailable: it did not come up in time; the message says which part.
+        ConfigError: a mesh of that name runs in another process or on another node, is of another
+            version, or was started with other options.
+        Unavailable: there is no such cluster, or it did not come up in time; the message says which part.
     """
     import ray
 
-    _refuse_second(options)
+    if running := find_running(options):
+        raise ConfigError(f"{already(running)}: connect to it, end it, or give this one another --name")
     temporary: list[Path] = []
-    owns_ray = False
+    owns_ray, created = False, None
     try:
         if not ray.is_initialized():
             owns_ray = _connect(options, temporary)
-        state_dir = options.state_dir or _temporary_folder("ray-mesh-", temporary)
-        mesh = _mesh_options(options, state_dir.absolute(), private=owns_ray)
-        controller = _controller(mesh)
-        api_port = ray.get(controller.wait_ready.remote(READY_TIMEOUT_S), timeout=READY_TIMEOUT_S + 5)
-        node = node_name(ray.get_runtime_context().get_node_id())
-        state = _publish(options, mesh, api_port, node)
+        controller = cluster.find_controller(cluster.namespace_of(options.name))
+        if controller is None:
+            mesh = _mesh_options(options, owns_ray, temporary)
+            controller = created = cluster.create_controller(mesh)
+        state = _join(options, controller, os.getpid() if owns_ray else 0)
+        write_state(state_file_of(options), state)
     except BaseException:
+        if created is not None:
+            _end(created, STOP_TIMEOUT_S)
         if owns_ray:
             ray.shutdown()
         for folder in temporary:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    return RunningMesh(state, _state_file(options), controller, owns_ray, temporary)
+    return RunningMesh(state, state_file_of(options), controller, owns_ray, temporary)
 
 
 def up(**options: Any) -> EmbeddedMesh:
-    """The embedded default for scripts and notebooks: start a mesh and return its client.
+    """The mesh for scripts and notebooks: start it, or join the one of the cluster, and return its client.
 
-    Takes the fields of :class:`LaunchOptions`. The mesh ends with ``down()`` or with this process.
+    Takes the fields of :class:`LaunchOptions`. A mesh with a Ray of its own ends with ``down()`` or with
+    this process; one on a cluster goes on until ``down()``.
     """
     return EmbeddedMesh(start(LaunchOptions(**options)))
 
 
 class EmbeddedMesh(Mesh):
-    """The client of a mesh that this process runs."""
+    """The client of a mesh that this process started or joined."""
 
     def __init__(self, running: RunningMesh) -> None:
         super().__init__(running.state)
         self._running = running
-        atexit.register(running.stop)
+        if running.owns_ray:
+            atexit.register(running.stop)
 
     def down(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """End the mesh, and the Ray that was started for it."""
@@ -141,129 +139,56 @@ class EmbeddedMesh(Mesh):
         self._running.stop()
 
 
-def run_foreground(options: LaunchOptions, say: Callable[[str], None]) -> int:
-    """``ray-mesh up``: start a mesh and run it until SIGINT, SIGTERM or ``ray-mesh down``."""
-    running = start(options)
-    try:
-        for line in describe(running):
-            say(line)
-        if running.owns_ray:
-            wait_for_end(running)
-            say("ending the mesh")
-    finally:
-        if running.owns_ray:
-            running.stop()
-    return 0
-
-
-def run_detached(options: LaunchOptions, arguments: list[str], say: Callable[[str], None]) -> int:
-    """``ray-mesh up --detach``: leave a process behind that runs the mesh; return when it serves.
-
-    ``arguments`` are those of the same command without ``--detach``.
+def find_running(options: LaunchOptions) -> MeshState | None:
+    """The mesh behind the state file, if it runs where :func:`start` would not join it.
 
     Raises:
-        Unavailable: the process ended, or was not ready in time; its log is named.
+        ConfigError: the state file is of another mesh that runs, or cannot be read.
     """
-    state_file = _state_file(options)
-    log_file = state_file.with_suffix(".log")
-    state_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with log_file.open("wb") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "ray_mesh", "up", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + READY_TIMEOUT_S + 10
-    while child.poll() is None and time.monotonic() < deadline:
-        if state_file.exists() and read_state(state_file).pid == child.pid:
-            say(f"the mesh runs as process {child.pid}; `ray-mesh down` ends it (log: {log_file})")
-            return 0
-        time.sleep(0.1)
-    child.terminate()
-    raise Unavailable(f"the mesh did not come up; see {log_file}")
+    state_file = state_file_of(options)
+    if not state_file.exists():
+        return None
+    state = read_state(state_file)
+    # On the cluster that was asked for, the controller is the one to ask.
+    is_elsewhere = state.pid == 0 and not cluster.address_of(options.address)
+    if not is_running(state.pid) and not (is_elsewhere and _answers(state)):
+        return None
+    if state.name != options.name:
+        raise ConfigError(f"{state_file} belongs to mesh {state.name}: give --state-file, or take it down")
+    return state
 
 
-def describe(running: RunningMesh) -> list[str]:
-    """What a person wants to know of a mesh that just started."""
-    state = running.state
-    ingress = [
-        f"ingress  {url}  (port {number} of Gateway documents)" for number, url in state.ingress.items()
-    ]
-    return [f"mesh     {state.name} {state.version}", f"API      {state.api}", *ingress]
+def already(state: MeshState) -> str:
+    """The sentence that a mesh runs, and where."""
+    where = f"as process {state.pid}" if state.pid else f"on a Ray cluster, its API is {state.api}"
+    return f"mesh {state.name} {state.version} already runs {where}"
 
 
-def wait_for_end(running: RunningMesh) -> None:
-    """Return at SIGINT, SIGTERM, or when the mesh was taken down from elsewhere."""
+def _answers(state: MeshState) -> bool:
+    try:
+        with Mesh(state, timeout_s=PROBE_TIMEOUT_S) as mesh:
+            mesh.version()
+    except MeshError:
+        return False
+    return True
+
+
+def _end(controller: Any, timeout_s: float) -> None:
     import ray
 
-    ended = threading.Event()
-    with _signals(ended):
-        done = running.controller.wait_down.remote()
-        while not ended.is_set():
-            with contextlib.suppress(ray.exceptions.RayError):
-                ready, _ = ray.wait([done], timeout=0.2)
-                if ready:
-                    return
-
-
-@contextlib.contextmanager
-def _signals(ended: threading.Event) -> Iterator[None]:
-    def note(_number: int, _frame: object) -> None:
-        ended.set()
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with contextlib.suppress(Exception):
+        ray.get(controller.down.remote(), timeout=timeout_s)
+    with contextlib.suppress(Exception):
+        ray.kill(controller, no_restart=True)
 
 
 def _connect(options: LaunchOptions, temporary: list[Path]) -> bool:
     """Join the cluster that was named, or start a private Ray; True for the latter."""
-    import ray
-
-    address = options.address or os.environ.get("RAY_ADDRESS", "")
-    if address:
-        ray.init(address=address, log_to_driver=False, namespace=NAMESPACE)
+    if address := cluster.address_of(options.address):
+        cluster.join(address)
         return False
-    # A token of its own, so that no file is left in the user's home and no other session shares it.
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    with _own_sigterm():
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            _temp_dir=str(_temporary_folder("rm-", temporary)),
-            log_to_driver=False,
-            namespace=NAMESPACE,
-        )
+    cluster.start_private(_temporary_folder("rm-", temporary))
     return True
-
-
-@contextlib.contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Ray replaces the handler of SIGTERM with one that aborts the process after 3 s."""
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _refuse_second(options: LaunchOptions) -> None:
-    state_file = _state_file(options)
-    if not state_file.exists():
-        return
-    running = read_state(state_file)
-    if is_running(running.pid):
-        raise ConfigError(
-            f"mesh {running.name} already runs as process {running.pid} ({state_file}): "
-            "`ray-mesh down` ends it, --name starts another one"
-        )
 
 
 def _temporary_folder(prefix: str, temporary: list[Path]) -> Path:
@@ -272,64 +197,94 @@ def _temporary_folder(prefix: str, temporary: list[Path]) -> Path:
     return folder
 
 
-def _mesh_options(options: LaunchOptions, state_dir: Path, *, private: bool) -> MeshOptions:
+def _mesh_options(options: LaunchOptions, private: bool, temporary: list[Path]) -> MeshOptions:
+    state_dir = options.state_dir
+    if state_dir is None:
+        # A cluster may outlive this machine's temporary files.
+        beside = state_file_of(options).with_suffix(".state")
+        state_dir = _temporary_folder("ray-mesh-", temporary) if private else beside
     return MeshOptions(
         name=options.name,
-        state_dir=state_dir,
-        namespace=NAMESPACE if options.name == "default" else f"{NAMESPACE}-{options.name}",
-        replicas=Replicas.uniform(options.replicas, options.proxies),
+        state_dir=state_dir.absolute(),
+        keep_state=options.state_dir is not None,
+        namespace=cluster.namespace_of(options.name),
+        replicas=Replicas.uniform(options.replicas or 1, options.proxies or 2),
         svid_ttl_s=options.svid_ttl_s,
+        api=_api_address(options.api),
         api_port=options.api_port,
         bind_address="127.0.0.1" if private else "",
     )
 
 
-def _controller(options: MeshOptions) -> Any:
-    """The mesh's controller: the one that runs, if it is of our version, else a new one."""
+def _api_address(chosen: ApiAddress) -> ApiAddress:
+    """With the machine's own address among its names, when it listens on all of them."""
+    if not chosen.is_everywhere:
+        return chosen
+    return replace(chosen, names=(cluster.node_address(), *chosen.names))
+
+
+def _join(options: LaunchOptions, controller: Any, pid: int) -> MeshState:
+    """Wait until the mesh serves; returns its state, published if this is the first time."""
+    described: Description = cluster.ask(controller.describe.remote())
+    _check_joinable(options.name, described)
+    cluster.ask(controller.scale.remote(options.replicas, options.proxies))
+    described = cluster.ask(controller.wait_ready.remote(READY_TIMEOUT_S), READY_TIMEOUT_S + 5)
+    mesh: MeshOptions = cluster.ask(controller.options.remote())
+    _check_options(options, mesh)
+    published = StateDir(mesh.state_dir).state_file
+    if published.exists() and (state := read_state(published)).node == described.node:
+        return state
+    state = _publish(options, mesh, described, pid)
+    write_state(published, state)
+    return state
+
+
+def _check_joinable(name: str, running: Description) -> None:
     import ray
 
-    from ray_mesh.actors.controller import MeshController
-
-    try:
-        found = ray.get_actor(CONTROLLER, namespace=options.namespace)
-    except ValueError:
-        here = ray.get_runtime_context().get_node_id()
-        return (
-            ray.remote(MeshController)
-            .options(
-                name=CONTROLLER,
-                namespace=options.namespace,
-                lifetime="detached",
-                num_cpus=0,
-                max_restarts=-1,
-                max_task_retries=-1,
-                max_concurrency=1000,
-                label_selector={"ray.io/node-id": here},
-            )
-            .remote(options)
-        )
-    running: Any = ray.get(found.describe.remote(), timeout=READY_TIMEOUT_S)
     if running.version != __version__:
         raise ConfigError(
-            f"mesh {options.name} runs version {running.version}, this is {__version__}: "
+            f"mesh {name} runs version {running.version}, this is {__version__}: "
             "take it down first, or use the same version"
         )
-    return found
+    here = node_name(ray.get_runtime_context().get_node_id())
+    if running.node != here:
+        raise ConfigError(
+            f"mesh {name} runs on node {running.node}, this is {here}: its token is there and does not "
+            "travel through Ray. Run `ray-mesh up` there, or use a copy of its state file"
+        )
 
 
-def _publish(options: LaunchOptions, mesh: MeshOptions, api_port: int, node: str) -> MeshState:
-    """Write the state file, then register the ingress through the API that it names."""
+def _check_options(options: LaunchOptions, running: MeshOptions) -> None:
+    """Refuse options that were given and that a running mesh does not take any more."""
+    default, given = LaunchOptions(), {one.name for one in fields(MeshOptions)} - {"name", "replicas"}
+    for name in sorted(given & {one.name for one in fields(LaunchOptions)}):
+        wanted, has = getattr(options, name), getattr(running, name)
+        if name == "api":
+            wanted = _api_address(wanted)
+        if name == "state_dir" and wanted:
+            wanted = wanted.absolute()
+        if getattr(options, name) != getattr(default, name) and wanted != has:
+            raise ConfigError(
+                f"mesh {running.name} runs with {name}={has}, not {wanted}: "
+                "that is chosen when it starts, so take it down first"
+            )
+
+
+def _publish(options: LaunchOptions, mesh: MeshOptions, running: Description, pid: int) -> MeshState:
+    """Register the base documents and the ingress through the API; returns where all of it is."""
     state_dir = StateDir(mesh.state_dir)
     state = MeshState(
         name=mesh.name,
         version=__version__,
-        api=f"http://127.0.0.1:{api_port}",
+        api=mesh.api.url(running.api_port),
         token=state_dir.token(),
-        pid=os.getpid(),
+        pid=pid,
         ingress={},
         broker=Broker(url=state_dir.broker_url(), ca_pem_path=str(mesh.state_dir / "root.crt")),
         state_dir=str(mesh.state_dir),
-        node=node,
+        node=running.node,
+        root_pem=state_dir.root_pem(),
     )
     with Mesh(state) as client:
         client.apply(files("ray_mesh.configs").joinpath("base.yaml").read_text())
@@ -343,10 +298,8 @@ def _publish(options: LaunchOptions, mesh: MeshOptions, api_port: int, node: str
             labels={"istio": "ingressgateway"},
             gateway_ports=dict(options.ingress),
         )
-        urls = _ingress_urls(client.proxies(), node, ingress.gateway_ports)
-    state = replace(state, ingress=urls)
-    write_state(_state_file(options), state)
-    return state
+        urls = _ingress_urls(client.proxies(), running.node, ingress.gateway_ports)
+    return replace(state, ingress=urls)
 
 
 def _ingress_urls(proxies: Iterable[Proxy], node: str, ports: Mapping[str, int]) -> dict[str, str]:
@@ -362,5 +315,6 @@ def _ingress_urls(proxies: Iterable[Proxy], node: str, ports: Mapping[str, int])
     return {number: f"http://{host}:{port}" for number, port in ports.items()}
 
 
-def _state_file(options: LaunchOptions) -> Path:
+def state_file_of(options: LaunchOptions) -> Path:
+    """Where the mesh of these options tells programs of itself."""
     return options.state_file or default_path("" if options.name == "default" else options.name)

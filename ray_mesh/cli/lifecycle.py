@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ray_mesh.cli.connection import connect
+from ray_mesh.cli.connection import chosen_path, chosen_state, connect
 from ray_mesh.cli.output import say
 from ray_mesh.errors import Unavailable
 
@@ -50,11 +51,11 @@ class PortPair(click.ParamType[tuple[int, int]]):
 @click.option(
     "--replicas",
     type=click.IntRange(1, 16),
-    default=1,
-    show_default=True,
-    help="Instances of each control role.",
+    help="Instances of each control role. [default: 1, or as many as run]",
 )
-@click.option("--proxies", type=click.IntRange(1, 64), default=2, show_default=True, help="Proxies per node.")
+@click.option(
+    "--proxies", type=click.IntRange(1, 64), help="Proxies per node. [default: 2, or as many as run]"
+)
 @click.option(
     "--svid-ttl",
     "svid_ttl_s",
@@ -68,6 +69,20 @@ class PortPair(click.ParamType[tuple[int, int]]):
     "--api-port", type=click.IntRange(0, 65535), default=0, help="Port of the API. [default: any free one]"
 )
 @click.option(
+    "--api-address",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="IP",
+    help="Where the API listens; 0.0.0.0 is everywhere. Off loopback it is served over TLS.",
+)
+@click.option(
+    "--api-name",
+    "api_names",
+    multiple=True,
+    metavar="NAME",
+    help="DNS name or IP that clients call the API by besides; may be repeated.",
+)
+@click.option(
     "--ingress",
     type=PortPair(),
     multiple=True,
@@ -78,23 +93,34 @@ class PortPair(click.ParamType[tuple[int, int]]):
 @click.option(
     "--address", default="", help="An existing Ray cluster. [default: $RAY_ADDRESS, else a Ray of its own]"
 )
-@click.option("--detach", is_flag=True, help="Leave a process behind that runs the mesh.")
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Return when the mesh serves, and leave it running. Always so on a cluster.",
+)
 @click.pass_context
 def up(
     context: click.Context,
     name: str,
     state_file: Path | None,
     state_dir: Path | None,
-    replicas: int,
-    proxies: int,
+    replicas: int | None,
+    proxies: int | None,
     svid_ttl_s: int,
     api_port: int,
+    api_address: str,
+    api_names: tuple[str, ...],
     ingress: tuple[tuple[int, int], ...],
     address: str,
     detach: bool,
 ) -> int:
-    """Start a mesh and run it until Ctrl-C or `ray-mesh down`."""
-    from ray_mesh import launch
+    """Start a mesh and run it until Ctrl-C or `ray-mesh down`.
+
+    On a Ray cluster the mesh is put there and this command returns. If the mesh runs already, nothing is
+    started again; --replicas and --proxies change how many of a cluster's mesh run.
+    """
+    from ray_mesh import foreground, launch
+    from ray_mesh.gateway.listening import ApiAddress
     from ray_mesh.sdk.state import default_path
 
     chosen = state_file or context.obj["state"] or default_path("" if name == "default" else name)
@@ -103,6 +129,7 @@ def up(
         replicas=replicas,
         proxies=proxies,
         svid_ttl_s=svid_ttl_s,
+        api=ApiAddress(api_address, api_names),
         api_port=api_port,
         ingress=ingress,
         state_dir=state_dir.absolute() if state_dir else None,
@@ -110,8 +137,8 @@ def up(
         address=address,
     )
     if detach:
-        return launch.run_detached(options, _arguments(options), say)
-    return launch.run_foreground(options, say)
+        return foreground.run_detached(options, _arguments(options), say)
+    return foreground.run_foreground(options, say)
 
 
 def _arguments(options: LaunchOptions) -> list[str]:
@@ -121,15 +148,14 @@ def _arguments(options: LaunchOptions) -> list[str]:
         ("--replicas", options.replicas),
         ("--proxies", options.proxies),
         ("--svid-ttl", options.svid_ttl_s),
+        ("--api-address", options.api.host),
+        *(("--api-name", name) for name in options.api.names),
         ("--api-port", options.api_port),
         ("--state-file", options.state_file),
         *(("--ingress", f"{number}:{port}") for number, port in options.ingress),
+        ("--state-dir", options.state_dir),
     ]
-    if options.state_dir:
-        pairs.append(("--state-dir", options.state_dir))
-    if options.address:
-        pairs.append(("--address", options.address))
-    return [text for name, value in pairs for text in (name, str(value))]
+    return [text for name, value in pairs if value is not None for text in (name, str(value))]
 
 
 @click.command()
@@ -137,9 +163,9 @@ def _arguments(options: LaunchOptions) -> list[str]:
 def down(context: click.Context) -> None:
     """End the mesh and wait until its process is gone."""
     from ray_mesh.sdk.client import is_running
-    from ray_mesh.sdk.state import default_path, read_state, remove_state
+    from ray_mesh.sdk.state import read_state, remove_state
 
-    path = Path(context.obj["state"] or default_path())
+    path = chosen_path(context)
     state = read_state(path)
     try:
         with connect(context) as mesh:
@@ -168,19 +194,39 @@ def down(context: click.Context) -> None:
     show_default=True,
     help="A live table, or one JSON object at the end.",
 )
-@click.option(
-    "--replicas",
-    type=click.IntRange(1, 16),
-    default=1,
-    show_default=True,
-    help="Instances of each control role.",
-)
-@click.option("--proxies", type=click.IntRange(1, 64), default=2, show_default=True, help="Proxies per node.")
+@click.option("--replicas", type=click.IntRange(1, 16), help="Instances of each control role. [default: 1]")
+@click.option("--proxies", type=click.IntRange(1, 64), help="Proxies per node. [default: 2]")
 @click.option(
     "--rate", type=click.FloatRange(min=0.1), default=20.0, show_default=True, help="Page views per second."
 )
-def demo(duration_s: float | None, output: str, replicas: int, proxies: int, rate: float) -> int:
-    """Run Bookinfo in a mesh of its own, with traffic, and show what the mesh sees of it."""
+@click.option(
+    "--attach", is_flag=True, help="Use the mesh that runs, and take Bookinfo out of it at the end."
+)
+@click.option(
+    "--address", default="", help="Ray cluster of the mesh, with --attach. [default: $RAY_ADDRESS, else auto]"
+)
+@click.pass_context
+def demo(
+    context: click.Context,
+    duration_s: float | None,
+    output: Literal["table", "json"],
+    replicas: int | None,
+    proxies: int | None,
+    rate: float,
+    attach: bool,
+    address: str,
+) -> int:
+    """Run Bookinfo with traffic, and show what the mesh sees of it.
+
+    Unless --attach is given, in a mesh and a Ray of its own.
+    """
     from ray_mesh.demo import run
 
-    return run.main(duration_s, "json" if output == "json" else "table", replicas, proxies, rate)
+    if attach and (replicas or proxies):
+        raise click.UsageError("--replicas and --proxies are for a mesh of the demo's own, not for --attach")
+    if address and not attach:
+        raise click.UsageError("--address goes with --attach: without it the demo has a Ray of its own")
+    mesh = partial(run.own_mesh, replicas=replicas or 1, proxies=proxies or 2)
+    if attach:
+        mesh = partial(run.attached_mesh, state=chosen_state(context), address=address)
+    return run.main(mesh, duration_s, output, rate)

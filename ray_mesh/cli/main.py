@@ -9,6 +9,7 @@ import click
 
 from ray_mesh import __version__
 from ray_mesh.cli import exits
+from ray_mesh.cli.check import check
 from ray_mesh.cli.lifecycle import demo, down, up
 from ray_mesh.cli.objects import apply, delete, get, history
 from ray_mesh.cli.observe import events, graph, observe, proxies, status, version, wait
@@ -25,6 +26,12 @@ from ray_mesh.errors import MeshError
     help="State file of the mesh. [default: $RAY_MESH_STATE, else the mesh named default]",
 )
 @click.option(
+    "--api",
+    envvar="RAY_MESH_API",
+    metavar="URL",
+    help="Reach the mesh's API there, as through a tunnel. [default: $RAY_MESH_API, else the state file's]",
+)
+@click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=0.1),
@@ -34,19 +41,20 @@ from ray_mesh.errors import MeshError
     help="How long to wait for an answer of the mesh.",
 )
 @click.pass_context
-def cli(context: click.Context, state: str | None, timeout_s: float) -> None:
+def cli(context: click.Context, state: str | None, api: str | None, timeout_s: float) -> None:
     """A service mesh for Python and Ray.
 
     Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 unauthorised or denied, 5 unreachable or timeout,
     65 invalid configuration, 130 interrupted.
     """
-    context.obj = {"state": state, "timeout_s": timeout_s}
+    context.obj = {"state": state, "api": api or "", "timeout_s": timeout_s}
 
 
 for command in (
     up,
     down,
     demo,
+    check,
     apply,
     get,
     delete,

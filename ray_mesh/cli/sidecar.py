@@ -9,11 +9,10 @@ from pathlib import Path
 
 import click
 
-from ray_mesh.cli.connection import connect
+from ray_mesh.cli.connection import chosen_state, connect
 from ray_mesh.cli.output import say
 from ray_mesh.errors import ConfigError
 
-API_VARIABLE = "RAY_MESH_API"
 NODE_LENGTH = 100
 
 
@@ -73,7 +72,14 @@ def create(context: click.Context, service_account: str, ttl_s: int) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="File with the join token. [default: $RAY_MESH_JOIN_TOKEN]",
 )
-@click.option("--api", default="", help=f"API of the mesh. [default: ${API_VARIABLE}, else the state file's]")
+@click.option(
+    "--api", default="", help="API of the mesh. [default: that of `ray-mesh --api`, else the state file's]"
+)
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Root certificate of the mesh, PEM, for an API of https. [default: the state file's]",
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context
 def sidecar(
@@ -88,6 +94,7 @@ def sidecar(
     address: str,
     token_file: Path | None,
     api: str,
+    ca_file: Path | None,
     command: tuple[str, ...],
 ) -> int:
     """Run COMMAND in the mesh, outside Ray, with a proxy beside it.
@@ -99,9 +106,15 @@ def sidecar(
     from ray_mesh.sidecar import run
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    api = api or context.obj["api"]
+    root_pem = _read(ca_file, "the root certificate") if ca_file else ""
+    if not api:
+        state = chosen_state(context)
+        api, root_pem = state.api, root_pem or state.root_pem
     options = run.SidecarOptions(
         command=command,
-        api=api or os.environ.get(API_VARIABLE, "") or _api(context),
+        api=api,
+        root_pem=root_pem,
         service=service,
         version=version,
         port=port,
@@ -118,13 +131,7 @@ def sidecar(
 def _token(path: Path | None) -> str:
     from ray_mesh.sidecar.run import TOKEN_VARIABLE
 
-    if path is None:
-        found = os.environ.get(TOKEN_VARIABLE, "")
-    else:
-        try:
-            found = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the join token in {path}: {error}") from error
+    found = _read(path, "the join token") if path else os.environ.get(TOKEN_VARIABLE, "")
     if not found.strip():
         raise ConfigError(
             f"a sidecar needs a join token, in ${TOKEN_VARIABLE} or --token-file:"
@@ -133,10 +140,11 @@ def _token(path: Path | None) -> str:
     return found.strip()
 
 
-def _api(context: click.Context) -> str:
-    from ray_mesh.sdk.state import default_path, read_state
-
-    return read_state(Path(context.obj["state"] or default_path())).api
+def _read(path: Path, what: str) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {what} in {path}: {error}") from error
 
 
 def _node(workload: str) -> str:

@@ -7,12 +7,13 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from ray_mesh.demo.bookinfo import INSTANCES, Instance
-from ray_mesh.demo.process import AppProcess, node_of, spawn
+from ray_mesh.demo.process import AppProcess, end, node_of, spawn
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
     from ray_mesh.sdk import AsyncMesh
+    from ray_mesh.sdk.answers import Change
 
 DOCUMENTS = ("services.yaml", "bindings.yaml", "destination-rules.yaml", "gateway.yaml")
 
@@ -29,6 +30,7 @@ class Deployment:
     def __init__(self, mesh: AsyncMesh) -> None:
         self._mesh = mesh
         self._processes: list[ActorHandle[AppProcess]] = []
+        self._created: list[Change] = []
 
     async def start(self) -> int:
         """Start all; returns the mesh revision with which every part is there.
@@ -37,8 +39,21 @@ class Deployment:
             MeshError: a document or a workload was refused; the message says why.
         """
         self._processes = [spawn(instance.service, instance.version) for instance in INSTANCES]
-        await self._mesh.apply(read_documents())
+        applied = await self._mesh.apply(read_documents())
+        self._created = [one for one in applied.changes if one.action == "created"]
         return max(await asyncio.gather(*map(self._join, INSTANCES, self._processes)))
+
+    async def stop(self) -> None:
+        """Take Bookinfo out of a mesh that goes on: what :meth:`start` brought, and nothing else.
+
+        Raises:
+            MeshError: the mesh refused or did not answer; what is left is told.
+        """
+        await asyncio.gather(*(self._mesh.detach(instance.name) for instance in INSTANCES))
+        for process in self._processes:
+            end(process)
+        for one in reversed(self._created):
+            await self._mesh.delete(one.kind, one.name, namespace=one.namespace)
 
     async def _join(self, instance: Instance, process: ActorHandle[AppProcess]) -> int:
         attachment = await self._mesh.attach(

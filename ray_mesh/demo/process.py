@@ -90,6 +90,13 @@ def spawn(service: str, version: str) -> ActorHandle[AppProcess]:
     return cast("ActorHandle[AppProcess]", actor.remote(service, version))
 
 
+def end(process: ActorHandle[AppProcess]) -> None:
+    """End an actor that :func:`spawn` started."""
+    import ray
+
+    ray.kill(process)
+
+
 async def node_of(process: ActorHandle[AppProcess]) -> str:
     """What the mesh calls the node that ``process`` is on."""
     from ray_mesh.actors.placement import node_name

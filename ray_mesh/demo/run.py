@@ -1,6 +1,7 @@
-"""``ray-mesh demo``: a mesh of its own, Bookinfo on it, traffic through the ingress, a live table.
+"""``ray-mesh demo``: Bookinfo on a mesh of its own or on a running one, traffic through the ingress, a
+live table.
 
-All of it ends with this process: when the duration is over, at Ctrl-C, or at SIGTERM.
+All that it started ends with this process: when the duration is over, at Ctrl-C, or at SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
 from ray_mesh.demo.load import Load
 from ray_mesh.demo.outcome import Outcome
 from ray_mesh.demo.screen import Screen
-from ray_mesh.errors import MeshError
+from ray_mesh.errors import ConfigError, MeshError
+from ray_mesh.sdk.state import MeshState
 
 if TYPE_CHECKING:
     from ray_mesh.sdk.graph import Graph
-    from ray_mesh.sdk.state import MeshState
 
 Output = Literal["table", "json"]
 
@@ -39,19 +42,26 @@ SETTLE_S = 6.0
 INTERRUPTED = 130
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A mesh for Bookinfo. One that ``goes_on`` is left as it was found."""
+
+    state: MeshState
+    goes_on: bool
+
+
 def main(
+    mesh: Callable[[Screen], AbstractContextManager[Stage]],
     duration_s: float | None = None,
     output: Output = "table",
-    replicas: int = 1,
-    proxies: int = 2,
     rate: float = 20.0,
 ) -> int:
     """Run the demo for ``duration_s`` of traffic (None: until it is interrupted), ``rate`` views a second.
 
-    Returns 0 when no view failed and all requests between workloads were mutual TLS, 1 when not, and
-    130 when it was interrupted before its time. Without a duration an interrupt is the way it ends:
-    then failed views alone decide. With ``output`` "json" stdout gets one JSON object at the end and
-    nothing else.
+    ``mesh`` is :func:`own_mesh` or :func:`attached_mesh` with its options. Returns 0 when no view failed
+    and all requests between workloads were mutual TLS, 1 when not, and 130 when it was interrupted before
+    its time. Without a duration an interrupt is the way it ends: then failed views alone decide. With
+    ``output`` "json" stdout gets one JSON object at the end and nothing else.
 
     Raises:
         MeshError: the mesh or Bookinfo did not come up; the message says what did not.
@@ -60,9 +70,10 @@ def main(
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr if output == "json" else stdout):
         screen = Screen(sys.stdout)
+        started_at = time.monotonic()
         try:
-            with _terminate_as_interrupt():
-                _run(outcome, screen, duration_s, replicas, proxies, rate)
+            with _terminate_as_interrupt(), mesh(screen) as stage, _terminate_as_interrupt():
+                asyncio.run(Show(stage, outcome, screen, started_at).run(duration_s, rate))
         except KeyboardInterrupt:
             if duration_s is not None or not outcome.tally.requests:
                 return INTERRUPTED
@@ -72,32 +83,59 @@ def main(
     return 0 if outcome.is_good else 1
 
 
-def _run(
-    outcome: Outcome, screen: Screen, duration_s: float | None, replicas: int, proxies: int, rate: float
-) -> None:
+@contextlib.contextmanager
+def own_mesh(screen: Screen, replicas: int, proxies: int) -> Iterator[Stage]:
+    """A mesh with a Ray of its own, that ends with the demo."""
     from ray_mesh.launch import LaunchOptions, start
 
-    started_at = time.monotonic()
     screen.say("starting Ray and the mesh ...")
     running = start(
         LaunchOptions(name="demo", replicas=replicas, proxies=proxies, ingress=((INGRESS_PORT, 0),))
     )
     try:
         screen.say(f"mesh         RAY_MESH_STATE={running.state_file}")
-        with _terminate_as_interrupt():
-            asyncio.run(Show(running.state, outcome, screen, started_at).run(duration_s, rate))
+        yield Stage(running.state, goes_on=False)
     finally:
         with _undisturbed():
             running.stop()
 
 
+@contextlib.contextmanager
+def attached_mesh(screen: Screen, state: MeshState, address: str) -> Iterator[Stage]:
+    """A mesh that runs and goes on; Bookinfo is put on the Ray cluster at ``address`` and taken away again.
+
+    Raises:
+        ConfigError: the mesh has no ingress for Bookinfo's Gateway.
+        Unavailable: there is no such Ray cluster.
+    """
+    import ray
+
+    from ray_mesh import cluster
+
+    if str(INGRESS_PORT) not in state.ingress:
+        raise ConfigError(
+            f"mesh {state.name} has no ingress for port {INGRESS_PORT} of Gateway documents: "
+            f"start it with --ingress {INGRESS_PORT}"
+        )
+    screen.say(f"attaching to mesh {state.name} at {state.api} ...")
+    cluster.join(cluster.address_of(address) or "auto")
+    try:
+        yield Stage(state, goes_on=True)
+    finally:
+        ray.shutdown()
+
+
 class Show:
     """Bookinfo on a running mesh, its load, and what is shown of it."""
 
-    def __init__(self, state: MeshState, outcome: Outcome, screen: Screen, started_at: float) -> None:
+    def __init__(self, stage: Stage, outcome: Outcome, screen: Screen, started_at: float) -> None:
+        from ray_mesh.demo.deployment import Deployment
         from ray_mesh.sdk import AsyncMesh
 
+        state = stage.state
         self._mesh = AsyncMesh(state)
+        self._deployment = Deployment(self._mesh)
+        self._goes_on = stage.goes_on
         self._outcome = outcome
         self._screen = screen
         self._started_at = started_at
@@ -120,14 +158,15 @@ class Show:
             self._screen.say(f"{self._outcome.summary()}, mutual TLS {self._outcome.mtls:.0%}")
         finally:
             await load.close()
+            if self._goes_on:
+                self._screen.say("taking Bookinfo out of the mesh ...")
+                await self._deployment.stop()
             await self._mesh.close()
 
     async def _deploy(self, load: Load) -> None:
-        from ray_mesh.demo.deployment import Deployment
-
         self._screen.say("starting Bookinfo: productpage, details v1 v2, reviews v1 v2 v3, ratings ...")
-        self._deployment = Deployment(self._mesh)
-        await self._mesh.wait(await self._deployment.start(), timeout_s=READY_DEADLINE_S)
+        revision = await self._deployment.start()
+        await self._mesh.wait(revision, timeout_s=READY_DEADLINE_S)
         await load.open(READY_DEADLINE_S)
         self._outcome.first_request_s = time.monotonic() - self._started_at
         for name, url in self._outcome.urls.items():

@@ -39,7 +39,7 @@ class AsyncMesh:
 
     def __init__(self, state: MeshState, *, timeout_s: float = TIMEOUT_S) -> None:
         self.state = state
-        self._transport = Transport(state.api, state.token, _author(), timeout_s)
+        self._transport = Transport(state.api, state.token, _author(), timeout_s, state.root_pem)
 
     @classmethod
     async def connect(cls, state: str | Path | None = None, *, timeout_s: float = TIMEOUT_S) -> AsyncMesh:
@@ -73,6 +73,10 @@ class AsyncMesh:
     async def version(self) -> str:
         """The version of the running mesh."""
         return str((await self._transport.get("/v1/version"))["version"])
+
+    async def clock(self) -> float:
+        """The time at the API, in Unix seconds."""
+        return float((await self._transport.get("/v1/version"))["time"])
 
     async def status(self) -> Status:
         """Actors, nodes, proxies and what is wrong."""
@@ -223,14 +227,17 @@ class AsyncMesh:
         return str((await self._transport.send("POST", "/v1/tokens", body=body))["token"])
 
     async def down(self, *, timeout_s: float = 60.0) -> None:
-        """End the mesh and wait until its API and its process are gone. Its state directory stays.
+        """End the mesh and wait until its API, its process and, seen from its own machine, its actors are
+        gone. A state directory that was chosen stays.
 
         Raises:
             Unavailable: it did not end in time.
         """
         await self._transport.send("POST", "/v1/down")
         deadline = time.monotonic() + timeout_s
-        while is_running(self.state.pid) or await self._answers():
+        # The controller removes this file last.
+        published = Path(self.state.state_dir or os.devnull) / "mesh.json"
+        while published.exists() or is_running(self.state.pid) or await self._answers():
             if time.monotonic() > deadline:
                 raise Unavailable(f"the mesh (pid {self.state.pid}) did not end in {timeout_s:g} s")
             await asyncio.sleep(POLL_S)

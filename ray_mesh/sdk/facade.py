@@ -66,6 +66,10 @@ class Mesh:
         """The version of the running mesh."""
         return self._loop.run(self._mesh.version())
 
+    def clock(self) -> float:
+        """The time at the API, in Unix seconds."""
+        return self._loop.run(self._mesh.clock())
+
     def status(self) -> Status:
         """Actors, nodes, proxies and what is wrong."""
         return self._loop.run(self._mesh.status())

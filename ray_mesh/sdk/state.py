@@ -33,8 +33,10 @@ class Broker:
 class MeshState:
     """A running mesh as seen from its own machine.
 
-    ``api`` is the base URL of the API, ``pid`` the process that ``ray-mesh up`` runs in, ``ingress``
-    maps the port numbers of Gateway documents (as text) to base URLs, ``node`` is this machine's node.
+    ``api`` is the base URL of the API, ``pid`` the process that ``ray-mesh up`` runs in (0: the mesh
+    lives on a Ray cluster, and in no process of its own), ``ingress`` maps the port numbers of Gateway
+    documents (as text) to base URLs, ``node`` is this machine's node, ``root_pem`` the mesh's trust
+    root, which an ``api`` of https is verified with.
     """
 
     name: str
@@ -46,6 +48,7 @@ class MeshState:
     broker: Broker
     state_dir: str
     node: str
+    root_pem: str = ""
     schema: int = SCHEMA
 
 

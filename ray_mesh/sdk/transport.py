@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -20,10 +23,18 @@ Query = Mapping[str, str | int | float]
 
 
 class Transport:
-    """One HTTP session with the token in it. Nothing is sent anywhere but to ``api``."""
+    """One HTTP session with the token in it. Nothing is sent anywhere but to ``api``.
 
-    def __init__(self, api: str, token: str, author: str, timeout_s: float) -> None:
+    Off loopback ``api`` is https, verified with ``root_pem`` and nothing else: not with the
+    certificates that this machine trusts otherwise.
+
+    Raises:
+        ConfigError: ``api`` would carry the token in the clear, or has nothing to be verified with.
+    """
+
+    def __init__(self, api: str, token: str, author: str, timeout_s: float, root_pem: str = "") -> None:
         self._api = api.rstrip("/")
+        self._tls = _tls(self._api, root_pem)
         self._timeout_s = timeout_s
         self._headers = {"Authorization": f"Bearer {token}", "Mesh-Author": author}
         self._session: aiohttp.ClientSession | None = None
@@ -81,9 +92,39 @@ class Transport:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            # The API is on loopback: a proxy from the environment (perhaps the mesh's own) must not see it.
-            self._session = aiohttp.ClientSession(headers=self._headers, trust_env=False)
+            # A proxy from the environment (perhaps the mesh's own) must not see the API.
+            self._session = aiohttp.ClientSession(
+                headers=self._headers,
+                trust_env=False,
+                connector=aiohttp.TCPConnector(ssl=self._tls if self._tls is not None else True),
+            )
         return self._session
+
+
+def _tls(api: str, root_pem: str) -> ssl.SSLContext | None:
+    url = urlsplit(api)
+    if url.scheme == "http":
+        if not _is_loopback(url.hostname or ""):
+            raise ConfigError(f"{api}: off this machine the API is https, and the token goes nowhere else")
+        return None
+    if url.scheme != "https" or not url.hostname:
+        raise ConfigError(f"{api!r} is not the URL of an API, such as https://192.0.2.1:7443")
+    if not root_pem:
+        raise ConfigError(f"{api} needs the mesh's root certificate: the state file has it")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(cadata=root_pem)
+    except ssl.SSLError as error:
+        raise ConfigError(f"the mesh's root certificate is not one: {error}") from error
+    return context
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def error_of(status: int, body: Mapping[str, Any]) -> MeshError:

@@ -30,16 +30,17 @@ class Joined:
     session: str = field(repr=False)
 
 
-async def join(api: str, token: str, account: str, node: str, keys: ProxyKeys) -> Joined:
-    """Use a join token up to have the proxy with these keys admitted.
+async def join(api: str, token: str, account: str, node: str, keys: ProxyKeys, root_pem: str = "") -> Joined:
+    """Use a join token up to have the proxy with these keys admitted. ``root_pem`` verifies an API of https.
 
     Raises:
+        ConfigError: the API is on another machine and there is nothing to verify it with.
         Unauthenticated: there is no such token.
         PolicyDenied: it was used, is expired, or is for another service account.
         Conflict: another sidecar has the node's name.
         Unavailable: the mesh does not answer.
     """
-    transport = Transport(api, token, _author(), TIMEOUT_S)
+    transport = Transport(api, token, _author(), TIMEOUT_S, root_pem)
     body = {
         "serviceAccount": account,
         "node": node,
@@ -64,8 +65,8 @@ async def join(api: str, token: str, account: str, node: str, keys: ProxyKeys) -
 class Session:
     """A joined sidecar's further requests. Each raises a MeshError; Unavailable when the mesh is away."""
 
-    def __init__(self, api: str, session: str) -> None:
-        self._transport = Transport(api, session, _author(), TIMEOUT_S)
+    def __init__(self, api: str, session: str, root_pem: str = "") -> None:
+        self._transport = Transport(api, session, _author(), TIMEOUT_S, root_pem)
 
     async def close(self) -> None:
         """Close the connections."""

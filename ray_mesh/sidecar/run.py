@@ -29,7 +29,7 @@ TOKEN_VARIABLE = "RAY_MESH_JOIN_TOKEN"  # noqa: S105 - the name of a variable
 @dataclass(frozen=True, slots=True)
 class SidecarOptions:
     """What ``ray-mesh sidecar`` takes. ``address`` is where other proxies reach this one; ``port`` is
-    where the command listens on loopback, 0 when it only calls."""
+    where the command listens on loopback, 0 when it only calls; ``root_pem`` verifies an ``api`` of https."""
 
     command: tuple[str, ...]
     api: str
@@ -41,6 +41,7 @@ class SidecarOptions:
     node: str
     address: str
     name: str = ""
+    root_pem: str = ""
     token: str = field(default="", repr=False)
 
 
@@ -97,8 +98,8 @@ async def _proxy(options: SidecarOptions) -> AsyncIterator[joining.Session]:
     """A proxy that serves; drained, and taken out of the mesh, at the end."""
     keys = ProxyKeys()
     account = f"{options.namespace}/{options.service_account}"
-    joined = await joining.join(options.api, options.token, account, options.node, keys)
-    session = joining.Session(options.api, joined.session)
+    joined = await joining.join(options.api, options.token, account, options.node, keys, options.root_pem)
+    session = joining.Session(options.api, joined.session, options.root_pem)
     agent = ProxyAgent(
         AgentSettings(
             name=joined.proxy,

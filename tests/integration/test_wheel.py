@@ -91,7 +91,7 @@ def modules_on_disk() -> set[str]:
         "ray_mesh" / file.relative_to(ROOT)
         for name in JOINED
         for file in (ROOT / name).rglob("*")
-        if file.suffix in (".py", ".yaml")
+        if file.suffix in (".py", ".yaml", ".sh")
     }
     return {str(path) for path in own | joined}
 

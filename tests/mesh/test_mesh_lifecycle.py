@@ -77,9 +77,12 @@ def test_up_detached_is_found_by_the_command_line_and_down_ends_it(tmp_path: Pat
     assert run("up", "--detach").returncode == 0
     try:
         assert run("status").returncode == 0
-        second = run("up")
-        assert second.returncode == 65
-        assert "already runs" in second.stderr
+        for second in (run("up"), run("up", "--detach")):
+            assert second.returncode == 0
+            assert "already runs" in second.stderr
+        other = run("up", "--name", "other", "--state-file", str(tmp_path / "mesh.json"))
+        assert other.returncode == 65
+        assert "belongs to mesh default" in other.stderr
     finally:
         ended = run("down")
     assert ended.returncode == 0, ended.stderr

@@ -17,7 +17,8 @@ from ray_mesh.snapshot import decode, encode
 
 ROOT = Path(os.environ.get("RAY_MESH_CONFORMANCE", Path(__file__).parents[3] / "shared" / "conformance"))
 ISTIO = sorted((ROOT / "bookinfo").glob("*.yaml"))
-OWN = sorted(Path(str(files("ray_mesh.configs"))).rglob("*.yaml"))
+CONFIGS = Path(str(files("ray_mesh.configs")))
+OWN = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "ray")
 
 REFUSED = {
     "certmanager-gateway.yaml": ("IST0101", "cert-manager-resolver"),
