@@ -25,7 +25,7 @@ from ray.exceptions import RayError
 
 from ray_mesh import __version__
 from ray_mesh.actors import placement
-from ray_mesh.actors.fleet import Fleet, Place, StartActor, StopActor
+from ray_mesh.actors.fleet import CONTROL_ROLES, Fleet, Place, StartActor, StopActor
 from ray_mesh.actors.inventory import Inventory, Member
 from ray_mesh.actors.placement import RayNode
 from ray_mesh.actors.secrets import StateDir
@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 TURN_S = 0.25
 PING_S = 0.5
 PING_TIMEOUT_S = 10.0
+RETIRE_TIMEOUT_S = 15.0
+RENEW_PAUSE_S = 2.0
 LOCK_TIMEOUT_S = 5.0
 """A controller that Ray restarts may begin before the one that died has gone."""
 START_ERRORS = (RayError, MeshError, TimeoutError, OSError)
@@ -73,6 +75,7 @@ class MeshController:
         self._bus: Bus | None = None
         self._broker: ActorHandle[Any] | None = None
         self._lock: int | None = None
+        self._outdated: list[str] = []
         # After a restart by Ray nobody else calls start().
         ray.get_runtime_context().current_actor.start.remote()
 
@@ -98,6 +101,7 @@ class MeshController:
             await self._adopt_actors()
             await self._start_broker()
             self._loop_task = asyncio.create_task(self._reconcile(), name="reconcile")
+            self._do(self._renew())
 
     async def wait_ready(self, timeout_s: float) -> Description:
         """Wait until every place has a healthy actor; then it has the API's port.
@@ -151,6 +155,28 @@ class MeshController:
         self._state_dir.state_file.unlink(missing_ok=True)
         if not self._options.keep_state:
             shutil.rmtree(self._options.state_dir, ignore_errors=True)
+
+    async def hand_over(self) -> dict[str, Any]:
+        """Let go of everything but the actors, for a controller of a newer version to take them over.
+
+        Returns the options of the mesh, as :meth:`MeshOptions.to_plain`. Nothing is replaced from now on
+        until that controller runs.
+        """
+        await self.start()
+        assert self._loop_task is not None
+        self._loop_task.cancel()
+        await asyncio.gather(self._loop_task, *self._jobs, return_exceptions=True)
+        self._inventory.save()
+        if self._bus is not None:
+            await self._bus.close()
+        self._api_socket.close()
+        if self._lock is not None:
+            os.close(self._lock)
+        return (await self.options()).to_plain()
+
+    async def outdated(self) -> list[str]:
+        """The actors of an earlier version that are still to be replaced."""
+        return list(self._outdated)
 
     async def options(self) -> MeshOptions:
         """What this mesh was started with, as far as it was not scaled since."""
@@ -210,34 +236,63 @@ class MeshController:
         self._inventory.api_port = self._api_socket.getsockname()[1]
 
     async def _adopt_actors(self) -> None:
-        """Take over the actors of an earlier controller of the same version; end the others."""
+        """Take over the healthy actors of an earlier controller; end the others.
+
+        Those of another version serve until they are replaced, one by one.
+        """
         for member in [one for one in self._inventory.members.values() if one.is_actor]:
             handle = await placement.find(member.instance, self._options.namespace)
-            if handle is not None and await self._is_ours(handle) and member.role != "controller":
+            version = await self._healthy_version(handle) if handle is not None else ""
+            if handle is not None and version and member.role != "controller":
                 self._handles[member.instance] = handle
                 place = Place(member.role, member.index, member.node)
                 self._fleet.adopt(place, member.instance, time.monotonic())
+                if version != __version__:
+                    self._outdated.append(member.instance)
                 continue
             del self._inventory.members[member.instance]
             if handle is not None:
                 await placement.end(handle, politely=False)
 
-    async def _is_ours(self, handle: ActorHandle[Any]) -> bool:
+    async def _healthy_version(self, handle: ActorHandle[Any]) -> str:
+        """The version of an actor that is there and healthy, else nothing."""
         try:
             async with asyncio.timeout(PING_TIMEOUT_S):
                 description = await handle.describe.remote()
         except START_ERRORS:
-            return False
+            return ""
         self._pids[description.instance] = description.pid
-        return bool(description.version == __version__ and description.healthy)
+        return str(description.version) if description.healthy else ""
+
+    async def _renew(self) -> None:
+        """Replace what is of an earlier version: the control roles, then one proxy of each node at a time."""
+        by_lane: dict[str, list[str]] = {}
+        for instance in self._outdated:
+            member = self._inventory.members[instance]
+            by_lane.setdefault(member.node if member.role == "proxy" else "", []).append(instance)
+        order = list(CONTROL_ROLES)
+        control = by_lane.pop("", [])
+        await self._renew_lane(
+            sorted(control, key=lambda name: order.index(self._inventory.members[name].role))
+        )
+        await asyncio.gather(*(self._renew_lane(lane) for lane in by_lane.values()))
+
+    async def _renew_lane(self, lane: list[str]) -> None:
+        for instance in lane:
+            log.warning("replacing %s of an earlier version", instance)
+            if not await self.replace_politely(instance):
+                lane.append(instance)
+                await asyncio.sleep(RENEW_PAUSE_S)
+                continue
+            self._outdated.remove(instance)
 
     async def _start_broker(self) -> None:
         credential = Credential.generate()
         instance = f"controller-{secrets.token_hex(3)}"
         self._inventory.members[instance] = Member("controller", 0, self._head, instance, credential.public)
         handle = await placement.find(self._broker_name, self._options.namespace)
-        if handle is not None and not await self._is_ours(handle):
-            await placement.end(handle, politely=False)
+        if handle is not None and await self._healthy_version(handle) != __version__:
+            await placement.end(handle, politely=True)
             handle = None
         await self._run_broker(handle)
         self._inventory.save()
@@ -329,9 +384,10 @@ class MeshController:
             match instruction:
                 case StartActor(place, instance):
                     self._do(self._start_actor(place, instance, self._nodes[place.node]))
-                case StopActor(_, instance, reason):
+                case StopActor(place, instance, reason):
                     log.warning("ending %s: %s", instance, reason)
-                    self._do(self._end_actor(instance))
+                    has_node = place.node in self._nodes
+                    self._do(self._retire(instance) if has_node else self._end_actor(instance))
         for one in list(self._fleet.running.values()):
             if one.state == "HEALTHY":
                 self._ping(one.instance, self._handles[one.instance], now)
@@ -369,6 +425,32 @@ class MeshController:
             await self._run_broker()
             return
         self._fleet.is_dead(instance, time.monotonic())
+        await self._end_actor(instance)
+
+    async def replace_politely(self, instance: str) -> bool:
+        """Start the successor of an actor, let it take over, and end the actor after that.
+
+        True: the actor is gone or about to go. False: its successor did not start, and it serves on.
+        """
+        started = self._fleet.succeed(instance, time.monotonic())
+        if started is None:
+            return all(one.instance != instance for one in self._fleet.running.values())
+        await self._start_actor(started.place, started.instance, self._nodes[started.place.node])
+        now_there = self._fleet.running.get(started.place)
+        if now_there is None or now_there.instance != started.instance:
+            return False
+        await self._retire(instance)
+        return True
+
+    async def _retire(self, instance: str) -> None:
+        """End an actor when it has given up its work, or does not do so in time."""
+        handle = self._handles.get(instance)
+        if handle is not None:
+            try:
+                async with asyncio.timeout(RETIRE_TIMEOUT_S):
+                    await _end_of_work(handle).remote()
+            except START_ERRORS as error:
+                log.warning("%s did not end by itself: %s", instance, type(error).__name__)
         await self._end_actor(instance)
 
     async def _end_actor(self, instance: str) -> None:
@@ -439,10 +521,24 @@ class MeshController:
         await self._push_users()
         async with self._serve_locks.setdefault(member.node, asyncio.Lock()):
             port = self._inventory.inbound_ports.get(member.node, 0)
-            description: Description = await handle.serve.remote(port)
+            offer = await self._offer_for(member)
+            description: Description = await handle.serve.remote(port, offer)
             self._inventory.inbound_ports[member.node] = description.inbound_port
         self._inventory.save()
         self._pids[member.instance] = description.pid
+
+    async def _offer_for(self, member: Member) -> str:
+        """The sockets of the proxy whose place this one takes, if there is one that can pass them on."""
+        predecessor = self._fleet.running.get(Place(member.role, member.index, member.node))
+        handle = self._handles.get(predecessor.instance) if predecessor else None
+        if predecessor is None or predecessor.instance == member.instance or handle is None:
+            return ""
+        try:
+            async with asyncio.timeout(PING_TIMEOUT_S):
+                return str(await handle.offer.remote())
+        except (AttributeError, *START_ERRORS) as error:
+            log.warning("%s passes no sockets on: %s", predecessor.instance, error)
+            return ""
 
     def _check_attestation(self, member: Member, chain: tuple[bytes, ...]) -> None:
         bundle = Bundle.from_der(self._options.trust_domain, [self._keys.root_der])
@@ -452,3 +548,8 @@ class MeshController:
         assert isinstance(key, ec.EllipticCurvePublicKey)
         if identity != expected or public_key_sha256(key).hex() != member.identity_key_sha256:
             raise PeerError(f"{member.instance} shows the certificate of {identity}")
+
+
+def _end_of_work(handle: ActorHandle[Any]) -> Any:
+    """``retire`` of a proxy, which waits for its clients, or the ``stop`` that every role has."""
+    return getattr(handle, "retire", None) or handle.stop

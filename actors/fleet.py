@@ -8,7 +8,7 @@ keep dying waits longer before the next try, up to :data:`LONGEST_PAUSE_S`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -79,14 +79,17 @@ class Fleet:
     head: str
     new_suffix: Callable[[], str]
     running: dict[Place, Incarnation] = field(default_factory=dict)
+    successors: dict[Place, Incarnation] = field(default_factory=dict)
     failures: dict[Place, Failures] = field(default_factory=dict)
     restarts: dict[Place, int] = field(default_factory=dict)
 
     def plan(self, nodes: Collection[str], now: float) -> list[Instruction]:
         """What to do now so that every place of the live ``nodes`` has one actor."""
         wanted = set(self._places(nodes))
-        stops = [self._retire(place, "its node or place is gone") for place in self._gone(wanted)]
-        stops += [self._retire(place, "it did not start in time") for place in self._stuck(now)]
+        stops = []
+        for actors in (self.running, self.successors):
+            stops += [_retire(actors, place, "its node or place is gone") for place in _gone(actors, wanted)]
+            stops += [_retire(actors, place, "it did not start in time") for place in _stuck(actors, now)]
         starts = [self._begin(place, now) for place in sorted(wanted) if self._may_start(place, now)]
         return [*stops, *starts]
 
@@ -94,25 +97,48 @@ class Fleet:
         """Take over an actor that an earlier controller started."""
         self.running[place] = Incarnation(place, instance, "HEALTHY", now)
 
+    def succeed(self, instance: str, now: float) -> StartActor | None:
+        """Start the one that takes the place of a running actor, which serves until :meth:`is_healthy`.
+
+        None: it is not there any more, so that its place is filled anyway, or it has a successor.
+        """
+        place = next((one.place for one in self._named(instance)), None)
+        if place is None or place in self.successors:
+            return None
+        successor = self._name(place)
+        self.successors[place] = Incarnation(place, successor, "STARTING", now)
+        return StartActor(place, successor)
+
     def is_healthy(self, instance: str, now: float) -> None:
-        """The actor finished starting."""
+        """The actor finished starting. A successor has the place from now on."""
+        for place, one in list(self.successors.items()):
+            if one.instance == instance:
+                self.running[place] = self.successors.pop(place)
         for incarnation in self._named(instance):
             if incarnation.state == "STARTING":
                 incarnation.state, incarnation.since = "HEALTHY", now
 
     def is_dead(self, instance: str, now: float) -> None:
         """The actor is gone, or failed to start; its place will be filled again."""
+        for place, one in list(self.successors.items()):
+            if one.instance == instance:
+                del self.successors[place]
         for incarnation in self._named(instance):
             self._count_failure(incarnation, now)
             del self.running[incarnation.place]
 
     def members(self, role: str) -> list[Incarnation]:
-        """The incarnations of one role, in the order of their places."""
-        return [self.running[place] for place in sorted(self.running) if place.role == role]
+        """The incarnations of one role, in the order of their places; last those about to take one."""
+        return [
+            actors[place]
+            for actors in (self.running, self.successors)
+            for place in sorted(actors)
+            if place.role == role
+        ]
 
     def validate(self) -> None:
         """Assert what must always hold."""
-        names = [incarnation.instance for incarnation in self.running.values()]
+        names = [one.instance for one in (*self.running.values(), *self.successors.values())]
         assert len(names) == len(set(names)), "two actors share a name"
         assert all(place == one.place for place, one in self.running.items())
 
@@ -124,28 +150,18 @@ class Fleet:
             for index in range(self.replicas.proxies):
                 yield Place("proxy", index, node)
 
-    def _gone(self, wanted: set[Place]) -> list[Place]:
-        return [place for place in self.running if place not in wanted]
-
-    def _stuck(self, now: float) -> list[Place]:
-        return [
-            place
-            for place, one in self.running.items()
-            if one.state == "STARTING" and now - one.since > START_DEADLINE_S
-        ]
-
     def _may_start(self, place: Place, now: float) -> bool:
         failures = self.failures.get(place)
-        return place not in self.running and (failures is None or now >= failures.not_before)
+        filled = place in self.running or place in self.successors
+        return not filled and (failures is None or now >= failures.not_before)
 
     def _begin(self, place: Place, now: float) -> StartActor:
-        instance = f"{place.role}-{place.node[:8]}-{place.index}-{self.new_suffix()}"
+        instance = self._name(place)
         self.running[place] = Incarnation(place, instance, "STARTING", now)
         return StartActor(place, instance)
 
-    def _retire(self, place: Place, reason: str) -> StopActor:
-        incarnation = self.running.pop(place)
-        return StopActor(place, incarnation.instance, reason)
+    def _name(self, place: Place) -> str:
+        return f"{place.role}-{place.node[:8]}-{place.index}-{self.new_suffix()}"
 
     def _count_failure(self, incarnation: Incarnation, now: float) -> None:
         place = incarnation.place
@@ -158,3 +174,19 @@ class Fleet:
 
     def _named(self, instance: str) -> list[Incarnation]:
         return [one for one in self.running.values() if one.instance == instance]
+
+
+def _gone(actors: Mapping[Place, Incarnation], wanted: Collection[Place]) -> list[Place]:
+    return [place for place in actors if place not in wanted]
+
+
+def _stuck(actors: Mapping[Place, Incarnation], now: float) -> list[Place]:
+    return [
+        place
+        for place, one in actors.items()
+        if one.state == "STARTING" and now - one.since > START_DEADLINE_S
+    ]
+
+
+def _retire(actors: dict[Place, Incarnation], place: Place, reason: str) -> StopActor:
+    return StopActor(place, actors.pop(place).instance, reason)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import socket
 
 from ray_mesh import __version__
 from ray_mesh.actors.settings import Description, Prepared, RoleSettings
+from ray_mesh.agent import handover
 from ray_mesh.agent.proxy import AgentSettings, ProxyAgent
 from ray_mesh.bus.credentials import BrokerAddress
+from ray_mesh.errors import Unavailable
 from ray_mesh.proxy.plane import freeze
 
+log = logging.getLogger(__name__)
+
 DRAIN_S = 2.0
+RETIRE_S = 5.0
+"""What a client has to learn, from a response, that its connection ends; then idle ones are closed."""
 
 
 class ProxyActor:
@@ -39,9 +47,12 @@ class ProxyActor:
         """Connect with the narrow credential and get the proxy's own certificate (chain, public)."""
         return await self._agent.attest(address)
 
-    async def serve(self, inbound_port: int) -> Description:
-        """Carry traffic. ``inbound_port`` is the node's mTLS port, 0 for the node's first proxy."""
-        await self._agent.serve(inbound_port)
+    async def serve(self, inbound_port: int, offer: str = "") -> Description:
+        """Carry traffic. ``inbound_port`` is the node's mTLS port, 0 for the node's first proxy.
+
+        ``offer`` names the sockets of a proxy whose place this one takes; without them it binds its own.
+        """
+        await self._agent.serve(inbound_port, await self._fetch(offer))
         freeze()
         return await self.describe()
 
@@ -58,7 +69,25 @@ class ProxyActor:
             inbound_port=self._agent.inbound_port,
         )
 
+    async def offer(self) -> str:
+        """Hold the listening sockets ready for the proxy that takes this one's place."""
+        return await self._agent.offer()
+
+    async def retire(self) -> None:
+        """End when all clients have gone over to the node's other proxies, or after a while."""
+        await self._agent.drain(DRAIN_S, RETIRE_S)
+        await self._agent.stop()
+
     async def stop(self) -> None:
         """Drain for a moment, then end."""
         await self._agent.drain(DRAIN_S)
         await self._agent.stop()
+
+    async def _fetch(self, offer: str) -> list[socket.socket]:
+        if not offer:
+            return []
+        try:
+            return await asyncio.to_thread(handover.fetch, offer)
+        except Unavailable as error:
+            log.warning("binding sockets of its own: %s", error)
+            return []

@@ -53,15 +53,16 @@ class StateDir:
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chmod(self.path, 0o700)
-        for folder in (self.broker, self._api):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        self.broker.mkdir(mode=0o700, exist_ok=True)
         if not (self.path / "unlock").exists():
             write_private(self.path / "unlock", secrets.token_bytes(32))
         if not (self.path / "token").exists():
             write_private(self.path / "token", secrets.token_urlsafe(32).encode())
         self._create_ca(trust_domain)
         self._certify(self.broker, ["localhost"], broker_addresses)
-        self._certify(self._api, *api.subjects())
+        if not api.is_local:
+            self._api.mkdir(mode=0o700, exist_ok=True)
+            self._certify(self._api, *api.subjects())
         for name in ("admission", "compiled"):
             if not (self.path / f"{name}.sealed").exists():
                 write_private(

@@ -6,8 +6,10 @@ never travel through Ray.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ray_mesh.gateway.listening import ApiAddress
 
@@ -51,6 +53,16 @@ class MeshOptions:
     api_port: int = 0
     bind_address: str = ""
 
+    def to_plain(self) -> dict[str, Any]:
+        """Maps and scalars, for a controller of another version: it may have other fields."""
+        return {**asdict(self), "state_dir": str(self.state_dir)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> MeshOptions:
+        """What :meth:`to_plain` of an older version made; what it did not know has its default."""
+        nested = {"api": ApiAddress(**plain["api"]), "replicas": Replicas(**plain["replicas"])}
+        return cls(**{**plain, "state_dir": Path(plain["state_dir"]), **nested})
+
 
 @dataclass(frozen=True, slots=True)
 class MeshKeys:
@@ -85,7 +97,10 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What an actor is, for the version handshake and for ``status``."""
+    """What an actor is, for the version handshake and for ``status``.
+
+    Controllers read those of older actors: new fields go to the end.
+    """
 
     role: str
     instance: str

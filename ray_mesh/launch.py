@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ray_mesh import __version__, cluster
+from ray_mesh import __version__, cluster, upgrade
 from ray_mesh.actors.placement import node_name
 from ray_mesh.actors.secrets import StateDir
 from ray_mesh.actors.settings import Description, MeshOptions, Replicas
@@ -81,10 +81,11 @@ class RunningMesh:
 
 
 def start(options: LaunchOptions) -> RunningMesh:
-    """Bring a mesh up and wait until it serves; one that runs on the cluster already is joined.
+    """Bring a mesh up and wait until it serves; one that runs on the cluster already is joined, and
+    upgraded in place when it is of an older version.
 
     Raises:
-        ConfigError: a mesh of that name runs in another process or on another node, is of another
+        ConfigError: a mesh of that name runs in another process or on another node, is of a newer
             version, or was started with other options.
         Unavailable: there is no such cluster, or it did not come up in time; the message says which part.
     """
@@ -97,7 +98,7 @@ def start(options: LaunchOptions) -> RunningMesh:
     try:
         if not ray.is_initialized():
             owns_ray = _connect(options, temporary)
-        controller = cluster.find_controller(cluster.namespace_of(options.name))
+        controller = _find(options)
         if controller is None:
             mesh = _mesh_options(options, owns_ray, temporary)
             controller = created = cluster.create_controller(mesh)
@@ -223,36 +224,41 @@ def _api_address(chosen: ApiAddress) -> ApiAddress:
     return replace(chosen, names=(cluster.node_address(), *chosen.names))
 
 
+def _find(options: LaunchOptions) -> Any | None:
+    """The controller of the mesh, if it runs; of this version then, if that could be done."""
+    import ray
+
+    namespace = cluster.namespace_of(options.name)
+    controller = cluster.find_controller(namespace)
+    if controller is None:
+        return None
+    running: Description = cluster.ask(controller.describe.remote())
+    here = node_name(ray.get_runtime_context().get_node_id())
+    if running.node != here:
+        raise ConfigError(
+            f"mesh {options.name} runs on node {running.node}, this is {here}: its token is there and does "
+            "not travel through Ray. Run `ray-mesh up` there, or use a copy of its state file"
+        )
+    if running.version == __version__:
+        return controller
+    upgrade.check_is_older(options.name, running.version)
+    return upgrade.replace_controller(controller, namespace)
+
+
 def _join(options: LaunchOptions, controller: Any, pid: int) -> MeshState:
     """Wait until the mesh serves; returns its state, published if this is the first time."""
-    described: Description = cluster.ask(controller.describe.remote())
-    _check_joinable(options.name, described)
     cluster.ask(controller.scale.remote(options.replicas, options.proxies))
-    described = cluster.ask(controller.wait_ready.remote(READY_TIMEOUT_S), READY_TIMEOUT_S + 5)
+    described: Description = cluster.ask(controller.wait_ready.remote(READY_TIMEOUT_S), READY_TIMEOUT_S + 5)
+    upgrade.wait_renewed(controller)
     mesh: MeshOptions = cluster.ask(controller.options.remote())
     _check_options(options, mesh)
     published = StateDir(mesh.state_dir).state_file
     if published.exists() and (state := read_state(published)).node == described.node:
-        return state
-    state = _publish(options, mesh, described, pid)
+        state = replace(state, version=__version__)
+    else:
+        state = _publish(options, mesh, described, pid)
     write_state(published, state)
     return state
-
-
-def _check_joinable(name: str, running: Description) -> None:
-    import ray
-
-    if running.version != __version__:
-        raise ConfigError(
-            f"mesh {name} runs version {running.version}, this is {__version__}: "
-            "take it down first, or use the same version"
-        )
-    here = node_name(ray.get_runtime_context().get_node_id())
-    if running.node != here:
-        raise ConfigError(
-            f"mesh {name} runs on node {running.node}, this is {here}: its token is there and does not "
-            "travel through Ray. Run `ray-mesh up` there, or use a copy of its state file"
-        )
 
 
 def _check_options(options: LaunchOptions, running: MeshOptions) -> None:

@@ -12,13 +12,15 @@ import asyncio
 import logging
 import os
 import secrets
+import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ray_mesh import __version__, snapshot
 from ray_mesh.agent.config import ConfigSync
+from ray_mesh.agent.handover import Offer
 from ray_mesh.agent.identity import Identities, request_svid
 from ray_mesh.agent.quota import QuotaLeases
 from ray_mesh.agent.thread import DataThread
@@ -139,14 +141,16 @@ class ProxyAgent:
             self._expires_at = svid.expires_at
             return svid.chain_der()
 
-    async def serve(self, inbound_port: int = 0) -> None:
+    async def serve(self, inbound_port: int = 0, sockets: Sequence[socket.socket] = ()) -> None:
         """Start the data plane and everything that feeds it. Needs the full broker credential.
 
-        ``inbound_port`` is shared with the node's other proxies; 0 takes any free one.
+        ``inbound_port`` is shared with the node's other proxies; 0 takes any free one. ``sockets`` are
+        those of the proxy whose place this one takes.
         """
         bus, settings = self._connected, self._settings
         self._thread = DataThread(f"data {settings.name}")
         self._plane = plane = await self._thread.call(self._make_plane, inbound_port)
+        await self._thread.call(plane.adopt, sockets)
         await self._thread.call(plane.bind)
         await self._thread.call(plane.set_bundles, {settings.trust_domain: self._bundle})
         self._identities = Identities(
@@ -172,11 +176,23 @@ class ProxyAgent:
         self._run(quota.run(), "quota")
         await self._become_ready()
 
-    async def drain(self, timeout_s: float) -> None:
-        """Leave the registry, stop accepting, let what is in flight finish, report the last totals."""
+    async def offer(self) -> str:
+        """Hold copies of all listening sockets ready for one other process; returns the offer's name."""
+        thread, plane = self._running
+        sockets = await thread.call(plane.sockets)
+        offer = Offer(sockets)
+        self._offering = asyncio.create_task(self._pass_on(offer, sockets), name="offer")
+        return offer.name
+
+    async def drain(self, timeout_s: float, patience_s: float = 0.0) -> None:
+        """Leave the registry, stop accepting, let what is in flight finish, report the last totals.
+
+        For ``patience_s`` connections are kept until their clients have learnt that they end.
+        """
         self._state = "DRAINING"
         await self._send_lease()
         if self._thread is not None and self._plane is not None:
+            await self._thread.run(self._plane.retire(patience_s))
             await self._thread.run(self._plane.drain(timeout_s))
             await self._report_totals()
 
@@ -202,6 +218,15 @@ class ProxyAgent:
             return "the data loop has ended"
         broken = [task.get_name() for task in self._tasks if task.done()]
         return f"ended: {', '.join(broken)}" if broken else ""
+
+    async def _pass_on(self, offer: Offer, sockets: Sequence[socket.socket]) -> None:
+        try:
+            await asyncio.to_thread(offer.serve)
+        except (MeshError, OSError) as error:
+            self._report("handover_failed", f"{self._settings.name} keeps its sockets: {error}")
+        finally:
+            for one in sockets:
+                one.close()
 
     @property
     def _connected(self) -> Bus:

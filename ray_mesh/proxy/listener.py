@@ -63,6 +63,10 @@ class Listener:
         self._is_closed = False
         self._is_started = False
 
+    def duplicate(self) -> socket.socket:
+        """The socket once more, for a process that goes on accepting on it. Raises OSError when closed."""
+        return self._bound.dup()
+
     async def start(self, context: ssl.SSLContext | None = None) -> None:
         """Accept from now on, with TLS if a context is given; once is enough. Raises OSError."""
         if self._is_closed or self._is_started:
@@ -108,6 +112,14 @@ class Reservations:
         self._held[number] = (bound, address, until)
         self._wheel.add(until, self)
         return number
+
+    def adopt(self, bound: socket.socket) -> None:
+        """Hold a socket that another process listened on; its port is claimed as any other."""
+        address, port = bound.getsockname()[:2]
+        self.drop(port)
+        until = time.monotonic() + RESERVED_S
+        self._held[port] = (bound, address, until)
+        self._wheel.add(until, self)
 
     def claim(self, port: int, address: str) -> socket.socket | None:
         """The socket held for a port on that address, which is then the caller's."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ray_mesh import snapshot
@@ -90,7 +92,8 @@ class DataPlane:
         The planes of a node share the port, and the kernel hands connections to whoever listens: one
         that does not know the node's workloads yet must not.
         """
-        bound = bind(self.config.bind_address, self.config.inbound_port)
+        address, port = self.config.bind_address, self.config.inbound_port
+        bound = self._reservations.claim(port, address) or bind(address, port)
         self._inbound = Listener(bound, lambda: Http1Server(self, self._hosting.admit_peer))
         self.wheel.add(time.monotonic() + SWEEP_S, self)
 
@@ -98,6 +101,30 @@ class DataPlane:
         """Accept on the inbound port that :meth:`bind` bound."""
         assert self._inbound is not None, "bind() comes first"
         await self._inbound.start(self._base_context)
+
+    def adopt(self, sockets: Iterable[socket.socket]) -> None:
+        """Before :meth:`bind`: listen on these, of a plane that ends, where their ports are needed."""
+        for one in sockets:
+            self._reservations.adopt(one)
+
+    def sockets(self) -> list[socket.socket]:
+        """Copies of all sockets that this plane accepts on, for the one that takes its place."""
+        listeners = [one for local in self._hosting for one in local.listeners.values()]
+        if self._inbound is not None:
+            listeners.append(self._inbound)
+        return [one.duplicate() for one in listeners if one.is_open]
+
+    async def retire(self, patience_s: float) -> None:
+        """Accept no more, and ask clients to connect again, for ``patience_s`` or until all have.
+
+        A client that keeps a connection learns it from its next response: to close an idle one could
+        cross a request under way. Follow with :meth:`drain`.
+        """
+        self.is_draining = True
+        await self._close_listeners()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self.connections.wait_empty()
 
     async def drain(self, timeout_s: float) -> bool:
         """Accept no more and let requests finish; whether all did within ``timeout_s``."""

@@ -124,9 +124,61 @@ def test_an_adopted_actor_counts_as_running() -> None:
     assert Place("ca", 0, "head") not in [one.place for one in started(fleet, ["head"], 0.0)]
 
 
+def test_a_successor_has_the_place_once_it_is_healthy_and_the_old_one_serves_until_then() -> None:
+    fleet = make_fleet()
+    place = Place("ca", 0, "head")
+    started(fleet, ["head"], 0.0)
+    old = fleet.running[place].instance
+    fleet.is_healthy(old, 1.0)
+    successor = fleet.succeed(old, 2.0)
+    assert successor is not None
+    assert fleet.succeed(old, 2.0) is None
+    assert fleet.running[place].instance == old
+    assert fleet.plan(["head"], 3.0) == []
+    fleet.is_healthy(successor.instance, 4.0)
+    assert fleet.running[place].instance == successor.instance
+    assert fleet.running[place].state == "HEALTHY"
+    assert fleet.succeed(old, 5.0) is None
+
+
+def test_when_old_or_successor_dies_the_other_one_has_the_place() -> None:
+    fleet = make_fleet()
+    place = Place("ca", 0, "head")
+    started(fleet, ["head"], 0.0)
+    old = fleet.running[place].instance
+    fleet.is_healthy(old, 1.0)
+    first = fleet.succeed(old, 2.0)
+    assert first is not None
+    fleet.is_dead(first.instance, 3.0)
+    assert fleet.running[place].instance == old
+    second = fleet.succeed(old, 4.0)
+    assert second is not None
+    fleet.is_dead(old, 5.0)
+    assert fleet.plan(["head"], 5.0) == []
+    fleet.is_healthy(second.instance, 6.0)
+    assert fleet.running[place].instance == second.instance
+
+
+def test_a_successor_whose_node_left_or_that_does_not_start_is_ended() -> None:
+    fleet = make_fleet()
+    started(fleet, ["head", "n1"], 0.0)
+    for one in list(fleet.running.values()):
+        fleet.is_healthy(one.instance, 0.0)
+    gone = fleet.succeed(fleet.running[Place("proxy", 0, "n1")].instance, 1.0)
+    stuck = fleet.succeed(fleet.running[Place("ca", 0, "head")].instance, 1.0)
+    assert gone is not None
+    assert stuck is not None
+    stopped = [one.instance for one in fleet.plan(["head"], 2.0) if isinstance(one, StopActor)]
+    assert gone.instance in stopped
+    late = fleet.plan(["head"], 1.0 + START_DEADLINE_S + 1.0)
+    assert [one.instance for one in late if isinstance(one, StopActor)] == [stuck.instance]
+
+
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["healthy", "dead", "nodes"]), st.integers(0, 30), st.floats(0.0, 20.0)),
+        st.tuples(
+            st.sampled_from(["healthy", "dead", "nodes", "succeed"]), st.integers(0, 30), st.floats(0.0, 20.0)
+        ),
         max_size=40,
     )
 )
@@ -140,10 +192,14 @@ def test_whatever_happens_every_place_has_at_most_one_actor(events: list[tuple[s
         for one in started(fleet, nodes, now):
             assert one.instance not in names, "a name was used twice"
             names.add(one.instance)
-        running = sorted(incarnation.instance for incarnation in fleet.running.values())
+        running = sorted(one.instance for one in (*fleet.running.values(), *fleet.successors.values()))
         if kind == "nodes":
             nodes = ["head", *(f"n{index}" for index in range(pick % 3))]
         elif running:
             instance = running[pick % len(running)]
-            (fleet.is_healthy if kind == "healthy" else fleet.is_dead)(instance, now)
+            if kind == "succeed":
+                successor = fleet.succeed(instance, now)
+                names |= {successor.instance} if successor else set()
+            else:
+                (fleet.is_healthy if kind == "healthy" else fleet.is_dead)(instance, now)
         fleet.validate()
