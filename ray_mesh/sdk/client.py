@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ray_mesh.errors import NotFound, Unavailable
@@ -20,6 +21,9 @@ from ray_mesh.sdk.documents import Source, gather
 from ray_mesh.sdk.graph import Graph
 from ray_mesh.sdk.state import MeshState, default_path, read_state
 from ray_mesh.sdk.transport import Transport
+
+if TYPE_CHECKING:
+    from ray_mesh.workload.serving import AsyncServed
 
 TIMEOUT_S = 30.0
 ATTACH_TIMEOUT_S = 45.0
@@ -194,6 +198,48 @@ class AsyncMesh:
             revision=answer["revision"],
             mesh=self,
         )
+
+    async def serve(
+        self,
+        app: Any,
+        service: str,
+        version: str,
+        *,
+        replicas: int = 1,
+        namespace: str = "default",
+        service_account: str = "default",
+        labels: Mapping[str, str] | None = None,
+        health_path: str = "",
+        num_cpus: float = 0.0,
+        drain_s: float = 10.0,
+    ) -> AsyncServed:
+        """Run copies of an application on the mesh's Ray cluster as workloads of ``service``.
+
+        ``app`` is ASGI 3, ``"MODULE:NAME"`` of one, or a function without parameters that makes one or an
+        aiohttp Application. Copies are spread over the nodes, replaced when they crash or when
+        ``health_path`` answers with 400 or more three times, and drained for ``drain_s`` at the end.
+        ``num_cpus`` is reserved for each. Needs a connection to the Ray cluster, as a driver has.
+
+        Raises:
+            ConfigError: that is no application, or cannot be sent to another process.
+            Conflict: this version of the service is served already.
+            Unavailable: not all copies serve in time; the message has a reason.
+        """
+        from ray_mesh.workload.plan import ServePlan
+        from ray_mesh.workload.serving import serve
+
+        plan = ServePlan(
+            service,
+            version,
+            replicas,
+            namespace,
+            service_account,
+            dict(labels or {}),
+            health_path,
+            num_cpus,
+            drain_s,
+        )
+        return await serve(self.state, plan, app)
 
     async def detach(self, name: str, *, namespace: str = "default") -> None:
         """Take a workload out of the mesh; no error when it is not there."""

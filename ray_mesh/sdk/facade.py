@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from ray_mesh.sdk.answers import Applied, Event, Object, Proxy, Status, Version
 from ray_mesh.sdk.attachment import Attachment, Ticket
@@ -18,6 +19,10 @@ from ray_mesh.sdk.client import TIMEOUT_S, AsyncMesh
 from ray_mesh.sdk.documents import Source
 from ray_mesh.sdk.graph import Graph
 from ray_mesh.sdk.state import MeshState
+
+if TYPE_CHECKING:
+    from ray_mesh.workload.keeper import Replica
+    from ray_mesh.workload.serving import AsyncServed
 
 
 class Mesh:
@@ -140,6 +145,37 @@ class Mesh:
         ticket = {field.name: getattr(attached, field.name) for field in fields(Ticket)}
         return Attachment(**ticket, mesh=self)
 
+    def serve(
+        self,
+        app: Any,
+        service: str,
+        version: str,
+        *,
+        replicas: int = 1,
+        namespace: str = "default",
+        service_account: str = "default",
+        labels: Mapping[str, str] | None = None,
+        health_path: str = "",
+        num_cpus: float = 0.0,
+        drain_s: float = 10.0,
+    ) -> Served:
+        """Run copies of an application on the mesh's Ray cluster, as :meth:`AsyncMesh.serve`."""
+        served = self._loop.run(
+            self._mesh.serve(
+                app,
+                service,
+                version,
+                replicas=replicas,
+                namespace=namespace,
+                service_account=service_account,
+                labels=labels,
+                health_path=health_path,
+                num_cpus=num_cpus,
+                drain_s=drain_s,
+            )
+        )
+        return Served(served, self._loop)
+
     def detach(self, name: str, *, namespace: str = "default") -> None:
         """Take a workload out of the mesh; no error when it is not there."""
         self._loop.run(self._mesh.detach(name, namespace=namespace))
@@ -155,3 +191,23 @@ class Mesh:
     def down(self, *, timeout_s: float = 60.0) -> None:
         """End the mesh and wait until its process is gone, as :meth:`AsyncMesh.down`."""
         self._loop.run(self._mesh.down(timeout_s=timeout_s))
+
+
+class Served:
+    """An application that the mesh serves, for programs without an event loop. See :class:`AsyncServed`."""
+
+    def __init__(self, served: AsyncServed, loop: BackgroundLoop) -> None:
+        self._served = served
+        self._loop = loop
+
+    def status(self) -> list[Replica]:
+        """The copies with their state."""
+        return self._loop.run(self._served.status())
+
+    def scale(self, replicas: int) -> None:
+        """Run so many copies; returns when they serve, and when those too many are drained."""
+        self._loop.run(self._served.scale(replicas))
+
+    def stop(self) -> None:
+        """Take it out of the mesh, let its requests end, and end it."""
+        self._loop.run(self._served.stop())

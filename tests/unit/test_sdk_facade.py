@@ -22,7 +22,7 @@ def public(cls: type) -> dict[str, object]:
 
 
 def as_sync(annotation: object) -> str:
-    return str(annotation).replace("AsyncMesh", "Mesh").replace("AsyncAttachment", "Attachment")
+    return str(annotation).replace("Async", "")
 
 
 def test_both_have_the_same_methods() -> None:
