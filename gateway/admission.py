@@ -70,6 +70,7 @@ class Admission:
         self._signing = signing
         self.refresh = refresh
         self._clock = clock
+        self._world = World({})
 
     async def apply(self, sources: Iterable[NamedText], author: str, *, dry_run: bool = False) -> Outcome:
         """Store all documents of all sources as one set.
@@ -134,7 +135,8 @@ class Admission:
         raise Conflict(f"gave up after {ATTEMPTS} tries, others keep writing: {conflict}") from conflict
 
     def _analyze(self, documents: Sequence[Document], deletions: Sequence[str]) -> tuple[Finding, ...]:
-        findings = tuple(admit(World(self._state.documents()), self._dated(documents), deletions))
+        self._world = self._state.world_from(self._world)
+        findings = tuple(admit(self._world, self._dated(documents), deletions))
         if has_errors(findings):
             raise refusal(findings)
         return findings

@@ -40,14 +40,16 @@ class World:
         world = World.__new__(World)
         world._documents = dict(self._documents)
         world._index = dict(self._index)
+        touched: dict[Term, set[str]] = {}
         for key, document in changes.items():
             before = world._documents.pop(key, None)
             for term in _terms(before) if before else ():
-                world._index[term] = world._index.get(term, frozenset()) - {key}
+                touched.setdefault(term, set(world._index.get(term, ()))).discard(key)
             if document is not None:
                 world._documents[key] = document
                 for term in _terms(document):
-                    world._index[term] = world._index.get(term, frozenset()) | {key}
+                    touched.setdefault(term, set(world._index.get(term, ()))).add(key)
+        world._index.update((term, frozenset(keys)) for term, keys in touched.items())
         return world
 
     @property
