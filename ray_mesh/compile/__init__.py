@@ -9,11 +9,13 @@ from ray_mesh.compile.admission import admit, has_errors
 from ray_mesh.compile.affected import affected
 from ray_mesh.compile.endpoints import LiveWorkload, compile_endpoints
 from ray_mesh.compile.finding import Finding
+from ray_mesh.compile.grounds import Grounds
 from ray_mesh.compile.keys import compile_key, private_key, split_key, stored_keys
 from ray_mesh.compile.world import World
 
 __all__ = [
     "Finding",
+    "Grounds",
     "LiveWorkload",
     "World",
     "admit",
