@@ -81,7 +81,11 @@ def hosts_of(document: Document) -> list[str]:
         return [service_host(document.namespace, document.name)]
     hosts = (entry_host(written, document.namespace) for written in spec.hosts)
     own = service_host(document.namespace, "")
-    return list(dict.fromkeys(host for host in hosts if not is_of_mesh(host) or host.endswith(own)))
+    return list(dict.fromkeys(host for host in hosts if not is_of_mesh(host) or _is_below(own, host)))
+
+
+def _is_below(suffix: str, host: str) -> bool:
+    return host.endswith(suffix) and "." not in host.removesuffix(suffix)
 
 
 def labels_of(document: Document) -> Mapping[str, str]:
