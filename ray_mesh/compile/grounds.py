@@ -50,7 +50,7 @@ def _ports(spec: WorkloadSpec) -> Iterator[int]:
     yield from spec.gateway_ports.values()
 
 
-def on(nodes: Iterable[tuple[str, str, int]], ports: Iterable[int]) -> Grounds:
+def grounds_of(nodes: Iterable[tuple[str, str, int]], ports: Iterable[int]) -> Grounds:
     """The grounds of proxies (node, address, inbound port) and further ports of the mesh."""
     listed = sorted(set(nodes))
     pairs = dict.fromkeys((node, address) for node, address, _ in listed)

@@ -6,13 +6,22 @@ import pytest
 from compile_world import binding, document, routes, service, subsets, to, workload, world
 
 from ray_mesh import snapshot
-from ray_mesh.compile import Finding, Grounds, LiveWorkload, World, admit, compile_endpoints, compile_key
-from ray_mesh.compile.grounds import on
+from ray_mesh.compile import (
+    Finding,
+    Grounds,
+    LiveWorkload,
+    World,
+    admit,
+    compile_endpoints,
+    compile_key,
+    grounds_of,
+)
 from ray_mesh.resources import Document
 
 API = "api.example.com"
 HTTP = "ports: [{number: 80, name: http, protocol: HTTP}]"
 LOOPBACK = Grounds((("n1", "127.0.0.1"),))
+FAR = grounds_of([("n1", "10.0.0.1", 15000)], (4222,))
 
 
 def entry(spec: str, name: str = "ext", admitted_at: float = 0.0) -> Document:
@@ -220,15 +229,20 @@ def test_the_oldest_of_two_serviceentries_has_the_host() -> None:
     ("address", "port", "grounds", "because"),
     [
         ("127.0.0.1", 8080, Grounds(), "is loopback"),
-        ("::1", 8080, on([("n1", "10.0.0.1", 15000)], ()), "is loopback"),
-        ("localhost", 8080, on([("n1", "10.0.0.1", 15000)], ()), "is loopback"),
-        ("127.0.0.1", 8080, on([("n1", "127.0.0.1", 1), ("n2", "10.0.0.1", 1)], ()), "is loopback"),
-        ("127.0.0.1", 15000, on([("n1", "127.0.0.1", 15000)], ()), "is a port of the mesh itself"),
-        ("10.0.0.1", 15000, on([("n1", "10.0.0.1", 15000)], ()), "is a port of the mesh itself"),
-        ("10.0.0.1", 4222, on([("n1", "10.0.0.1", 15000)], (4222,)), "is a port of the mesh itself"),
+        ("::1", 8080, FAR, "is loopback"),
+        ("localhost", 8080, FAR, "is loopback"),
+        ("127.0.0.1", 8080, grounds_of([("n1", "127.0.0.1", 1), ("n2", "10.0.0.1", 1)], ()), "is loopback"),
+        ("127.0.0.1", 15000, grounds_of([("n1", "127.0.0.1", 15000)], ()), "is a port of the mesh itself"),
+        ("10.0.0.1", 15000, FAR, "is a port of the mesh itself"),
+        ("10.0.0.1", 4222, FAR, "is a port of the mesh itself"),
         ("127.0.0.1", 9000, LOOPBACK, "is a port of Workload default/reviews-v1"),
         ("127.0.0.1", 9001, LOOPBACK, "is a port of Workload default/reviews-v1"),
-        ("10.0.0.1", 9000, on([("n1", "10.0.0.1", 15000)], ()), "is a port of Workload default/reviews-v1"),
+        (
+            "10.0.0.1",
+            9000,
+            FAR,
+            "is a port of Workload default/reviews-v1",
+        ),
     ],
 )
 def test_endpoints_are_not_where_the_mesh_is(address: str, port: int, grounds: Grounds, because: str) -> None:
@@ -249,9 +263,9 @@ def test_endpoints_are_not_where_the_mesh_is(address: str, port: int, grounds: G
 @pytest.mark.parametrize(
     ("address", "port", "grounds"),
     [
-        ("127.0.0.1", 8080, on([("n1", "127.0.0.1", 15000)], (4222,))),
-        ("10.0.0.1", 8080, on([("n1", "10.0.0.1", 15000)], (4222,))),
-        ("192.0.2.1", 9000, on([("n1", "10.0.0.1", 15000)], (4222,))),
+        ("127.0.0.1", 8080, grounds_of([("n1", "127.0.0.1", 15000)], (4222,))),
+        ("10.0.0.1", 8080, FAR),
+        ("192.0.2.1", 9000, FAR),
         ("192.0.2.1", 15000, Grounds()),
     ],
 )
