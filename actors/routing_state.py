@@ -11,7 +11,7 @@ the broker was away.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ray_mesh import snapshot
 from ray_mesh.bus.messages import Compiled, ProxyLease
@@ -28,6 +28,8 @@ from ray_mesh.rendezvous import owner
 from ray_mesh.resources import Document
 
 PROXY_LEASE_S = 3.0
+LOST = 0
+"""The revision of a stored resource that is not in the store any more."""
 _ORDER = {"mesh": 0, "endpoints": 1, "service": 2, "workload": 3, "gateway": 4, "node": 5}
 
 
@@ -80,9 +82,14 @@ class Shard:
             self._dirty.add(stored_key)
 
     def forget_stored(self, *, shared: bool) -> None:
-        """One of the two buckets was made anew and is empty."""
+        """One of the two buckets was made anew and is empty.
+
+        What it held stays known: versions go on from it, and endpoints whose leases were not heard yet
+        are kept, as after any other absence of the broker. Removals are written again, too.
+        """
         for key in [key for key in self._stored if shared == (not split_key(key)[0])]:
-            del self._stored[key]
+            self._stored[key] = replace(self._stored[key], revision=LOST)
+            self._dirty.add(key)
         self._dirty.update(stored_keys(self._world))
 
     def wrote(self, write: Write, revision: int) -> None:
@@ -153,7 +160,8 @@ class Shard:
         resource = self._compile(stored_key)
         raw = b"" if resource is None else snapshot.encode(resource)
         before = b"" if stored is None else stored.compiled.resource
-        if raw == before:
+        is_lost = stored is not None and stored.revision == LOST
+        if raw == before and not is_lost:
             return []
         # Milliseconds keep versions growing even when the store was lost with the counter in it.
         version = max((stored.compiled.version if stored else 0) + 1, int(wall_at * 1000))
