@@ -28,6 +28,8 @@ from ray_mesh.rendezvous import owner
 from ray_mesh.resources import Document
 
 PROXY_LEASE_S = 3.0
+LOST = 0
+"""The revision of a stored resource that is not in the store any more."""
 _ORDER = {"mesh": 0, "endpoints": 1, "service": 2, "workload": 3, "gateway": 4, "node": 5}
 
 
@@ -92,9 +94,14 @@ class Shard:
             self._dirty.add(stored_key)
 
     def forget_stored(self, *, shared: bool) -> None:
-        """One of the two buckets was made anew and is empty."""
+        """One of the two buckets was made anew and is empty.
+
+        What it held stays known: versions go on from it, and endpoints whose leases were not heard yet
+        are kept, as after any other absence of the broker. Removals are written again, too.
+        """
         for key in [key for key in self._stored if shared == (not split_key(key)[0])]:
-            del self._stored[key]
+            self._stored[key].revision = LOST
+            self._dirty.add(key)
         self._dirty.update(stored_keys(self._world))
 
     def wrote(self, write: Write, revision: int) -> None:
@@ -166,8 +173,10 @@ class Shard:
         before = stored.compiled() if stored else None
         resource = self._compile(stored_key)
         raw = b"" if resource is None else snapshot.encode(resource)
-        is_there = before is not None and raw == before.resource
-        if is_there or (stored is None and not raw):
+        is_there = stored is not None and stored.revision != LOST
+        if before is not None and is_there and raw == before.resource:
+            return []
+        if stored is None and not raw:
             return []
         # Milliseconds keep versions growing even when the store was lost with the counter in it.
         version = max((before.version if before else 0) + 1, int(wall_at * 1000))

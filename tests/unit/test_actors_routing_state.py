@@ -246,3 +246,25 @@ def test_a_bucket_that_was_made_anew_is_filled_again() -> None:
     after = settle(shard, 2000.0)
     assert {write.stored_key for write in after} == {key for key in before if not key.startswith("n1.")}
     assert {write.revision for write in after} == {0}
+
+
+def test_a_store_that_is_lost_with_the_leases_drops_no_endpoint_and_brings_removals_back() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    shard.put_lease(lease(), 0.0)
+    versions = {write.stored_key: write.compiled.version for write in settle(shard)}
+    (gone,) = documents(SERVICE.replace("reviews", "gone"))
+    shard.put_document(gone.key, gone, 8)
+    settle(shard)
+    shard.put_document(gone.key, None, 9)
+    removed = {write.stored_key for write in settle(shard) if write.compiled.removed}
+    assert removed
+    # The broker was away for longer than a lease, and comes back with nothing.
+    shard.hear_again(100.0)
+    shard.tick(100.0)
+    shard.forget_stored(shared=True)
+    after = settle(shard, wall_at=0.0)
+    assert [one.workload for one in endpoints_of(after) or ()] == ["workload.default.reviews-v1"]
+    assert {write.stored_key for write in after if write.compiled.removed} == removed
+    for write in after:
+        assert write.compiled.version > versions.get(write.stored_key, 0)
