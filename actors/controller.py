@@ -15,7 +15,7 @@ import secrets
 import shutil
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from cryptography import x509
@@ -25,6 +25,7 @@ from ray.exceptions import RayError
 
 from ray_mesh import __version__
 from ray_mesh.actors import placement
+from ray_mesh.actors.export import DesiredExport
 from ray_mesh.actors.fleet import CONTROL_ROLES, Fleet, Place, StartActor, StopActor
 from ray_mesh.actors.inventory import Inventory, Member
 from ray_mesh.actors.placement import RayNode
@@ -34,7 +35,6 @@ from ray_mesh.actors.sidecars import Admission, Sidecars
 from ray_mesh.bus import messages, subjects
 from ray_mesh.bus.client import Bus, Message
 from ray_mesh.bus.credentials import BrokerAddress, Credential
-from ray_mesh.bus.store import ensure_buckets
 from ray_mesh.errors import MeshError, PeerError, Unavailable
 from ray_mesh.gateway.listening import reserve
 from ray_mesh.security.bundle import Bundle
@@ -143,6 +143,7 @@ class MeshController:
         handles = list(self._handles.values())
         await asyncio.gather(*(placement.end(handle, politely=True) for handle in handles))
         if self._bus is not None:
+            await self._export.stop()
             await self._bus.close()
         if self._broker is not None:
             await placement.end(self._broker, politely=True)
@@ -168,6 +169,7 @@ class MeshController:
         await asyncio.gather(self._loop_task, *self._jobs, return_exceptions=True)
         self._inventory.save()
         if self._bus is not None:
+            await self._export.stop()
             await self._bus.close()
         self._api_socket.close()
         if self._lock is not None:
@@ -296,8 +298,13 @@ class MeshController:
             handle = None
         await self._run_broker(handle)
         self._inventory.save()
-        self._bus = await Bus.connect(self._address, "controller", instance, credential)
-        await ensure_buckets(self._bus)
+        self._bus = await Bus.connect(
+            self._address, "controller", instance, credential, on_event=self._report_event
+        )
+        self._export = DesiredExport(
+            self._state_dir.desired_export, self._state_dir.signing_key("admission"), self._report
+        )
+        await self._export.start(self._bus)
         await self._bus.serve(subjects.control("status"), self._answer_status)
         await self._bus.serve(subjects.control("down"), self._answer_down)
         await self._bus.serve(subjects.control("observe"), self._answer_observe)
@@ -414,10 +421,23 @@ class MeshController:
             self._pids[instance] = description.pid
             if description.healthy:
                 return
-            log.warning("%s is not healthy: %s", instance, description.detail)
+            why = f"is not healthy: {description.detail}"
+        except TimeoutError:
+            why = f"did not answer for {PING_TIMEOUT_S:g} s"
         except START_ERRORS as error:
-            log.warning("%s is gone: %s", instance, type(error).__name__)
+            why = f"is gone ({type(error).__name__})"
+        self._report("warning", "actor_replaced", f"{instance} {why}: it is ended, another takes its place")
         await self._replace(instance)
+
+    def _report(self, severity: Literal["info", "warning", "error"], reason: str, message: str) -> None:
+        """Tell people something."""
+        self._report_event(messages.Event(time.time(), severity, reason, message, "controller"))
+
+    def _report_event(self, event: messages.Event) -> None:
+        log.warning("%s: %s", event.reason, event.message)
+        if self._bus is not None:
+            subject = subjects.event("controller", self._bus.instance)
+            self._bus.publish(subject, messages.encode(event))
 
     async def _replace(self, instance: str) -> None:
         if instance == self._broker_name:
