@@ -57,8 +57,9 @@ def address_findings(world: World, document: Document, grounds: Grounds) -> Iter
             at = (endpoint.address, endpoint.port)
             if document.kind == "WorkloadEntry" and endpoint.workload != document.key:
                 continue
-            reason = "" if at in told else grounds.why_unfit(world, *at)
-            if reason:
+            is_attaching = document.kind == "Workload"
+            reason = grounds.why_of(document, *at) if is_attaching else grounds.why_unfit(world, *at)
+            if reason and at not in told:
                 told.add(at)
                 message = f"endpoint {at[0]}:{at[1]} of {callee.host} {reason}"
                 fix = "call workloads of the mesh by their Service, and others at addresses of their own"

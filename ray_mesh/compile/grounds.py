@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ray_mesh import addresses
 from ray_mesh.compile.world import World
-from ray_mesh.resources import WorkloadSpec
+from ray_mesh.resources import Document, WorkloadSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +31,22 @@ class Grounds:
         is_loopback = addresses.is_loopback(address)
         if is_loopback and not self.is_on_loopback:
             return "is loopback, and the mesh is not on loopback alone"
-        here = {node for node, where in self.nodes if where == address or is_loopback}
-        if here and port in self.ports:
+        is_here = is_loopback or any(where == address for _, where in self.nodes)
+        if is_here and port in self.ports:
             return "is a port of the mesh itself"
         for workload in world.find("kind", "Workload"):
-            spec = workload.read(WorkloadSpec)
-            is_there = spec.node in here or spec.address == address
-            is_there = is_there or (is_loopback and addresses.is_loopback(spec.address))
-            if is_there and port in _ports(spec):
-                return f"is a port of {workload.title}, whose policies such calls would go around"
+            if reason := self.why_of(workload, address, port):
+                return reason
+        return ""
+
+    def why_of(self, workload: Document, address: str, port: int) -> str:
+        """Why an endpoint may not be there beside one workload; empty when it may."""
+        spec = workload.read(WorkloadSpec)
+        is_there = spec.address == address or (spec.node, address) in self.nodes
+        if addresses.is_loopback(address):
+            is_there = addresses.is_loopback(spec.address)
+        if is_there and port in _ports(spec):
+            return f"is a port of {workload.title}, whose policies such calls would go around"
         return ""
 
 

@@ -108,8 +108,7 @@ class Outside:
         found = await self._resolver.resolve(endpoint.address) if is_name else (endpoint.address,)
         failure: Exception | None = None
         for address in found:
-            reason = addresses.why_unfit(address) or self._why_unfit(address, endpoint.port)
-            if reason:
+            if reason := self._why_not(endpoint, address):
                 what = f"{endpoint.address} resolves to {address}, which" if is_name else address
                 failure = failure or PeerError(f"{what} is {reason}: not connected to")
                 continue
@@ -123,6 +122,12 @@ class Outside:
             return connection
         assert failure is not None, "a name has an address"
         raise failure
+
+    def _why_not(self, endpoint: Endpoint, address: str) -> str:
+        """Admission saw the ports of what says that it is loopback; other names must not get there."""
+        if addresses.is_loopback(address) and not addresses.is_loopback(endpoint.address):
+            return "loopback, which only localhost and names below it may mean"
+        return addresses.why_unfit(address) or self._why_unfit(address, endpoint.port)
 
 
 async def _open(address: str, port: int, pool: Pool) -> Http1Client:

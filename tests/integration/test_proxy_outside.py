@@ -281,8 +281,8 @@ async def test_a_name_is_resolved_by_the_machine(mesh: Mesh, names: dict[str, li
 async def test_a_name_with_several_addresses(mesh: Mesh, names: dict[str, list[str]]) -> None:
     port = await mesh.workload("client", free_port(), node="three")
     app = await mesh.app("api")
-    names["api.test"] = ["127.0.0.3", "127.0.0.1"]  # the application listens on the second only
-    configure(mesh, entry(at(app, "api.test"), more="resolution: DNS"))
+    names["api.localhost"] = ["127.0.0.3", "127.0.0.1"]  # the application listens on the second only
+    configure(mesh, entry(at(app, "api.localhost"), more="resolution: DNS"))
     for _ in range(4):
         assert (await fetch(port, "/", API)).status == 200
 
@@ -295,6 +295,8 @@ async def test_a_name_with_several_addresses(mesh: Mesh, names: dict[str, list[s
         ("fe80::1%lo", "link-local"),
         ("::ffff:169.254.169.254", "link-local"),
         ("0.0.0.0", "unspecified"),
+        ("127.0.0.1", "loopback, which only localhost"),
+        ("::ffff:127.0.0.1", "loopback, which only localhost"),
     ],
 )
 async def test_a_name_may_not_resolve_to_what_no_endpoint_may_have(

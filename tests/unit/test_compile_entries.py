@@ -275,5 +275,11 @@ def test_other_endpoints_are_admitted(address: str, port: int, grounds: Grounds)
     assert admit(of, [entry(f"hosts: [{API}], {HTTP}, resolution: STATIC, {listed}")], grounds=grounds) == []
 
 
+def test_a_mesh_that_leaves_loopback_goes_on_attaching() -> None:
+    listed = "endpoints: [{address: 127.0.0.1, ports: {http: 8080}}]"
+    of = world(entry(f"hosts: [{API}], {HTTP}, resolution: STATIC, {listed}"), binding("bookinfo-reviews"))
+    assert admit(of, [workload("reviews", "v1")], (), FAR) == []
+
+
 def test_a_workload_entry_that_nobody_selects() -> None:
     assert codes(admit(world(), [database()]), "warning") == ["RM0115"]
