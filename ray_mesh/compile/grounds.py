@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ray_mesh import addresses
@@ -42,19 +42,18 @@ class Grounds:
     def why_of(self, workload: Document, address: str, port: int) -> str:
         """Why an endpoint may not be there beside one workload; empty when it may."""
         spec = workload.read(WorkloadSpec)
+        if port not in _ports(spec):
+            return ""
         is_there = spec.address == address or (spec.node, address) in self.nodes
         if addresses.is_loopback(address):
             is_there = addresses.is_loopback(spec.address)
-        if is_there and port in _ports(spec):
-            return f"is a port of {workload.title}, whose policies such calls would go around"
-        return ""
+        if not is_there:
+            return ""
+        return f"is a port of {workload.title}, whose policies such calls would go around"
 
 
-def _ports(spec: WorkloadSpec) -> Iterator[int]:
-    if spec.port:
-        yield spec.port
-    yield spec.outbound_port
-    yield from spec.gateway_ports.values()
+def _ports(spec: WorkloadSpec) -> tuple[int, ...]:
+    return (spec.port, spec.outbound_port, *spec.gateway_ports.values())
 
 
 def grounds_of(nodes: Iterable[tuple[str, str, int]], ports: Iterable[int]) -> Grounds:

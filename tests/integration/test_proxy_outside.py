@@ -347,3 +347,32 @@ async def test_a_plane_that_is_not_on_loopback_calls_none() -> None:
     endpoint = Endpoint("", "127.0.0.1", 80, "", "", (), "", "plaintext", 80)
     with pytest.raises(Exception, match="loopback, and the mesh is not on loopback alone"):
         await outside.connect(endpoint, None, Pool())
+
+
+async def test_a_gateway_may_route_outside(mesh: Mesh) -> None:
+    app, bound = await mesh.app("api"), free_port()
+    await mesh.workload("edge", free_port(), node="one", gateway_ports=((8080, bound),))
+    configure(mesh, entry(at(app)))
+    route = snapshot.Route("out", "test", (), (snapshot.Destination(API, "", 80),))
+    servers = (snapshot.GatewayServer(8080, (snapshot.VirtualHost(("shop.example.com",), (route,)),)),)
+    mesh.planes["one"].apply("gateway.default.edge", snapshot.Gateway("default", "edge", servers))
+    answer = await fetch(bound, "/", "shop.example.com", X_Forwarded_Client_Cert="forged")
+    assert answer.status == 200, answer.body
+    names = {name.lower() for name, _ in answer.json()["fields"]}
+    assert names == {"host", "x-request-id", "traceparent", "x-forwarded-for", "x-forwarded-proto"}
+
+
+async def test_a_body_arrives_whole_and_is_not_sent_twice(mesh: Mesh, client: int) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+
+    app = await mesh.app("api")
+    configure(mesh, entry(at(app)))
+    body = b"x" * 300_000
+    answer = await fetch(client, "/", API, method="POST", body=body)
+    assert answer.json()["body"] == body.decode()
+    rude = await mesh.app("rude", hang_up)
+    configure(mesh, entry(at(rude)))
+    answer = await fetch(client, "/", API, method="POST", body=b"pay")
+    assert (answer.status, answer.json()["flag"]) == (503, "UC")
+    assert rude.connections == 1
