@@ -68,13 +68,13 @@ def _touched(world: World, document: Document) -> Iterable[str]:
 def _by_hosts(world: World, document: Document) -> Iterator[str]:
     """Its own keys; routes to it, whose default port it decides; workloads that it names, and those that
     a ServiceEntry for the same host names, which has the host when this one has not."""
-    named = {document.key: document}
+    named = [document]
     for host in hosts_of(document):
         yield from host_keys(host)
-        named.update((one.key, one) for one in world.find("entry for", host))
+        named += world.find("entry for", host)
         for user in world.find("routes to", host):
             yield from _by_virtual_service(world, user)
-    for one in named.values():
+    for one in named:
         selector = selector_of(one)
         for workload in world.find("workload in", one.namespace) if selector is not None else ():
             if selects(selector or {}, workload):

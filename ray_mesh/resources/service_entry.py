@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ray_mesh import addresses
+from ray_mesh.resources.hosts import SERVICE_SUFFIX
 from ray_mesh.resources.schema import (
     Flaw,
     LabelValue,
@@ -22,7 +23,6 @@ from ray_mesh.resources.schema import (
 from ray_mesh.resources.workload_entry import WorkloadEntrySpec
 
 _BY_NAME = Later("callers reach a host by its name, not by an address")
-_HTTP = ("HTTP", "http", "Http")
 
 
 class EntryPort(Model):
@@ -35,7 +35,7 @@ class EntryPort(Model):
 
     def flaws(self) -> Iterator[Flaw]:
         spoken = self.protocol or "without protocol"
-        if self.protocol not in _HTTP:
+        if self.protocol.upper() != "HTTP":
             yield Flaw(("protocol",), f"{spoken}: HTTP is honoured, say protocol: HTTP", later=True)
 
 
@@ -108,6 +108,11 @@ class ServiceEntrySpec(Model):
                 if "/" in address:
                     message = "CIDR addresses are allowed only for NONE/STATIC resolution types"
                     yield Flaw(("addresses", index), message)
+        if self.resolution == "DNS" and not self.endpoints and self.workload_selector is None:
+            for index, host in enumerate(self.hosts):
+                if "." not in host or host.lower().endswith((".svc", SERVICE_SUFFIX)):
+                    message = f"{host!r} is a name of the mesh, which DNS does not know: list endpoints"
+                    yield Flaw(("hosts", index), message)
         for index, address in enumerate(self.addresses):
             if not _is_network(address):
                 yield Flaw(("addresses", index), f"{address!r} is neither an IP address nor a CIDR block")

@@ -87,7 +87,7 @@ FOUND_BY = st.one_of(
             "endpoints": [{"address": "10.9.9.9", "labels": {"version": version}}],
         }
     ),
-    st.just({"resolution": "DNS"}),
+    st.just({"resolution": "DNS", "endpoints": [{"address": "eu.example.com"}]}),
 )
 
 SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {

@@ -12,6 +12,7 @@ from ray_mesh.compile import (
     LiveWorkload,
     World,
     admit,
+    affected,
     compile_endpoints,
     compile_key,
     grounds_of,
@@ -283,3 +284,11 @@ def test_a_mesh_that_leaves_loopback_goes_on_attaching() -> None:
 
 def test_a_workload_entry_that_nobody_selects() -> None:
     assert codes(admit(world(), [database()]), "warning") == ["RM0115"]
+
+
+def test_a_workload_that_a_selector_lets_go_is_affected() -> None:
+    before = world(internal(), workload("db", "v1"), workload("cache", "v1"))
+    selector = "workloadSelector: {labels: {app: cache}}"
+    moved = entry(f"hosts: [db], {HTTP}, location: MESH_INTERNAL, resolution: STATIC, {selector}", "db")
+    keys = affected(before, before.replace({moved.key: moved}), [moved.key])
+    assert {"n1.workload.default.db-v1", "n1.workload.default.cache-v1", "endpoints.default.db"} <= keys

@@ -91,6 +91,8 @@ def test_refused_by_name(spec: str, named: str) -> None:
     ("spec", "problem"),
     [
         (f"hosts: [10.0.0.1], {PORTS}, resolution: DNS", "spec.hosts[0]: '10.0.0.1' is not a host name"),
+        (f"hosts: [db], {PORTS}, resolution: DNS", "spec.hosts[0]: 'db' is a name of the mesh"),
+        (f"hosts: [db.default.svc], {PORTS}, resolution: DNS", "list endpoints"),
         (f"hosts: [a.b.c, A.b.c], {PORTS}, resolution: DNS", "listed twice"),
         (f"hosts: [a.b.c], {PORTS}, resolution: STATIC", "spec.endpoints: STATIC needs endpoints"),
         (
