@@ -132,7 +132,7 @@ class ProxyAgent:
         while True:
             try:
                 svid = await request_svid(
-                    self._bus, self._settings.name, "", str(self.identity), self._bundle, self._key
+                    self._bus, self._settings.name, "", str(self.identity), self._bundle, self._key, self._key
                 )
             except Unavailable:
                 if time.monotonic() > deadline:

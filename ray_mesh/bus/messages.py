@@ -115,10 +115,13 @@ class RoleLease:
 @dataclass(frozen=True, slots=True)
 class CsrRequest:
     """Asks for an SVID. ``workload`` is the key of a workload of the proxy's node, or empty for the
-    proxy's own identity. Only the public key of the request is used."""
+    proxy's own identity. Only the public key of the request is used. For a workload, ``proof`` is the
+    signature (:mod:`ray_mesh.security.possession`) of the proxy's own key ``proxy_key`` (DER)."""
 
     workload: str
     csr_der: bytes
+    proxy_key: bytes = b""
+    proof: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
