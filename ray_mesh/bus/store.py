@@ -31,7 +31,9 @@ MAX_BATCH = 1000
 
 EXPECTED_HEADER = "Nats-Expected-Last-Subject-Sequence"
 TIMEOUT_S = 5.0
+MESH_MARK, KEY_MARK = "ray-mesh.mesh", "ray-mesh.admission-key"
 
+_REMOVAL = " ".join(("`nats stream rm", *map(subjects.stream, subjects.BUCKETS))) + "`, one by one"
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _WRONG_SEQUENCE = 10071
 _STREAM_EXISTS = 10058
@@ -72,17 +74,74 @@ class Bucket:
     head: int
 
 
-async def ensure_buckets(bus: Bus, replicas: int = 1) -> None:
-    """Create the three buckets, or bring their settings up to date. Only the controller may.
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a bucket is: the mesh of that name whose admission signs with that key."""
+
+    mesh: str
+    admission_public: bytes
+
+    def marks(self) -> dict[str, str]:
+        """As metadata of a stream."""
+        return {MESH_MARK: self.mesh, KEY_MARK: self.admission_public.hex()}
+
+
+async def check_owner(bus: Bus, bucket: str, owner: Owner) -> None:
+    """Return if there is no such bucket, or it is the owner's.
+
+    Raises:
+        ConfigError: it is of another mesh, or of nobody that we know.
+        Unavailable: JetStream does not answer.
+    """
+    try:
+        answer = await _info(bus, bucket, {})
+    except NotFound:
+        return
+    marks = dict(answer["config"].get("metadata") or {})
+    if marks.get(KEY_MARK) == owner.marks()[KEY_MARK]:
+        return
+    whose = "was made by something else"
+    if MESH_MARK in marks:
+        whose = f"belongs to another mesh: {marks[MESH_MARK]}, with another signing key"
+    raise ConfigError(
+        f"bucket {bucket} at {bus.address.url} {whose}. Two meshes do not share a NATS account: give this one"
+        " an account of its own. If that mesh has ended, start this one with its --state-dir, or remove what"
+        f" it left: {_REMOVAL}"
+    )
+
+
+async def remove_buckets(bus: Bus) -> None:
+    """Delete the three buckets with all that is in them.
 
     Raises:
         Unavailable: JetStream does not answer, or refuses.
+        PolicyDenied: this credential may not.
     """
     for bucket in subjects.BUCKETS:
-        settings = json.dumps(bucket_settings(bucket, replicas)).encode()
-        answer = await _api(bus, f"STREAM.CREATE.{subjects.stream(bucket)}", settings)
+        answer = await api(bus, f"STREAM.DELETE.{subjects.stream(bucket)}", b"")
+        if "error" in answer and _error_code(answer) != _STREAM_MISSING:
+            raise Unavailable(f"bucket {bucket} cannot be removed: {answer['error'].get('description')}")
+
+
+async def ensure_buckets(bus: Bus, replicas: int = 1, owner: Owner | None = None) -> None:
+    """Create the three buckets, or bring their settings up to date. Only the controller may.
+
+    ``owner`` is written on them, for other meshes of the same NATS to see.
+
+    Raises:
+        Unavailable: JetStream does not answer, or refuses.
+        ConfigError: one is there already and has another owner.
+    """
+    for bucket in subjects.BUCKETS:
+        wanted = bucket_settings(bucket, replicas)
+        if owner is not None:
+            wanted["metadata"] = owner.marks()
+        settings = json.dumps(wanted).encode()
+        answer = await api(bus, f"STREAM.CREATE.{subjects.stream(bucket)}", settings)
         if _error_code(answer) == _STREAM_EXISTS:
-            answer = await _api(bus, f"STREAM.UPDATE.{subjects.stream(bucket)}", settings)
+            if owner is not None:
+                await check_owner(bus, bucket, owner)
+            answer = await api(bus, f"STREAM.UPDATE.{subjects.stream(bucket)}", settings)
         if "error" in answer:
             raise Unavailable(f"bucket {bucket} cannot be made: {answer['error'].get('description')}")
 
@@ -351,7 +410,7 @@ def _check_status(message: Message, doing: str) -> None:
 
 
 async def _info(bus: Bus, bucket: str, query: Mapping[str, object]) -> dict[str, Any]:
-    answer = await _api(bus, f"STREAM.INFO.{subjects.stream(bucket)}", json.dumps(query).encode())
+    answer = await api(bus, f"STREAM.INFO.{subjects.stream(bucket)}", json.dumps(query).encode())
     if _error_code(answer) == _STREAM_MISSING:
         raise NotFound(f"there is no bucket {bucket}")
     if "error" in answer:
@@ -359,7 +418,13 @@ async def _info(bus: Bus, bucket: str, query: Mapping[str, object]) -> dict[str,
     return answer
 
 
-async def _api(bus: Bus, verb: str, payload: bytes) -> dict[str, Any]:
+async def api(bus: Bus, verb: str, payload: bytes = b"") -> dict[str, Any]:
+    """One question to JetStream, such as ``INFO``.
+
+    Raises:
+        Unavailable: it does not answer.
+        PolicyDenied: this credential may not ask that.
+    """
     return _json(await bus.request(f"$JS.API.{verb}", payload, TIMEOUT_S))
 
 
