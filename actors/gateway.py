@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ray_mesh.actors.role import Role
-from ray_mesh.actors.settings import Description
+from ray_mesh.actors.settings import Description, why_no_sidecars
 from ray_mesh.gateway.listening import server_tls
 from ray_mesh.gateway.service import GatewayConfig, GatewayService
 
@@ -26,6 +26,7 @@ class GatewayActor(Role):
                 compiled_public=settings.keys.compiled_public,
                 address=address,
                 tls=None if address.is_local else server_tls(*self.state_dir.api_certificate()),
+                no_sidecars=why_no_sidecars(settings.options),
             ),
             self.state_dir.signing_key("admission"),
         )

@@ -115,10 +115,14 @@ def shared_permissions(account: Account) -> Permissions:
 
 
 def whole_permissions() -> Permissions:
-    """What the one credential for roles and proxies needs, where all are in one account."""
+    """What the one credential for roles and proxies needs, where all are in one account.
+
+    There an answer goes straight to the inbox of a proxy.
+    """
     control, edge = shared_permissions("control"), shared_permissions("edge")
     return Permissions(
-        _of_all([*control.publish, *edge.publish]), _of_all([*control.subscribe, *edge.subscribe])
+        _of_all([*control.publish, *edge.publish, _inboxes("proxy")]),
+        _of_all([*control.subscribe, *edge.subscribe]),
     )
 
 

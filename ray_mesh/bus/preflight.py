@@ -31,19 +31,19 @@ async def examine(nats: ExternalNats, control: Login, proxies: Login | None, own
         ConfigError: its version, limits, or what the credentials reach will not do; or another mesh is there.
     """
     warnings: list[str] = []
-    async with _Guest(nats, control, "controller") as guest:
+    async with _Guest(nats, control, "gateway") as guest:
         _check_server(nats.url, guest.bus.facts)
         await _check_jetstream(guest.bus)
         for bucket in subjects.BUCKETS:
             await check_owner(guest.bus, bucket, owner)
         wanted = shared_permissions("control") if proxies else whole_permissions()
         await guest.check_rights("the credential", wanted)
-        if proxies is not None:
-            async with _Guest(nats, proxies, "proxy") as other:
+        async with _Guest(nats, proxies or control, "proxy") as other:
+            if proxies is not None:
                 await _check_apart(other)
                 await other.check_rights("the proxies' credential", shared_permissions("edge"))
-                await _check_crossings(guest.bus, other.bus)
                 warnings += await _check_not_wider(other)
+            await _check_crossings(guest.bus, other.bus)
     return warnings
 
 
@@ -207,7 +207,7 @@ async def _check_apart(guest: _Guest) -> None:
 
 
 async def _check_crossings(control: Bus, edge: Bus) -> None:
-    """Whether the two accounts export and import what passes between roles and proxies."""
+    """Whether what passes between roles and proxies does: exports and imports, and rights to answer."""
     buses = {"control": (control, edge), "edge": (edge, control)}
     crossings: dict[str, Coroutine[None, None, bool]] = {}
     for account, (ours, theirs) in buses.items():
@@ -222,8 +222,8 @@ async def _check_crossings(control: Bus, edge: Bus) -> None:
     missing = [name for name, crosses in zip(crossings, results, strict=True) if not crosses]
     if missing:
         raise ConfigError(
-            f"{control.address.url}: the other account does not get {', '.join(missing)}: exports or imports"
-            f" are missing. {HOW}"
+            f"{control.address.url}: the other side does not get {', '.join(missing)}: exports, imports or"
+            f" the rights to answer are missing. {HOW}"
         )
 
 

@@ -55,6 +55,14 @@ async def test_one_account_for_all(tmp_path: Path) -> None:
         await bus.close()
 
 
+async def test_one_account_without_the_right_to_answer(tmp_path: Path) -> None:
+    narrow = """accounts: {mesh: {jetstream: enabled, users: [
+      {nkey: {control}, permissions: {publish: {deny: ["_INBOX.proxy.>"]}}}]}}"""
+    with own_nats(tmp_path / "nats", narrow) as nats, pytest.raises(ConfigError) as caught:
+        await examine(nats.settings(two=False), nats.logins()[0], None, OWNER)
+    assert "may not publish to _INBOX.proxy.*.>. " in str(caught.value)
+
+
 async def test_a_proxy_with_the_shared_credential_cannot_aim_answers_at_the_store(nats: OwnNats) -> None:
     bus = await prepared(nats)
     store = Store(bus, subjects.SHARED_BUCKET)

@@ -51,6 +51,10 @@ def test_every_role_and_proxy_has_all_that_it_needs(role: str) -> None:
             assert any(covers(wide, subject) for wide in shared.subscribe), subject
 
 
+def test_in_one_account_roles_answer_proxies_directly() -> None:
+    assert any(covers(wide, "_INBOX.proxy.p1.token") for wide in whole_permissions().publish)
+
+
 def test_proxies_get_nothing_of_the_roles() -> None:
     edge = shared_permissions("edge")
     for subject in ("$KV.mesh-shared.x", "$JS.API.INFO", "$JS.API.STREAM.PURGE.KV_mesh-shared",
