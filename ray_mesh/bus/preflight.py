@@ -270,7 +270,12 @@ async def _is_answered(server: Bus, asker: Bus, subject: str) -> bool:
 
 async def _check_not_wider(guest: _Guest) -> list[str]:
     """What only roles should say."""
-    said_by_roles = (subjects.every("beacon"), subjects.every("role", "policy"))
+    said_by_roles = (
+        subjects.every("beacon"),
+        subjects.every("role", "policy"),
+        subjects.republished(subjects.SHARED_BUCKET, ">"),
+        subjects.republished(subjects.PRIVATE_BUCKET, ">"),
+    )
     wider = set(said_by_roles) - set(await guest.refused_of(publish=said_by_roles))
     if not wider:
         return []

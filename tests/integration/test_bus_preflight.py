@@ -16,6 +16,7 @@ from ray_mesh.bus.client import Bus
 from ray_mesh.bus.credentials import Credential, Login
 from ray_mesh.bus.external import ExternalNats, make_buckets
 from ray_mesh.bus.preflight import check_reading, examine
+from ray_mesh.bus.server import render_accounts
 from ray_mesh.bus.store import Owner, Store, api, inspect, remove_buckets
 from ray_mesh.errors import ConfigError, MeshError, NotFound, PolicyDenied, Unauthenticated, Unavailable
 
@@ -170,6 +171,19 @@ async def test_missing_exports_rights_and_limits(tmp_path: Path) -> None:
     few = WHOLE.replace("jetstream: enabled", "jetstream: {max_streams: 2}")
     with own_nats(tmp_path / "limits", accounts=few) as nats:
         await refused(nats, ConfigError, "may have 2 streams and has 0, the mesh makes 3: raise the limit")
+
+
+async def test_a_proxies_credential_that_may_more_is_told_of(tmp_path: Path) -> None:
+    control, proxies = Credential.generate(), Credential.generate()
+    text = render_accounts(control.public, proxies.public)
+    limits = next(line for line in text.splitlines() if proxies.public in line)
+    wide = text.replace(limits, f"{{nkey: {proxies.public}}}")
+    for key, name in ((control, "{control}"), (proxies, "{proxies}")):
+        wide = wide.replace(key.public, name)
+    with own_nats(tmp_path / "nats", wide) as nats:
+        warnings = await examine(nats.settings(), *nats.logins(), OWNER)
+    assert len(warnings) == 1
+    assert "may publish to mesh.v1.beacon.*, mesh.v1.private.>, mesh.v1.role.policy.*" in warnings[0]
 
 
 async def test_proxies_that_reach_jetstream(tmp_path: Path) -> None:
