@@ -61,6 +61,7 @@ PING_S = 0.5
 PING_TIMEOUT_S = 10.0
 RETIRE_TIMEOUT_S = 15.0
 RENEW_PAUSE_S = 2.0
+RESUME_PAUSE_S = 1.0
 LOCK_TIMEOUT_S = 5.0
 """A controller that Ray restarts may begin before the one that died has gone."""
 START_ERRORS = (RayError, MeshError, TimeoutError, OSError)
@@ -90,7 +91,19 @@ class MeshController:
         self._lock: int | None = None
         self._outdated: list[str] = []
         # After a restart by Ray nobody else calls start().
-        ray.get_runtime_context().current_actor.start.remote()
+        context = ray.get_runtime_context()
+        me = context.current_actor
+        (me.resume if context.was_current_actor_reconstructed else me.start).remote()
+
+    async def resume(self) -> None:
+        """:meth:`start` after a restart, for as long as it takes: a NATS that is not ours may be away."""
+        while True:
+            try:
+                await self.start()
+                return
+            except Exception:
+                log.exception("the controller cannot start yet")
+                await asyncio.sleep(RESUME_PAUSE_S)
 
     async def start(self) -> None:
         """Make or adopt everything; returns when the control loop runs. Repeated calls do nothing."""
@@ -107,6 +120,7 @@ class MeshController:
                 self._options.api,
             )
             self._inventory = Inventory.load(self._options.state_dir / "actors.json")
+            self._outdated = []
             self._hold_api_port()
             self._fleet = Fleet(
                 self._inventory.replicas or self._options.replicas, self._head, lambda: secrets.token_hex(3)
@@ -359,9 +373,13 @@ class MeshController:
         self._address = nats.address
         instance = f"controller-{secrets.token_hex(3)}"
         bus = await Bus.connect(self._address, "controller", instance, self._state_dir.login("control"))
-        await make_buckets(bus, nats, Owner(self._options.name, self._keys.admission_public))
-        if nats.has_proxy_login and not self._inventory.members:
-            await check_reading(nats, self._state_dir.login("proxies"))
+        try:
+            await make_buckets(bus, nats, Owner(self._options.name, self._keys.admission_public))
+            if nats.has_proxy_login and not self._inventory.members:
+                await check_reading(nats, self._state_dir.login("proxies"))
+        except BaseException:
+            await bus.close()
+            raise
         return bus
 
     def _tell_shared(self) -> None:

@@ -52,6 +52,16 @@ class OwnNats:
             credential.write(path)
         return paths
 
+    def start(self, number: int) -> None:
+        """Start one server, again after :meth:`kill`, and wait until it answers."""
+        binary = Path(sys.executable).with_name("nats-server")
+        with (self.folder / f"own{number}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [binary, "-c", str(self.folder / f"own{number}.conf")], stdout=log, stderr=log
+            )
+        self.processes[number:] = [process, *self.processes[number + 1 :]]
+        _await_port(self.ports[number], process, self.folder)
+
     def kill(self, number: int) -> None:
         """End one server as a power cut would."""
         os.kill(self.processes[number].pid, signal.SIGKILL)
@@ -78,7 +88,6 @@ def own_nats(
     text = text or render_accounts(control.public, proxies.public if two else "")
     ports, routes = _free_ports(size), _free_ports(size)
     nats = OwnNats(folder, ports, control, proxies, options.cert_file.read_text() if tls else "")
-    binary = Path(sys.executable).with_name("nats-server")
     try:
         for number in range(size):
             config = [f"server_name: own{number}", "host: 127.0.0.1", f"port: {ports[number]}", *extra, text]
@@ -93,10 +102,7 @@ def own_nats(
                 )
             file = folder / f"own{number}.conf"
             file.write_text("\n".join(config))
-            with (folder / f"own{number}.log").open("wb") as log:
-                nats.processes.append(subprocess.Popen([binary, "-c", str(file)], stdout=log, stderr=log))
-        for port, process in zip(ports, nats.processes, strict=True):
-            _await_port(port, process, folder)
+            nats.start(number)
         yield nats
     finally:
         for process in nats.processes:

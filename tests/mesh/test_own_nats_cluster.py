@@ -1,10 +1,13 @@
-"""A mesh on a NATS cluster of three: one server dies under traffic, and changes go on."""
+"""A NATS of somebody's own that fails: one server of three under traffic, the only one under a restart."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,6 +95,34 @@ def test_one_of_three_servers_dies_under_traffic(tmp_path: Path) -> None:
             server.kill()
             server.wait()
         assert ended.returncode == 0, ended.stderr
+
+
+def test_a_controller_that_is_restarted_while_nats_is_away_waits_for_it(tmp_path: Path) -> None:
+    with own_nats(tmp_path / "nats", two=False) as nats:
+        arguments = ("--nats", nats.url, "--nats-creds", str(nats.files()[0]), "--nats-ca", str(nats.ca_file))
+        own = Own(nats, tmp_path, arguments)
+        started = own.up()
+        try:
+            assert started.returncode == 0, started.stderr + (tmp_path / "mesh.log").read_text()
+            with Mesh(own.state(), timeout_s=30.0) as mesh:
+                pid = next(one.pid for one in mesh.status().actors if one.role == "controller")
+                nats.kill(0)
+                os.kill(pid, signal.SIGKILL)
+                # Longer than one connection is tried for.
+                time.sleep(15.0)
+                nats.start(0)
+                eventually(lambda: controllers(mesh) not in ({pid}, set()), timeout_s=60.0)
+                eventually(lambda: mesh.status().problems == (), timeout_s=30.0)
+        finally:
+            ended = own.run("down")
+        assert ended.returncode == 0, ended.stderr
+
+
+def controllers(mesh: Mesh) -> set[int]:
+    try:
+        return {one.pid for one in mesh.status().actors if one.role == "controller"}
+    except Unavailable:
+        return set()
 
 
 def leader(own: Own) -> int:
