@@ -1,4 +1,4 @@
-# make demo | test | check | bench | format | clean
+# make demo | test | check | bench | scale | format | clean
 #
 # The environment is made in .venv when it is missing or older than pyproject.toml or constraints.txt.
 # ARGS goes through: make demo ARGS="--duration 30 -o json", make test ARGS="tests/unit -x".
@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
 ARGS ?=
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check bench scale format clean
 
 demo: $(VENV)/.run
 	@exec $(BIN)/ray-mesh demo $(ARGS)
@@ -31,6 +31,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	@exec $(BIN)/python tests/bench/run.py $(ARGS)
+
+scale: $(VENV)/.dev
+	@exec $(BIN)/python tests/bench/scale.py $(ARGS)
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff format .

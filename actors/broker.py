@@ -20,6 +20,9 @@ from ray_mesh.security.sealed import write_private
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.2
+PROBE_S = 1.0
+SILENCES = 5
+"""A server that greets nobody so many times in a row, each within a second, is stuck and is ended."""
 
 
 class BrokerActor:
@@ -40,6 +43,7 @@ class BrokerActor:
         )
         self._users: Mapping[str, Permissions] = {}
         self._watch: asyncio.Task[None] | None = None
+        self._probe: asyncio.Task[None] | None = None
         self.restarts = 0
 
     async def start(self, users: Mapping[str, Permissions]) -> BrokerAddress:
@@ -48,6 +52,7 @@ class BrokerActor:
         if self._watch is None:
             await self._server.start(users)
             self._watch = asyncio.create_task(self._keep(), name="nats-server")
+            self._probe = asyncio.create_task(self._end_silent(), name="probe")
         else:
             await self._server.set_users(users)
         write_private(self._state_dir.broker / "url", self._server.url.encode())
@@ -64,7 +69,7 @@ class BrokerActor:
 
     async def describe(self) -> Description:
         """What this actor is and whether the server runs."""
-        healthy = self._watch is not None and not self._watch.done()
+        healthy = all(task is not None and not task.done() for task in (self._watch, self._probe))
         return Description(
             role="broker",
             instance=self._settings.instance,
@@ -76,10 +81,11 @@ class BrokerActor:
 
     async def stop(self) -> None:
         """End the server."""
-        if self._watch is not None:
-            self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
+        for task in (self._probe, self._watch):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         await self._server.stop()
 
     async def _keep(self) -> None:
@@ -92,3 +98,13 @@ class BrokerActor:
             except MeshError as error:
                 log.error("nats-server does not start: %s", error)
                 await asyncio.sleep(RETRY_S)
+
+    async def _end_silent(self) -> None:
+        silences = 0
+        while True:
+            await asyncio.sleep(PROBE_S)
+            silences = 0 if not self._server.pid or await self._server.answers() else silences + 1
+            if silences >= SILENCES:
+                log.error("nats-server was silent %d times in a row: it is ended", silences)
+                self._server.kill()
+                silences = 0

@@ -15,8 +15,9 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from cryptography import x509
@@ -26,6 +27,7 @@ from ray.exceptions import RayError
 
 from ray_mesh import __version__
 from ray_mesh.actors import placement
+from ray_mesh.actors.export import DesiredExport
 from ray_mesh.actors.fleet import CONTROL_ROLES, Fleet, Place, StartActor, StopActor
 from ray_mesh.actors.inventory import Inventory, Member
 from ray_mesh.actors.placement import RayNode
@@ -45,7 +47,7 @@ from ray_mesh.bus.client import Bus, Message
 from ray_mesh.bus.credentials import BrokerAddress, Credential
 from ray_mesh.bus.external import ExternalNats, make_buckets
 from ray_mesh.bus.preflight import check_reading
-from ray_mesh.bus.store import Owner, ensure_buckets, remove_buckets
+from ray_mesh.bus.store import Entry, Owner, ensure_buckets, remove_buckets
 from ray_mesh.errors import ConfigError, MeshError, PeerError, Unavailable
 from ray_mesh.gateway.listening import reserve
 from ray_mesh.security import letter
@@ -170,6 +172,7 @@ class MeshController:
         handles = list(self._handles.values())
         await asyncio.gather(*(placement.end(handle, politely=True) for handle in handles))
         if self._bus is not None:
+            await self._export.stop()
             await self._leave_nats(self._bus)
             await self._bus.close()
         if self._broker is not None:
@@ -204,6 +207,7 @@ class MeshController:
         await asyncio.gather(self._loop_task, *self._jobs, return_exceptions=True)
         self._inventory.save()
         if self._bus is not None:
+            await self._export.stop()
             await self._bus.close()
         self._api_socket.close()
         if self._lock is not None:
@@ -332,8 +336,18 @@ class MeshController:
 
     async def _start_broker(self) -> None:
         nats = self._options.nats
-        bus = await (self._join_nats(nats) if nats else self._start_own_broker())
-        self._bus = bus
+        if self._bus is not None:  # of a start that failed
+            await self._bus.close()
+        self._bus = bus = await (self._join_nats(nats) if nats else self._start_own_broker())
+        self._export = DesiredExport(
+            self._state_dir.desired_export,
+            self._state_dir.signing_key("admission"),
+            self._report,
+            self._ensure_buckets,
+        )
+        await self._export.start(bus)
+        if nats and nats.has_proxy_login and not self._inventory.members:
+            await check_reading(nats, self._state_dir.login("proxies"))
         await bus.serve(subjects.control("status"), self._answer_status)
         await bus.serve(subjects.control("down"), self._answer_down)
         await bus.serve(subjects.control("observe"), self._answer_observe)
@@ -364,32 +378,28 @@ class MeshController:
             handle = None
         await self._run_broker(handle)
         self._inventory.save()
-        bus = await Bus.connect(self._address, "controller", instance, credential)
-        await ensure_buckets(bus)
-        return bus
+        return await Bus.connect(
+            self._address, "controller", instance, credential, on_event=self._report_event
+        )
 
     async def _join_nats(self, nats: ExternalNats) -> Bus:
-        """Connect to a NATS that is not ours, and make our buckets there unless they are another mesh's."""
         self._address = nats.address
         instance = f"controller-{secrets.token_hex(3)}"
-        bus = await Bus.connect(self._address, "controller", instance, self._state_dir.login("control"))
-        try:
-            await make_buckets(bus, nats, Owner(self._options.name, self._keys.admission_public))
-            if nats.has_proxy_login and not self._inventory.members:
-                await check_reading(nats, self._state_dir.login("proxies"))
-        except BaseException:
-            await bus.close()
-            raise
-        return bus
+        login = self._state_dir.login("control")
+        return await Bus.connect(self._address, "controller", instance, login, on_event=self._report_event)
+
+    async def _ensure_buckets(self, bus: Bus, desired: Sequence[Entry]) -> bool:
+        nats = self._options.nats
+        if nats is None:
+            return await ensure_buckets(bus, desired=desired)
+        owner = Owner(self._options.name, self._keys.admission_public)
+        return await make_buckets(bus, nats, owner, desired)
 
     def _tell_shared(self) -> None:
         """A gateway that starts has heard no event yet."""
         nats = self._options.nats
-        if nats is None or self._bus is None:
-            return
-        for sentence in nats.shared():
-            event = messages.Event(time.time(), "warning", "nats_shared", sentence, nats.url)
-            self._bus.publish(subjects.event("controller", self._bus.instance), messages.encode(event))
+        for sentence in nats.shared() if nats else ():
+            self._report("warning", "nats_shared", sentence)
 
     def _write_letter(self, letterbox: bytes) -> bytes:
         """The proxies' credential, for one of them; nothing where the broker admits each by its own key."""
@@ -501,10 +511,23 @@ class MeshController:
             self._pids[instance] = description.pid
             if description.healthy:
                 return
-            log.warning("%s is not healthy: %s", instance, description.detail)
+            why = f"is not healthy: {description.detail}"
+        except TimeoutError:
+            why = f"did not answer for {PING_TIMEOUT_S:g} s"
         except START_ERRORS as error:
-            log.warning("%s is gone: %s", instance, type(error).__name__)
+            why = f"is gone ({type(error).__name__})"
+        self._report("warning", "actor_replaced", f"{instance} {why}: it is ended, another takes its place")
         await self._replace(instance)
+
+    def _report(self, severity: Literal["info", "warning", "error"], reason: str, message: str) -> None:
+        """Tell people something."""
+        self._report_event(messages.Event(time.time(), severity, reason, message, "controller"))
+
+    def _report_event(self, event: messages.Event) -> None:
+        log.warning("%s: %s", event.reason, event.message)
+        if self._bus is not None:
+            subject = subjects.event("controller", self._bus.instance)
+            self._bus.publish(subject, messages.encode(event))
 
     async def _replace(self, instance: str) -> None:
         if instance == self._broker_name:

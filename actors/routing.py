@@ -16,7 +16,7 @@ from ray_mesh.bus.client import Message
 from ray_mesh.bus.follower import Follower
 from ray_mesh.bus.store import Entry, Store
 from ray_mesh.compile import split_key
-from ray_mesh.errors import Conflict, MeshError
+from ray_mesh.errors import Conflict, MeshError, PeerError
 from ray_mesh.membership import HEARTBEAT_S
 from ray_mesh.resources import Document
 from ray_mesh.security.join import is_of_node
@@ -32,6 +32,7 @@ class RoutingActor(Role):
     def __init__(self, settings: RoleSettings) -> None:
         super().__init__(settings)
         self._signing = self.state_dir.signing_key("compiled")
+        self._verify = self._signing.verify_key
         self._desired = DesiredFollower(settings.keys.admission_public, self._heard_desired)
         self._shard = Shard(settings.instance, time.monotonic())
         self._changed = asyncio.Event()
@@ -66,14 +67,19 @@ class RoutingActor(Role):
         self._wake()
 
     def _heard_stored(self, entry: Entry) -> None:
+        self._shard.put_stored(entry.key, entry.revision, partial(self._read, entry))
+        self._wake()
+
+    def _read(self, entry: Entry) -> messages.Compiled | None:
         try:
-            self._signing.verify_key.verify("compiled", entry.value, entry.signature)
+            self._verify.verify("compiled", entry.value, entry.signature)
             compiled = messages.decode(messages.Compiled, entry.value)
+            if split_key(entry.key)[1] != compiled.key:
+                raise PeerError(f"holds what was signed as {compiled.key}")
         except MeshError as error:
             self.report("error", error.reason, f"stored resource {entry.key}: {error}; it is written again")
-            return
-        self._shard.put_stored(entry.key, compiled, entry.revision)
-        self._wake()
+            return None
+        return compiled
 
     def _forget(self, bucket: str) -> None:
         """A bucket was made anew: what it held is gone, and is written again."""

@@ -10,7 +10,7 @@ the broker was away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ray_mesh import snapshot
@@ -28,6 +28,8 @@ from ray_mesh.rendezvous import owner
 from ray_mesh.resources import Document
 
 PROXY_LEASE_S = 3.0
+LOST = 0
+"""The revision of a stored resource that is not in the store any more."""
 _ORDER = {"mesh": 0, "endpoints": 1, "service": 2, "workload": 3, "gateway": 4, "node": 5}
 
 
@@ -40,10 +42,22 @@ class Write:
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
+Read = Callable[[], Compiled | None]
+"""Verifies and decodes what the store holds; None when it cannot be trusted."""
+
+
+@dataclass(slots=True)
 class _Stored:
-    compiled: Compiled
+    """What the store holds under a key. Each shard hears of every write, and reads only its own."""
+
     revision: int
+    unread: Read | None = None
+    known: Compiled | None = None
+
+    def compiled(self) -> Compiled | None:
+        if self.unread is not None:
+            self.known, self.unread = self.unread(), None
+        return self.known
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +86,27 @@ class Shard:
         self._changed[key] = document
         self.through = max(self.through, revision)
 
-    def put_stored(self, stored_key: str, compiled: Compiled, revision: int) -> None:
-        """A compiled resource that the store holds now."""
+    def put_stored(self, stored_key: str, revision: int, read: Read) -> None:
+        """The store holds another value now. ``read`` is called when the key is this shard's."""
         known = self._stored.get(stored_key)
         if known is None or known.revision < revision:
-            self._stored[stored_key] = _Stored(compiled, revision)
+            self._stored[stored_key] = _Stored(revision, read)
             self._dirty.add(stored_key)
 
     def forget_stored(self, *, shared: bool) -> None:
-        """One of the two buckets was made anew and is empty."""
+        """One of the two buckets was made anew and is empty.
+
+        What it held stays known: versions go on from it, and endpoints whose leases were not heard yet
+        are kept, as after any other absence of the broker. Removals are written again, too.
+        """
         for key in [key for key in self._stored if shared == (not split_key(key)[0])]:
-            del self._stored[key]
+            self._stored[key].revision = LOST
+            self._dirty.add(key)
         self._dirty.update(stored_keys(self._world))
 
     def wrote(self, write: Write, revision: int) -> None:
         """A write of ours is stored, under this revision of its bucket."""
-        self._stored[write.stored_key] = _Stored(write.compiled, revision)
+        self._stored[write.stored_key] = _Stored(revision, known=write.compiled)
 
     def put_lease(self, lease: ProxyLease, now: float) -> None:
         """A proxy's heartbeat."""
@@ -142,21 +161,25 @@ class Shard:
     def validate(self) -> None:
         """Assert what must always hold."""
         for stored_key, stored in self._stored.items():
-            assert stored_key.endswith(stored.compiled.key), f"{stored_key} holds {stored.compiled.key}"
-            assert stored.compiled.removed == (not stored.compiled.resource)
+            if stored.known is not None:
+                assert stored_key.endswith(stored.known.key), f"{stored_key} holds {stored.known.key}"
+                assert stored.known.removed == (not stored.known.resource)
 
     def _is_ours(self, stored_key: str) -> bool:
         return owner(stored_key, self.members) == self.instance
 
     def _rewrite(self, stored_key: str, wall_at: float) -> list[Write]:
         stored = self._stored.get(stored_key)
+        before = stored.compiled() if stored else None
         resource = self._compile(stored_key)
         raw = b"" if resource is None else snapshot.encode(resource)
-        before = b"" if stored is None else stored.compiled.resource
-        if raw == before:
+        is_there = stored is not None and stored.revision != LOST
+        if before is not None and is_there and raw == before.resource:
+            return []
+        if stored is None and not raw:
             return []
         # Milliseconds keep versions growing even when the store was lost with the counter in it.
-        version = max((stored.compiled.version if stored else 0) + 1, int(wall_at * 1000))
+        version = max((before.version if before else 0) + 1, int(wall_at * 1000))
         _, key = split_key(stored_key)
         compiled = Compiled(key, version, self.through, raw, removed=not raw)
         return [Write(stored_key, compiled, stored.revision if stored else 0)]
@@ -182,9 +205,10 @@ class Shard:
 
     def _remembered(self, stored_key: str) -> list[LiveWorkload]:
         stored = self._stored.get(stored_key)
-        if stored is None or not stored.compiled.resource:
+        compiled = stored.compiled() if stored else None
+        if compiled is None or not compiled.resource:
             return []
-        endpoints = snapshot.decode(stored.compiled.key, stored.compiled.resource)
+        endpoints = snapshot.decode(compiled.key, compiled.resource)
         assert isinstance(endpoints, snapshot.Endpoints)
         return [LiveWorkload(one.workload, one.node, one.address, one.port) for one in endpoints.endpoints]
 

@@ -4,7 +4,8 @@
                       than the folder itself; put it on another volume, or in memory, where that matters)
     root.crt          the trust root; root.sealed has its key, used to make intermediates only
     intermediate.sealed  signs SVIDs; opened by the CA actors
-    admission.sealed  signs desired state; opened by the gateway actors
+    admission.sealed  signs desired state; opened by the gateway actors, and by the controller for
+    desired.export    the last value of every object of desired state, signed (docs/failures.md)
     compiled.sealed   signs compiled resources and beacons; opened by the routing actors
     nats/             credentials for a NATS that is not ours (control.sealed, proxies.sealed) and its ca.pem
     broker/           server.crt, server.key and the store of the embedded nats-server
@@ -110,6 +111,11 @@ class StateDir:
     def state_file(self) -> Path:
         """The state file of the mesh that uses this folder, there while it runs."""
         return self.path / "mesh.json"
+
+    @property
+    def desired_export(self) -> Path:
+        """The copy of desired state that the mesh restores a lost store from."""
+        return self.path / "desired.export"
 
     @property
     def _api(self) -> Path:

@@ -61,11 +61,7 @@ class DesiredState:
         Raises:
             PeerError: not signed by admission, not readable, or signed for another key.
         """
-        self._verify.verify(PURPOSE, entry.value, entry.signature)
-        desired = decode(Desired, entry.value)
-        if desired.key != entry.key:
-            raise PeerError(f"{entry.key}: holds a document that was signed for {desired.key}")
-        return desired
+        return verified(entry, self._verify)
 
     def revision_of(self, key: str) -> int:
         """The last revision of a key, deletions included; 0 when it was never written."""
@@ -81,3 +77,16 @@ class DesiredState:
         self.records.clear()
         self.refused.clear()
         self.head = 0
+
+
+def verified(entry: Entry, verify: VerifyKey) -> Desired:
+    """The message in an entry.
+
+    Raises:
+        PeerError: not signed by admission, not readable, or signed for another key.
+    """
+    verify.verify(PURPOSE, entry.value, entry.signature)
+    desired = decode(Desired, entry.value)
+    if desired.key != entry.key:
+        raise PeerError(f"{entry.key}: holds a document that was signed for {desired.key}")
+    return desired

@@ -17,7 +17,7 @@ from ray_mesh.errors import ConfigError, PeerError
 from ray_mesh.security import sealed
 from ray_mesh.security.sealed import PASSPHRASE_COST
 
-PURPOSES = ("desired", "compiled", "beacon")
+PURPOSES = ("desired", "compiled", "beacon", "export")
 
 
 class SigningKey:

@@ -401,7 +401,7 @@ class Bus:
             return
 
         async def receive(raw: Msg) -> None:
-            self._guard(self._hand_over, subscription.callback, _message(raw))
+            self.hand_over(subscription.callback, _message(raw))
 
         raw = await connection.subscribe(subscription.subject, subscription.queue, cb=receive)
         subscription.raw = (connection, raw)
@@ -554,8 +554,11 @@ class Bus:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _hand_over(self, callback: Callable[[Message], None], message: Message) -> None:
-        """Let the subscriber read a message; one that it refuses (a newer schema, say) is told of."""
+    def hand_over(self, callback: Callable[[Message], None], message: Message) -> None:
+        """Let somebody read a message; what they refuse (a newer schema, say) and failures are told of."""
+        self._guard(self._read, callback, message)
+
+    def _read(self, callback: Callable[[Message], None], message: Message) -> None:
         try:
             callback(message)
         except PeerError as error:

@@ -9,13 +9,14 @@ lacks, :mod:`ray_mesh.bus.preflight` looks at all of it before anything is start
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ray_mesh.bus.client import Bus
 from ray_mesh.bus.connection import is_plain_loopback, split_servers
 from ray_mesh.bus.credentials import BrokerAddress
-from ray_mesh.bus.store import Owner, ensure_buckets
+from ray_mesh.bus.store import Entry, Owner, ensure_buckets
 from ray_mesh.errors import ConfigError, Unavailable
 
 MOST_REPLICAS = 3
@@ -83,8 +84,10 @@ class ExternalNats:
         return (f"{SHARED_BY_PROXIES}; {PROTECTED}", SHARED_BY_ALL)
 
 
-async def make_buckets(bus: Bus, nats: ExternalNats, owner: Owner) -> None:
-    """Create what the mesh keeps there, or bring it up to date.
+async def make_buckets(bus: Bus, nats: ExternalNats, owner: Owner, desired: Sequence[Entry] = ()) -> bool:
+    """Create what the mesh keeps there, or bring it up to date; what is lost is restored from ``desired``.
+
+    Returns whether it was.
 
     Raises:
         ConfigError: the buckets of another mesh are there.
@@ -94,8 +97,7 @@ async def make_buckets(bus: Bus, nats: ExternalNats, owner: Owner) -> None:
     give_up_at = asyncio.get_running_loop().time() + MAKE_TIMEOUT_S
     while True:
         try:
-            await ensure_buckets(bus, replicas, owner)
-            return
+            return await ensure_buckets(bus, replicas, desired, owner)
         except Unavailable as error:
             if asyncio.get_running_loop().time() > give_up_at:
                 raise Unavailable(

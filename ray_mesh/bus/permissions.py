@@ -4,7 +4,8 @@ There are no deny rules, and no list is empty (the broker reads an empty list as
 Subjects end in the name of who speaks wherever the receiver relies on it, so that the broker makes
 the name true. A responder answers into the inboxes of the roles that ask it, each reply subject
 carrying a random token (:mod:`ray_mesh.bus.client`), so nobody can forge an answer to another's
-question. Nobody may purge, delete or roll up a stream; only the controller creates one.
+question. Nobody may purge, delete or roll up a stream; only the controller creates one, and puts back
+what admission signed when desired state was lost.
 
 Allow-lists alone do not hold a proxy: the broker answers a Direct Get on whatever reply subject the
 request names, with rights of its own, and that subject may be ``$KV...`` or ``$JS.API.STREAM.PURGE...``.
@@ -171,7 +172,8 @@ def _controller(instance: str) -> tuple[Subjects, Subjects]:
         for bucket in subjects.BUCKETS
         for verb in ("CREATE", "UPDATE")
     )
-    publish = (*streams, *_reads(*subjects.BUCKETS), _inboxes("gateway"))
+    restored = subjects.stored(subjects.DESIRED_BUCKET, ">")
+    publish = (*streams, restored, *_reads(*subjects.BUCKETS), _inboxes("gateway"))
     return publish, (*_follows(*subjects.BUCKETS), subjects.every("control"), *_LIVENESS, *_OBSERVED)
 
 

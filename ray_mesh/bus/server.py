@@ -209,7 +209,7 @@ class BrokerServer:
         async with self._lock:
             binary = await find_binary(self.options.binary)
             self.options.store.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.port = self.port or keep_port(self.options)
+            self.port = keep_port(self.options, self.port)
             deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
             # The kept port can be taken for a moment by the broker that this one replaces.
             is_up = False
@@ -248,6 +248,11 @@ class BrokerServer:
                 return
             await _end(process)
 
+    def kill(self) -> None:
+        """End the child at once, also one that is stopped or stuck; :meth:`wait_dead` then returns."""
+        if self.pid and self._process is not None:
+            self._process.kill()
+
     async def wait_dead(self) -> int:
         """Wait until the child has ended; returns its exit status (negative: the signal)."""
         if self._process is None:
@@ -267,7 +272,7 @@ class BrokerServer:
         )  # fmt: skip
         try:
             while process.returncode is None:
-                if await self._answers():
+                if await self.answers():
                     self._process, self._in_force = process, config
                     return True
                 self._check_deadline(deadline, mark)
@@ -292,8 +297,8 @@ class BrokerServer:
             )
         raise Unavailable(f"nats-server did not answer within {START_TIMEOUT_S:g} s: {_complaint(said)}")
 
-    async def _answers(self) -> bool:
-        """Whether our child, and not somebody else, listens on the port."""
+    async def answers(self) -> bool:
+        """Whether our child, and not somebody else, listens on the port and speaks."""
         try:
             async with asyncio.timeout(1):
                 reader, writer = await asyncio.open_connection(self.options.host, self.port)
@@ -329,11 +334,18 @@ class BrokerServer:
         return render_config(self.options, self.port, self._name, everybody).encode()
 
 
-def keep_port(options: BrokerOptions) -> int:
-    """The port of this store: as configured, as kept from the last start, or a free one, then kept."""
+def keep_port(options: BrokerOptions, known: int = 0) -> int:
+    """The port of this store: as configured, as kept from the last start, or a free one, then kept.
+
+    ``known`` is the one that clients know already; it is kept again when the store was lost with it.
+    """
     if options.port:
         return options.port
     kept = _port_file(options)
+    if known:
+        if not kept.exists():
+            write_private(kept, f"{known}\n".encode())
+        return known
     if kept.exists():
         text = kept.read_text().strip()
         if not text.isdigit() or not 0 < int(text) < 65536:

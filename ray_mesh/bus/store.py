@@ -9,6 +9,7 @@ a deletion is signed, ordered and followed like everything else.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import secrets
@@ -39,6 +40,8 @@ _WRONG_SEQUENCE = 10071
 _STREAM_EXISTS = 10058
 _STREAM_MISSING = 10059
 _CHUNK = 128
+_UNFINISHED = "ray-mesh-unfinished"
+"""Metadata of a stream that is not to be read yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,27 +126,74 @@ async def remove_buckets(bus: Bus) -> None:
             raise Unavailable(f"bucket {bucket} cannot be removed: {answer['error'].get('description')}")
 
 
-async def ensure_buckets(bus: Bus, replicas: int = 1, owner: Owner | None = None) -> None:
+async def ensure_buckets(
+    bus: Bus, replicas: int = 1, desired: Sequence[Entry] = (), owner: Owner | None = None
+) -> bool:
     """Create the three buckets, or bring their settings up to date. Only the controller may.
 
-    ``owner`` is written on them, for other meshes of the same NATS to see.
+    Where desired state is missing, ``desired`` (the last value of every key) is stored, under revisions
+    that go on from its own. Until all of it is, nobody can read the bucket, so that nobody takes a part
+    of it for the whole; a restoration that was interrupted goes on from there. ``owner`` is written on
+    the buckets, for other meshes of the same NATS to see.
+
+    Returns whether something was restored.
 
     Raises:
         Unavailable: JetStream does not answer, or refuses.
         ConfigError: one is there already and has another owner.
     """
+    if owner is not None:
+        for bucket in subjects.BUCKETS:
+            await check_owner(bus, bucket, owner)
+    is_restored = bool(desired) and await _restore(bus, replicas, desired, owner)
     for bucket in subjects.BUCKETS:
-        wanted = bucket_settings(bucket, replicas)
+        await _ensure(bus, _settings(bucket, replicas, owner), owner)
+    return is_restored
+
+
+async def _restore(bus: Bus, replicas: int, desired: Sequence[Entry], owner: Owner | None) -> bool:
+    bucket = subjects.DESIRED_BUCKET
+    try:
+        if not _is_unfinished(await _info(bus, bucket, {})):
+            return False
+    except NotFound:
+        head = max(entry.revision for entry in desired)
+        settings = _settings(bucket, replicas, owner, {_UNFINISHED: "yes"})
+        await _ensure(bus, {**settings, "first_seq": head + 1}, owner)
+    store = Store(bus, bucket)
+    for start in range(0, len(desired), _CHUNK):
+        chunk = desired[start : start + _CHUNK]
+        results = await asyncio.gather(
+            *(store.put(one.key, one.value, one.signature, expected=0) for one in chunk),
+            return_exceptions=True,
+        )
+        for result in results:
+            # Of a restoration before this one, or admitted meanwhile.
+            if isinstance(result, BaseException) and not isinstance(result, Conflict):
+                raise result
+    return True
+
+
+def _settings(
+    bucket: str, replicas: int, owner: Owner | None, marks: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    metadata = {**(owner.marks() if owner else {}), **(marks or {})}
+    return bucket_settings(bucket, replicas) | ({"metadata": metadata} if metadata else {})
+
+
+async def _ensure(bus: Bus, settings: Mapping[str, Any], owner: Owner | None) -> None:
+    name, payload = settings["name"], json.dumps(settings).encode()
+    answer = await api(bus, f"STREAM.CREATE.{name}", payload)
+    if _error_code(answer) == _STREAM_EXISTS:
         if owner is not None:
-            wanted["metadata"] = owner.marks()
-        settings = json.dumps(wanted).encode()
-        answer = await api(bus, f"STREAM.CREATE.{subjects.stream(bucket)}", settings)
-        if _error_code(answer) == _STREAM_EXISTS:
-            if owner is not None:
-                await check_owner(bus, bucket, owner)
-            answer = await api(bus, f"STREAM.UPDATE.{subjects.stream(bucket)}", settings)
-        if "error" in answer:
-            raise Unavailable(f"bucket {bucket} cannot be made: {answer['error'].get('description')}")
+            await check_owner(bus, name.removeprefix(subjects.stream("")), owner)
+        answer = await api(bus, f"STREAM.UPDATE.{name}", payload)
+    if "error" in answer:
+        raise Unavailable(f"the stream {name} cannot be made: {answer['error'].get('description')}")
+
+
+def _is_unfinished(answer: Mapping[str, Any]) -> bool:
+    return _UNFINISHED in (answer.get("config", {}).get("metadata") or {})
 
 
 def bucket_settings(bucket: str, replicas: int) -> dict[str, Any]:
@@ -172,9 +222,11 @@ async def inspect(bus: Bus, bucket: str) -> Bucket:
 
     Raises:
         NotFound: there is no such bucket.
-        Unavailable: JetStream does not answer.
+        Unavailable: JetStream does not answer, or the bucket is not whole yet.
     """
     answer = await _info(bus, bucket, {})
+    if _is_unfinished(answer):
+        raise Unavailable(f"bucket {bucket} is being restored: try again")
     return Bucket(created=answer["created"], head=answer["state"]["last_seq"])
 
 

@@ -6,6 +6,7 @@ import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
@@ -14,6 +15,8 @@ from pydantic_core import ErrorDetails
 
 from ray_mesh.resources.schema import Flaw, Later, Model, Only
 from ray_mesh.resources.source import Path, show
+
+_NESTED = (Model, tuple, dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +49,32 @@ def find_flaws(model: Model, path: Path) -> Iterator[Flaw]:
     """All flaws of a model and below, and every field that is set and not honoured."""
     for flaw in model.flaws():
         yield Flaw((*path, *flaw.path), f" {flaw.message}" if flaw.later else flaw.message, flaw.later)
-    for name, field in type(model).model_fields.items():
-        if name not in model.model_fields_set:
+    set_here = model.model_fields_set
+    for name, shown, later, only in _marks(type(model)):
+        if name not in set_here:
             continue
-        below, value = (*path, field.alias or name), getattr(model, name)
-        later = next((mark for mark in field.metadata if isinstance(mark, Later)), None)
+        below, value = (*path, shown), getattr(model, name)
         if later:
             yield Flaw(below, f": {later.reason}" if later.reason else "", later=True)
             continue
-        for mark in field.metadata:
-            if isinstance(mark, Only):
-                yield from _not_honoured(mark, value, below)
-        yield from _descend(value, below)
+        for mark in only:
+            yield from _not_honoured(mark, value, below)
+        if isinstance(value, _NESTED):
+            yield from _descend(value, below)
+
+
+@cache
+def _marks(model: type[Model]) -> tuple[tuple[str, str, Later | None, tuple[Only, ...]], ...]:
+    """Name, name as written and marks of each field; reading them anew is what checking spent most on."""
+    return tuple(
+        (
+            name,
+            field.alias or name,
+            next((mark for mark in field.metadata if isinstance(mark, Later)), None),
+            tuple(mark for mark in field.metadata if isinstance(mark, Only)),
+        )
+        for name, field in model.model_fields.items()
+    )
 
 
 def not_supported(flaw: Flaw) -> str:

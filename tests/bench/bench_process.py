@@ -20,11 +20,12 @@ _libc = ctypes.CDLL(None)
 
 
 @contextmanager
-def process(command: list[str], core: int) -> Iterator[subprocess.Popen[str]]:
-    """Run a program on one processor while the context lasts."""
+def process(command: list[str], core: int | None) -> Iterator[subprocess.Popen[str]]:
+    """Run a program, on one processor if that is given, while the context lasts."""
 
     def prepare() -> None:
-        os.sched_setaffinity(0, {core})
+        if core is not None:
+            os.sched_setaffinity(0, {core})
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
     child = subprocess.Popen(

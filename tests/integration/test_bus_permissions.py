@@ -144,7 +144,8 @@ HEAR_COMPILED = {"shared", "a shared key", "own private", "other private", "all 
 MAY_PUBLISH: dict[str, set[str]] = {
     "controller": READ_DESIRED
     | READ_COMPILED
-    | {"controller lease", "controller event", "answer gateway", "update private", "create desired"},
+    | {"controller lease", "controller event", "answer gateway", "update private", "create desired"}
+    | {"write desired"},
     "ca": READ_DESIRED | {"ca lease", "ca event"},
     "routing": READ_DESIRED
     | READ_COMPILED

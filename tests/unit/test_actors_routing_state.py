@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from ray_mesh import snapshot
 from ray_mesh.actors.routing_state import PROXY_LEASE_S, Shard, Write
-from ray_mesh.bus.messages import ProxyLease
+from ray_mesh.bus.messages import Compiled, ProxyLease
 from ray_mesh.rendezvous import owner
 from ray_mesh.resources import Document, load
 
@@ -179,11 +180,42 @@ def test_a_new_shard_keeps_the_endpoints_it_finds_for_one_lease_period() -> None
     after = make_shard(started_at=100.0)
     feed(after, SERVICE, WORKLOAD)
     for key, write in stored.items():
-        after.put_stored(key, write.compiled, write.revision + 1)
+        after.put_stored(key, write.revision + 1, partial(lambda one: one, write.compiled))
     after.tick(100.5)
     assert endpoints_of(settle(after)) is None, "nothing was rewritten"
     after.tick(100.0 + PROXY_LEASE_S + 0.1)
     assert endpoints_of(settle(after)) == (), "nobody claimed the endpoint in time"
+
+
+def test_a_shard_reads_only_the_stored_resources_that_are_its_own() -> None:
+    members = ("a", "b")
+    shard, other = make_shard(*members), make_shard(*members)
+    read: list[str] = []
+
+    def reader(write: Write) -> Compiled:
+        read.append(write.stored_key)
+        return write.compiled
+
+    feed(other, SERVICE, WORKLOAD)
+    other.set_members(("a",))
+    written = settle(other)
+    feed(shard, SERVICE, WORKLOAD)
+    for write in written:
+        shard.put_stored(write.stored_key, write.revision + 1, partial(reader, write))
+    assert settle(shard) == []
+    assert sorted(read) == sorted(one.stored_key for one in written if owner(one.stored_key, members) == "a")
+    assert 0 < len(read) < len(written)
+
+
+def test_a_stored_resource_that_cannot_be_trusted_is_written_again_over_its_revision() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE)
+    shard.put_stored("service.default.reviews", 41, lambda: None)
+    shard.put_stored("service.default.gone", 42, lambda: None)
+    again = {write.stored_key: write for write in settle(shard)}
+    assert again["service.default.reviews"].revision == 41
+    assert again["service.default.gone"].revision == 42
+    assert again["service.default.gone"].compiled.removed
 
 
 def test_shards_divide_the_keys_and_a_survivor_takes_over() -> None:
@@ -214,3 +246,25 @@ def test_a_bucket_that_was_made_anew_is_filled_again() -> None:
     after = settle(shard, 2000.0)
     assert {write.stored_key for write in after} == {key for key in before if not key.startswith("n1.")}
     assert {write.revision for write in after} == {0}
+
+
+def test_a_store_that_is_lost_with_the_leases_drops_no_endpoint_and_brings_removals_back() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    shard.put_lease(lease(), 0.0)
+    versions = {write.stored_key: write.compiled.version for write in settle(shard)}
+    (gone,) = documents(SERVICE.replace("reviews", "gone"))
+    shard.put_document(gone.key, gone, 8)
+    settle(shard)
+    shard.put_document(gone.key, None, 9)
+    removed = {write.stored_key for write in settle(shard) if write.compiled.removed}
+    assert removed
+    # The broker was away for longer than a lease, and comes back with nothing.
+    shard.hear_again(100.0)
+    shard.tick(100.0)
+    shard.forget_stored(shared=True)
+    after = settle(shard, wall_at=0.0)
+    assert [one.workload for one in endpoints_of(after) or ()] == ["workload.default.reviews-v1"]
+    assert {write.stored_key for write in after if write.compiled.removed} == removed
+    for write in after:
+        assert write.compiled.version > versions.get(write.stored_key, 0)
