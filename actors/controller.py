@@ -172,8 +172,9 @@ class MeshController:
         handles = list(self._handles.values())
         await asyncio.gather(*(placement.end(handle, politely=True) for handle in handles))
         if self._bus is not None:
-            await self._export.stop()
-            await self._leave_nats(self._bus)
+            if self._loop_task is not None:
+                await self._export.stop()
+                await self._leave_nats(self._bus)
             await self._bus.close()
         if self._broker is not None:
             await placement.end(self._broker, politely=True)
@@ -185,7 +186,7 @@ class MeshController:
         if self._options.nats is None or self._options.keep_state:
             return
         try:
-            await remove_buckets(bus)
+            await remove_buckets(bus, self._owner)
         except MeshError as error:
             log.error("buckets are left at %s: %s", self._options.nats.url, error)
 
@@ -392,8 +393,11 @@ class MeshController:
         nats = self._options.nats
         if nats is None:
             return await ensure_buckets(bus, desired=desired)
-        owner = Owner(self._options.name, self._keys.admission_public)
-        return await make_buckets(bus, nats, owner, desired)
+        return await make_buckets(bus, nats, self._owner, desired)
+
+    @property
+    def _owner(self) -> Owner:
+        return Owner(self._options.name, self._keys.admission_public)
 
     def _tell_shared(self) -> None:
         """A gateway that starts has heard no event yet."""

@@ -113,14 +113,16 @@ async def check_owner(bus: Bus, bucket: str, owner: Owner) -> None:
     )
 
 
-async def remove_buckets(bus: Bus) -> None:
-    """Delete the three buckets with all that is in them.
+async def remove_buckets(bus: Bus, owner: Owner) -> None:
+    """Delete the owner's three buckets with all that is in them.
 
     Raises:
+        ConfigError: one of them is of another mesh; it and those after it are left.
         Unavailable: JetStream does not answer, or refuses.
         PolicyDenied: this credential may not.
     """
     for bucket in subjects.BUCKETS:
+        await check_owner(bus, bucket, owner)
         answer = await api(bus, f"STREAM.DELETE.{subjects.stream(bucket)}", b"")
         if "error" in answer and _error_code(answer) != _STREAM_MISSING:
             raise Unavailable(f"bucket {bucket} cannot be removed: {answer['error'].get('description')}")

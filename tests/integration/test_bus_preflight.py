@@ -17,7 +17,7 @@ from ray_mesh.bus.credentials import Credential, Login
 from ray_mesh.bus.external import ExternalNats, make_buckets
 from ray_mesh.bus.preflight import check_reading, examine
 from ray_mesh.bus.server import render_accounts
-from ray_mesh.bus.store import Owner, Store, api, inspect, remove_buckets
+from ray_mesh.bus.store import Owner, Store, api, check_owner, inspect, remove_buckets
 from ray_mesh.errors import ConfigError, MeshError, NotFound, PolicyDenied, Unauthenticated, Unavailable
 
 OWNER = Owner("mine", b"k" * 32)
@@ -42,8 +42,8 @@ async def test_the_accounts_that_are_printed_are_what_is_needed(nats: OwnNats) -
     await check_reading(nats.settings(), nats.logins()[1])
     assert await examine(nats.settings(), *nats.logins(), OWNER) == []
     assert (await inspect(bus, subjects.DESIRED_BUCKET)).head == 0, "looking wrote something"
-    await remove_buckets(bus)
-    await remove_buckets(bus)
+    await remove_buckets(bus, OWNER)
+    await remove_buckets(bus, OWNER)
     with pytest.raises(NotFound):
         await inspect(bus, subjects.DESIRED_BUCKET)
     await bus.close()
@@ -93,7 +93,23 @@ async def test_another_mesh_is_not_mixed_with(nats: OwnNats) -> None:
         await examine(nats.settings(), *nats.logins(), other)
     with pytest.raises(ConfigError, match="belongs to another mesh: mine"):
         await make_buckets(bus, nats.settings(), other)
+    with pytest.raises(ConfigError, match="belongs to another mesh: mine"):
+        await remove_buckets(bus, other)
     await make_buckets(bus, nats.settings(), OWNER)
+    await bus.close()
+
+
+async def test_a_lost_store_is_restored_for_its_owner(nats: OwnNats) -> None:
+    bus = await prepared(nats)
+    store = Store(bus, subjects.DESIRED_BUCKET)
+    revision = await store.put("service.default.x", b"kept", "signature")
+    entries = await store.list()
+    await remove_buckets(bus, OWNER)
+    assert await make_buckets(bus, nats.settings(), OWNER, entries)
+    assert [(one.key, one.value) for one in await store.list()] == [("service.default.x", b"kept")]
+    assert await store.head() > revision
+    assert not await make_buckets(bus, nats.settings(), OWNER, entries)
+    await check_owner(bus, subjects.DESIRED_BUCKET, OWNER)
     await bus.close()
 
 
