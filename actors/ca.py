@@ -25,7 +25,7 @@ READ_AGAIN_S = 10.0
 class CertificateAuthorityActor(Role):
     """One of N signers with the same intermediate. Who may have what is decided by
     :class:`~ray_mesh.security.registrations.Registrations`: proxies come from the controller, workloads and
-    bindings from desired state. The name of the asking proxy is the broker's word, not the proxy's.
+    bindings from desired state. That the asking proxy is who the subject says is proven by its key.
     """
 
     def __init__(self, settings: RoleSettings) -> None:

@@ -8,7 +8,7 @@ import ssl
 from dataclasses import replace
 
 from ray_mesh.actors.role import Role
-from ray_mesh.actors.settings import Description
+from ray_mesh.actors.settings import Description, why_no_sidecars
 from ray_mesh.gateway.listening import server_tls
 from ray_mesh.gateway.service import GatewayConfig, GatewayService
 
@@ -34,6 +34,7 @@ class GatewayActor(Role):
                 compiled_public=settings.keys.compiled_public,
                 address=address,
                 tls=tls,
+                no_sidecars=why_no_sidecars(settings.options),
             ),
             self.state_dir.signing_key("admission"),
         )

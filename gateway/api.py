@@ -138,6 +138,7 @@ class Api:
                 "proxies": len(rows),
                 "synced": sum(row.sync == "SYNCED" for row in rows),
                 "problems": problems,
+                "warnings": reply.warnings,
             }
         )
 

@@ -12,12 +12,14 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from ray_mesh.bus import messages, subjects
 from ray_mesh.bus.client import Bus
 from ray_mesh.errors import MeshError, PeerError, PolicyDenied
+from ray_mesh.security import possession
 from ray_mesh.security.bundle import Bundle
 from ray_mesh.security.svid import Svid, csr, new_key, renewal_at, verify_svid
 
@@ -32,19 +34,29 @@ Report = Callable[[str, str], None]
 
 
 async def request_svid(
-    bus: Bus, proxy: str, workload: str, expected: str, bundle: Bundle, key: EllipticCurvePrivateKey
+    bus: Bus,
+    proxy: str,
+    workload: str,
+    expected: str,
+    bundle: Bundle,
+    key: EllipticCurvePrivateKey,
+    proxy_key: EllipticCurvePrivateKey,
 ) -> Svid:
     """Ask the CA for one SVID and check what came back.
 
-    ``workload`` is the workload's key, or empty for the proxy's own identity.
+    ``workload`` is the workload's key, or empty for the proxy's own identity. ``proxy_key`` is the proxy's
+    own, which it signs requests for workloads with; ``key`` is what the certificate is for.
 
     Raises:
         PolicyDenied: the CA refused; the sentence says why.
         PeerError: the answer is not the certificate that was asked for.
         Unavailable: no CA answered in time.
     """
-    request = messages.encode(messages.CsrRequest(workload, csr(key)))
-    answer = await bus.request(subjects.csr(proxy), request, timeout_s=REQUEST_TIMEOUT_S)
+    request = messages.CsrRequest(workload, csr(key))
+    if workload:
+        proof = possession.prove(proxy_key, proxy, workload, request.csr_der)
+        request = replace(request, proxy_key=possession.public_der(proxy_key), proof=proof)
+    answer = await bus.request(subjects.csr(proxy), messages.encode(request), timeout_s=REQUEST_TIMEOUT_S)
     reply = messages.decode(messages.CsrReply, answer.data)
     if reply.error:
         raise PolicyDenied(reply.error)
@@ -101,7 +113,9 @@ class Identities:
         while True:
             try:
                 private_key = new_key() if key else self._own_key
-                svid = await request_svid(self._bus, self._proxy, key, identity, self._bundle, private_key)
+                svid = await request_svid(
+                    self._bus, self._proxy, key, identity, self._bundle, private_key, self._own_key
+                )
                 await self._install(key, svid)
             except MeshError as error:
                 self._report(error.reason, f"no certificate for {identity}: {error}")
