@@ -71,6 +71,7 @@ class MeshController:
         self._users_lock = asyncio.Lock()
         self._loop_task: asyncio.Task[None] | None = None
         self._pids: dict[str, int] = {}
+        self._troubles: dict[str, str] = {}
         self._down = asyncio.Event()
         self._bus: Bus | None = None
         self._broker: ActorHandle[Any] | None = None
@@ -212,7 +213,9 @@ class MeshController:
         broker = messages.ActorStatus(
             "broker", self._broker_name, self._head, "HEALTHY", self._pids.get(self._broker_name, 0), 0
         )
-        return messages.ControlReply(__version__, (mine, broker, *actors), tuple(sorted(self._nodes)))
+        problems = tuple(f"{instance}: {trouble}" for instance, trouble in sorted(self._troubles.items()))
+        nodes = tuple(sorted(self._nodes))
+        return messages.ControlReply(__version__, (mine, broker, *actors), nodes, problems=problems)
 
     @property
     def _broker_name(self) -> str:
@@ -420,6 +423,7 @@ class MeshController:
                 description = await handle.describe.remote()
             self._pids[instance] = description.pid
             if description.healthy:
+                self._note_trouble(instance, description.trouble)
                 return
             why = f"is not healthy: {description.detail}"
         except TimeoutError:
@@ -438,6 +442,16 @@ class MeshController:
         if self._bus is not None:
             subject = subjects.event("controller", self._bus.instance)
             self._bus.publish(subject, messages.encode(event))
+
+    def _note_trouble(self, instance: str, trouble: str) -> None:
+        """Tell people of what an actor cannot mend by itself, and when it is over."""
+        before = self._troubles.pop(instance, "")
+        if trouble:
+            self._troubles[instance] = trouble
+        if trouble and not before:
+            self._report("error", "trouble", f"{instance}: {trouble}")
+        elif before and not trouble:
+            self._report("info", "trouble_over", f"{instance}: it is over that {before}")
 
     async def _replace(self, instance: str) -> None:
         if instance == self._broker_name:
@@ -478,6 +492,7 @@ class MeshController:
         handle = self._handles.pop(instance, None)
         member = self._inventory.members.pop(instance, None)
         self._pids.pop(instance, None)
+        self._troubles.pop(instance, None)
         if member is not None:
             await self._push_users()
             if member.role == "proxy":

@@ -112,3 +112,4 @@ class Description:
     api_port: int = 0
     node: str = ""
     state_dir: str = ""
+    trouble: str = ""

@@ -156,6 +156,11 @@ class Bus:
         return self._connection is not None and not self._connection.lost.is_set()
 
     @property
+    def trouble(self) -> str:
+        """Why there is no connection; empty while there is one."""
+        return "" if self.connected else self._trouble
+
+    @property
     def dropped(self) -> int:
         """Messages that were published but never sent."""
         return self.counters.dropped

@@ -228,12 +228,13 @@ class ActorStatus:
 
 @dataclass(frozen=True, slots=True)
 class ControlReply:
-    """The controller's view of the mesh."""
+    """The controller's view of the mesh. ``problems`` are sentences on what it cannot mend by itself."""
 
     version: str
     actors: tuple[ActorStatus, ...] = ()
     nodes: tuple[str, ...] = ()
     error: str = ""
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
