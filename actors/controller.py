@@ -8,7 +8,6 @@ need the controller: when it is away, only starting and replacing actors waits.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import secrets
@@ -51,6 +50,11 @@ RETIRE_TIMEOUT_S = 15.0
 RENEW_PAUSE_S = 2.0
 LOCK_TIMEOUT_S = 5.0
 """A controller that Ray restarts may begin before the one that died has gone."""
+RAY_AWAY = (
+    "its GCS does not answer, so no actor can be started or replaced. Traffic and changes go on, but without "
+    "GCS fault tolerance Ray ends every worker about 60 s after it was lost: start the GCS again where it is "
+    "on, else expect to start Ray and the mesh again"
+)
 START_ERRORS = (RayError, MeshError, TimeoutError, OSError)
 """Of Ray's errors not only a dead actor: on a node that left, an actor cannot even be scheduled."""
 
@@ -387,9 +391,12 @@ class MeshController:
 
     async def _turn(self) -> None:
         now = time.monotonic()
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(PING_TIMEOUT_S):
                 self._nodes = await placement.live_nodes(self._options.bind_address)
+            self._note_trouble("Ray", "")
+        except TimeoutError:
+            self._note_trouble("Ray", RAY_AWAY)
         for instruction in self._fleet.plan(list(self._nodes), now):
             match instruction:
                 case StartActor(place, instance):
