@@ -9,7 +9,6 @@ configuration do not need the controller: when it is away, only starting and rep
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import secrets
@@ -67,6 +66,11 @@ RENEW_PAUSE_S = 2.0
 RESUME_PAUSE_S = 1.0
 LOCK_TIMEOUT_S = 5.0
 """A controller that Ray restarts may begin before the one that died has gone."""
+RAY_AWAY = (
+    "its GCS does not answer, so no actor can be started or replaced. Traffic and changes go on, but without "
+    "GCS fault tolerance Ray ends every worker about 60 s after it was lost: start the GCS again where it is "
+    "on, else expect to start Ray and the mesh again"
+)
 START_ERRORS = (RayError, MeshError, TimeoutError, OSError)
 """Of Ray's errors not only a dead actor: on a node that left, an actor cannot even be scheduled."""
 
@@ -88,6 +92,7 @@ class MeshController:
         self._users_lock = asyncio.Lock()
         self._loop_task: asyncio.Task[None] | None = None
         self._pids: dict[str, int] = {}
+        self._troubles: dict[str, str] = {}
         self._down = asyncio.Event()
         self._bus: Bus | None = None
         self._broker: ActorHandle[Any] | None = None
@@ -266,6 +271,7 @@ class MeshController:
             (mine, *self._broker_status(), *actors),
             tuple(sorted(self._nodes)),
             warnings=self._options.nats.shared() if self._options.nats else (),
+            problems=tuple(f"{instance}: {trouble}" for instance, trouble in sorted(self._troubles.items())),
         )
 
     def _broker_status(self) -> tuple[messages.ActorStatus, ...]:
@@ -490,9 +496,12 @@ class MeshController:
 
     async def _turn(self) -> None:
         now = time.monotonic()
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(PING_TIMEOUT_S):
                 self._nodes = await placement.live_nodes(self._options.bind_address)
+            self._note_trouble("Ray", "")
+        except TimeoutError:
+            self._note_trouble("Ray", RAY_AWAY)
         for instruction in self._fleet.plan(list(self._nodes), now):
             match instruction:
                 case StartActor(place, instance):
@@ -530,6 +539,7 @@ class MeshController:
                 description = await handle.describe.remote()
             self._pids[instance] = description.pid
             if description.healthy:
+                self._note_trouble(instance, description.trouble)
                 return
             why = f"is not healthy: {description.detail}"
         except TimeoutError:
@@ -548,6 +558,16 @@ class MeshController:
         if self._bus is not None:
             subject = subjects.event("controller", self._bus.instance)
             self._bus.publish(subject, messages.encode(event))
+
+    def _note_trouble(self, instance: str, trouble: str) -> None:
+        """Tell people of what an actor cannot mend by itself, and when it is over."""
+        before = self._troubles.pop(instance, "")
+        if trouble:
+            self._troubles[instance] = trouble
+        if trouble and not before:
+            self._report("error", "trouble", f"{instance}: {trouble}")
+        elif before and not trouble:
+            self._report("info", "trouble_over", f"{instance}: it is over that {before}")
 
     async def _replace(self, instance: str) -> None:
         if instance == self._broker_name:
@@ -588,6 +608,7 @@ class MeshController:
         handle = self._handles.pop(instance, None)
         member = self._inventory.members.pop(instance, None)
         self._pids.pop(instance, None)
+        self._troubles.pop(instance, None)
         if member is not None:
             await self._push_users()
             if member.role == "proxy":

@@ -122,6 +122,7 @@ class Description:
     api_port: int = 0
     node: str = ""
     state_dir: str = ""
+    trouble: str = ""
 
 
 def why_no_sidecars(options: MeshOptions) -> str:

@@ -162,6 +162,11 @@ class Bus:
         return self._facts
 
     @property
+    def trouble(self) -> str:
+        """Why there is no connection; empty while there is one."""
+        return "" if self.connected else self._trouble
+
+    @property
     def dropped(self) -> int:
         """Messages that were published but never sent."""
         return self.counters.dropped

@@ -231,13 +231,15 @@ class ActorStatus:
 
 @dataclass(frozen=True, slots=True)
 class ControlReply:
-    """The controller's view of the mesh. ``warnings`` are sentences about how it was set up."""
+    """The controller's view of the mesh: ``warnings`` are sentences about how it was set up, ``problems`` on
+    what it cannot mend by itself."""
 
     version: str
     actors: tuple[ActorStatus, ...] = ()
     nodes: tuple[str, ...] = ()
     error: str = ""
     warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

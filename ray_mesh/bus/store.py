@@ -364,7 +364,13 @@ class Store:
 
     async def _store(self, key: str, value: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
         subject = subjects.stored(self.bucket, check_key(key))
-        return _json(await self._bus.request(subject, value, TIMEOUT_S, headers))
+        try:
+            return _json(await self._bus.request(subject, value, TIMEOUT_S, headers))
+        except Unavailable as error:
+            raise Unavailable(
+                f"{self.bucket} did not confirm that it stored {key}: {error}. What was in force stays so "
+                "until it has; `ray-mesh status` says whether the broker is away or its disk full"
+            ) from error
 
     def _revision(self, answer: Mapping[str, Any], what: str) -> int:
         if "error" in answer:
