@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 
 from ray_mesh import __version__
@@ -23,6 +24,11 @@ RETRY_S = 0.2
 PROBE_S = 1.0
 SILENCES = 5
 """A server that greets nobody so many times in a row, each within a second, is stuck and is ended."""
+
+
+FULL_BYTES = 1 << 20
+ROOM_BYTES = 4 << 20
+"""With less than the one the disk counts as full, with the other it has room again."""
 
 
 class BrokerActor:
@@ -44,6 +50,7 @@ class BrokerActor:
         self._users: Mapping[str, Permissions] = {}
         self._watch: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
+        self._trouble = ""
         self.restarts = 0
 
     async def start(self, users: Mapping[str, Permissions]) -> BrokerAddress:
@@ -52,7 +59,7 @@ class BrokerActor:
         if self._watch is None:
             await self._server.start(users)
             self._watch = asyncio.create_task(self._keep(), name="nats-server")
-            self._probe = asyncio.create_task(self._end_silent(), name="probe")
+            self._probe = asyncio.create_task(self._attend(), name="probe")
         else:
             await self._server.set_users(users)
         write_private(self._state_dir.broker / "url", self._server.url.encode())
@@ -77,7 +84,12 @@ class BrokerActor:
             pid=os.getpid(),
             healthy=healthy,
             detail=f"nats-server pid {self._server.pid}, restarted {self.restarts} times",
+            trouble=self._trouble,
         )
+
+    async def renew(self) -> None:
+        """Show new clients the broker's new certificate."""
+        await self._server.renew()
 
     async def stop(self) -> None:
         """End the server."""
@@ -99,7 +111,7 @@ class BrokerActor:
                 log.error("nats-server does not start: %s", error)
                 await asyncio.sleep(RETRY_S)
 
-    async def _end_silent(self) -> None:
+    async def _attend(self) -> None:
         silences = 0
         while True:
             await asyncio.sleep(PROBE_S)
@@ -108,3 +120,22 @@ class BrokerActor:
                 log.error("nats-server was silent %d times in a row: it is ended", silences)
                 self._server.kill()
                 silences = 0
+            self._look_at_disk()
+
+    def _look_at_disk(self) -> None:
+        """A stream whose write failed takes no other, so the server is started again when there is room."""
+        store = self._server.options.store
+        try:
+            free = shutil.disk_usage(store).free
+        except OSError as error:
+            log.warning("the disk of %s cannot be looked at: %s", store, error)
+            return
+        if free < FULL_BYTES:
+            self._trouble = (
+                f"the disk of {store} is full ({free} bytes free): make room for {ROOM_BYTES} bytes. "
+                "Until then no change is stored; traffic goes on with the configuration it has"
+            )
+        elif self._trouble and free >= ROOM_BYTES:
+            log.warning("there is room on the disk again: nats-server is started again")
+            self._trouble = ""
+            self._server.kill()

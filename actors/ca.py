@@ -11,6 +11,7 @@ from ray_mesh.bus import messages, subjects
 from ray_mesh.bus.client import Message
 from ray_mesh.errors import MeshError
 from ray_mesh.resources import Document, WorkloadBindingSpec, WorkloadSpec
+from ray_mesh.security.ca import Authority
 from ray_mesh.security.registrations import (
     BindingRegistration,
     ProxyRegistration,
@@ -18,16 +19,19 @@ from ray_mesh.security.registrations import (
     WorkloadRegistration,
 )
 
+READ_AGAIN_S = 10.0
+
 
 class CertificateAuthorityActor(Role):
     """One of N signers with the same intermediate. Who may have what is decided by
     :class:`~ray_mesh.security.registrations.Registrations`: proxies come from the controller, workloads and
-    bindings from desired state. The name of the asking proxy is the broker's word, not the proxy's.
+    bindings from desired state. That the asking proxy is who the subject says is proven by its key.
     """
 
     def __init__(self, settings: RoleSettings) -> None:
         super().__init__(settings)
         self._authority = self.state_dir.authority()
+        self._read_at = time.monotonic()
         self._registrations = Registrations(settings.options.trust_domain)
         self._desired = DesiredFollower(settings.keys.admission_public, self._heard_desired)
 
@@ -68,5 +72,12 @@ class CertificateAuthorityActor(Role):
     def _issue(self, proxy: str, request: messages.CsrRequest) -> messages.CsrReply:
         now = time.time()
         identity = self._registrations.decide(proxy, request, now)
-        chain = self._authority.issue(request.csr_der, identity, self.settings.options.svid_ttl_s, now)
+        chain = self._signer(now).issue(request.csr_der, identity, self.settings.options.svid_ttl_s, now)
         return messages.CsrReply(chain=chain, bundle=(self.settings.keys.root_der,))
+
+    def _signer(self, now: float) -> Authority:
+        """The intermediate; when it is due, the controller has made a new one, or will."""
+        if self._authority.is_due(now) and time.monotonic() - self._read_at >= READ_AGAIN_S:
+            self._read_at = time.monotonic()
+            self._authority = self.state_dir.authority()
+        return self._authority

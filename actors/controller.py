@@ -1,19 +1,20 @@
 """MeshController: brings the mesh up, replaces what dies, takes it down.
 
 It alone admits connections to the broker. An actor makes its keys, the controller writes their
-public halves into the broker's user list, then the actor connects. Traffic and configuration do not
-need the controller: when it is away, only starting and replacing actors waits.
+public halves into the broker's user list, then the actor connects. A NATS that is not ours has no such
+list: roles read their credential from the state directory, proxies get theirs as a letter. Traffic and
+configuration do not need the controller: when it is away, only starting and replacing actors waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -30,13 +31,25 @@ from ray_mesh.actors.fleet import CONTROL_ROLES, Fleet, Place, StartActor, StopA
 from ray_mesh.actors.inventory import Inventory, Member
 from ray_mesh.actors.placement import RayNode
 from ray_mesh.actors.secrets import StateDir
-from ray_mesh.actors.settings import Description, MeshKeys, MeshOptions, Prepared, Replicas, RoleSettings
+from ray_mesh.actors.settings import (
+    Description,
+    MeshKeys,
+    MeshOptions,
+    Prepared,
+    Replicas,
+    RoleSettings,
+    why_no_sidecars,
+)
 from ray_mesh.actors.sidecars import Admission, Sidecars
 from ray_mesh.bus import messages, subjects
 from ray_mesh.bus.client import Bus, Message
 from ray_mesh.bus.credentials import BrokerAddress, Credential
-from ray_mesh.errors import MeshError, PeerError, Unavailable
+from ray_mesh.bus.external import ExternalNats, make_buckets
+from ray_mesh.bus.preflight import check_reading
+from ray_mesh.bus.store import Entry, Owner, ensure_buckets, remove_buckets
+from ray_mesh.errors import ConfigError, MeshError, PeerError, Unavailable
 from ray_mesh.gateway.listening import reserve
+from ray_mesh.security import letter
 from ray_mesh.security.bundle import Bundle
 from ray_mesh.security.ca import public_key_sha256
 from ray_mesh.security.registrations import proxy_identity
@@ -45,12 +58,19 @@ from ray_mesh.security.svid import verify_svid
 log = logging.getLogger(__name__)
 
 TURN_S = 0.25
+CERTIFICATES_S = 60.0
 PING_S = 0.5
 PING_TIMEOUT_S = 10.0
 RETIRE_TIMEOUT_S = 15.0
 RENEW_PAUSE_S = 2.0
+RESUME_PAUSE_S = 1.0
 LOCK_TIMEOUT_S = 5.0
 """A controller that Ray restarts may begin before the one that died has gone."""
+RAY_AWAY = (
+    "its GCS does not answer, so no actor can be started or replaced. Traffic and changes go on, but without "
+    "GCS fault tolerance Ray ends every worker about 60 s after it was lost: start the GCS again where it is "
+    "on, else expect to start Ray and the mesh again"
+)
 START_ERRORS = (RayError, MeshError, TimeoutError, OSError)
 """Of Ray's errors not only a dead actor: on a node that left, an actor cannot even be scheduled."""
 
@@ -66,18 +86,33 @@ class MeshController:
         self._handles: dict[str, ActorHandle[Any]] = {}
         self._pings: dict[str, asyncio.Task[None]] = {}
         self._pinged_at: dict[str, float] = {}
+        self._certify_at = 0.0
         self._jobs: set[asyncio.Task[None]] = set()
         self._serve_locks: dict[str, asyncio.Lock] = {}
         self._users_lock = asyncio.Lock()
         self._loop_task: asyncio.Task[None] | None = None
         self._pids: dict[str, int] = {}
+        self._troubles: dict[str, str] = {}
         self._down = asyncio.Event()
         self._bus: Bus | None = None
         self._broker: ActorHandle[Any] | None = None
+        self._address: BrokerAddress = BrokerAddress("", "")
         self._lock: int | None = None
         self._outdated: list[str] = []
         # After a restart by Ray nobody else calls start().
-        ray.get_runtime_context().current_actor.start.remote()
+        context = ray.get_runtime_context()
+        me = context.current_actor
+        (me.resume if context.was_current_actor_reconstructed else me.start).remote()
+
+    async def resume(self) -> None:
+        """:meth:`start` after a restart, for as long as it takes: a NATS that is not ours may be away."""
+        while True:
+            try:
+                await self.start()
+                return
+            except Exception:
+                log.exception("the controller cannot start yet")
+                await asyncio.sleep(RESUME_PAUSE_S)
 
     async def start(self) -> None:
         """Make or adopt everything; returns when the control loop runs. Repeated calls do nothing."""
@@ -89,11 +124,10 @@ class MeshController:
             if self._lock is None:
                 self._lock = await asyncio.to_thread(self._state_dir.lock, LOCK_TIMEOUT_S)
             self._keys: MeshKeys = self._state_dir.create(
-                self._options.trust_domain,
-                sorted({"127.0.0.1", self._head_node.address}),
-                self._options.api,
+                self._options.trust_domain, self._broker_addresses(), self._options.api
             )
             self._inventory = Inventory.load(self._options.state_dir / "actors.json")
+            self._outdated = []
             self._hold_api_port()
             self._fleet = Fleet(
                 self._inventory.replicas or self._options.replicas, self._head, lambda: secrets.token_hex(3)
@@ -102,6 +136,19 @@ class MeshController:
             await self._start_broker()
             self._loop_task = asyncio.create_task(self._reconcile(), name="reconcile")
             self._do(self._renew())
+
+    def _broker_addresses(self) -> list[str]:
+        return sorted({"127.0.0.1", self._head_node.address})
+
+    async def _keep_certified(self) -> None:
+        """Renew the intermediate and the servers' certificates in time; the CA actors read it again."""
+        try:
+            if self._state_dir.renew(self._broker_addresses(), self._options.api, time.time()):
+                if self._broker is not None:
+                    await self._broker.renew.remote()
+                self._report("info", "ca_renewed", "a new intermediate certificate signs from now on")
+        except (MeshError, RayError, OSError) as error:
+            self._report("error", "ca_not_renewed", f"{error}; it is tried again")
 
     async def wait_ready(self, timeout_s: float) -> Description:
         """Wait until every place has a healthy actor; then it has the API's port.
@@ -136,20 +183,30 @@ class MeshController:
         await self._down.wait()
 
     async def down(self) -> None:
-        """Stop every actor, the broker last."""
+        """Stop every actor, the broker last. What is left on a NATS that is not ours is only what is kept."""
         if self._loop_task is not None:
             self._loop_task.cancel()
             await asyncio.gather(self._loop_task, *self._jobs, return_exceptions=True)
         handles = list(self._handles.values())
         await asyncio.gather(*(placement.end(handle, politely=True) for handle in handles))
         if self._bus is not None:
-            await self._export.stop()
+            if self._loop_task is not None:
+                await self._export.stop()
+                await self._leave_nats(self._bus)
             await self._bus.close()
         if self._broker is not None:
             await placement.end(self._broker, politely=True)
         if self._lock is not None:
             await asyncio.to_thread(self._forget)
         self._down.set()
+
+    async def _leave_nats(self, bus: Bus) -> None:
+        if self._options.nats is None or self._options.keep_state:
+            return
+        try:
+            await remove_buckets(bus, self._owner)
+        except MeshError as error:
+            log.error("buckets are left at %s: %s", self._options.nats.url, error)
 
     def _forget(self) -> None:
         """The folder is ours only with the lock."""
@@ -209,10 +266,19 @@ class MeshController:
             for place, one in sorted(self._fleet.running.items())
         ]
         mine = messages.ActorStatus("controller", "controller", self._head, "HEALTHY", os.getpid(), 0)
-        broker = messages.ActorStatus(
-            "broker", self._broker_name, self._head, "HEALTHY", self._pids.get(self._broker_name, 0), 0
+        return messages.ControlReply(
+            __version__,
+            (mine, *self._broker_status(), *actors),
+            tuple(sorted(self._nodes)),
+            warnings=self._options.nats.shared() if self._options.nats else (),
+            problems=tuple(f"{instance}: {trouble}" for instance, trouble in sorted(self._troubles.items())),
         )
-        return messages.ControlReply(__version__, (mine, broker, *actors), tuple(sorted(self._nodes)))
+
+    def _broker_status(self) -> tuple[messages.ActorStatus, ...]:
+        if self._broker is None:
+            return ()
+        pid = self._pids.get(self._broker_name, 0)
+        return (messages.ActorStatus("broker", self._broker_name, self._head, "HEALTHY", pid, 0),)
 
     @property
     def _broker_name(self) -> str:
@@ -289,25 +355,22 @@ class MeshController:
             self._outdated.remove(instance)
 
     async def _start_broker(self) -> None:
-        credential = Credential.generate()
-        instance = f"controller-{secrets.token_hex(3)}"
-        self._inventory.members[instance] = Member("controller", 0, self._head, instance, credential.public)
-        handle = await placement.find(self._broker_name, self._options.namespace)
-        if handle is not None and await self._healthy_version(handle) != __version__:
-            await placement.end(handle, politely=True)
-            handle = None
-        await self._run_broker(handle)
-        self._inventory.save()
-        self._bus = await Bus.connect(
-            self._address, "controller", instance, credential, on_event=self._report_event
-        )
+        nats = self._options.nats
+        if self._bus is not None:  # of a start that failed
+            await self._bus.close()
+        self._bus = bus = await (self._join_nats(nats) if nats else self._start_own_broker())
         self._export = DesiredExport(
-            self._state_dir.desired_export, self._state_dir.signing_key("admission"), self._report
+            self._state_dir.desired_export,
+            self._state_dir.signing_key("admission"),
+            self._report,
+            self._ensure_buckets,
         )
-        await self._export.start(self._bus)
-        await self._bus.serve(subjects.control("status"), self._answer_status)
-        await self._bus.serve(subjects.control("down"), self._answer_down)
-        await self._bus.serve(subjects.control("observe"), self._answer_observe)
+        await self._export.start(bus)
+        if nats and nats.has_proxy_login and not self._inventory.members:
+            await check_reading(nats, self._state_dir.login("proxies"))
+        await bus.serve(subjects.control("status"), self._answer_status)
+        await bus.serve(subjects.control("down"), self._answer_down)
+        await bus.serve(subjects.control("observe"), self._answer_observe)
         self._sidecars: Sidecars = Sidecars(
             self._inventory,
             self._keys,
@@ -319,15 +382,59 @@ class MeshController:
                 check_attestation=self._check_attestation,
                 remove=self._end_actor,
                 ray_nodes=lambda: self._nodes,
+                write_letter=self._write_letter,
             ),
+            refusal=why_no_sidecars(self._options),
         )
-        await self._sidecars.start(self._bus)
+        await self._sidecars.start(bus)
+
+    async def _start_own_broker(self) -> Bus:
+        credential = Credential.generate()
+        instance = f"controller-{secrets.token_hex(3)}"
+        self._inventory.members[instance] = Member("controller", 0, self._head, instance, credential.public)
+        handle = await placement.find(self._broker_name, self._options.namespace)
+        if handle is not None and await self._healthy_version(handle) != __version__:
+            await placement.end(handle, politely=True)
+            handle = None
+        await self._run_broker(handle)
+        self._inventory.save()
+        return await Bus.connect(
+            self._address, "controller", instance, credential, on_event=self._report_event
+        )
+
+    async def _join_nats(self, nats: ExternalNats) -> Bus:
+        self._address = nats.address
+        instance = f"controller-{secrets.token_hex(3)}"
+        login = self._state_dir.login("control")
+        return await Bus.connect(self._address, "controller", instance, login, on_event=self._report_event)
+
+    async def _ensure_buckets(self, bus: Bus, desired: Sequence[Entry]) -> bool:
+        nats = self._options.nats
+        if nats is None:
+            return await ensure_buckets(bus, desired=desired)
+        return await make_buckets(bus, nats, self._owner, desired)
+
+    @property
+    def _owner(self) -> Owner:
+        return Owner(self._options.name, self._keys.admission_public)
+
+    def _tell_shared(self) -> None:
+        """A gateway that starts has heard no event yet."""
+        nats = self._options.nats
+        for sentence in nats.shared() if nats else ():
+            self._report("warning", "nats_shared", sentence)
+
+    def _write_letter(self, letterbox: bytes) -> bytes:
+        """The proxies' credential, for one of them; nothing where the broker admits each by its own key."""
+        if self._address.embedded:
+            return b""
+        return letter.write(letterbox, self._state_dir.login("proxies").reveal())
 
     async def _run_broker(self, running: ActorHandle[Any] | None = None) -> None:
         self._broker = running or placement.create(
             self._settings("broker", self._broker_name), self._head_node
         )
-        self._address: BrokerAddress = await self._broker.start.remote(self._inventory.users())
+        self._address = await self._broker.start.remote(self._inventory.users())
 
     @property
     def _broker_actor(self) -> ActorHandle[Any]:
@@ -360,6 +467,11 @@ class MeshController:
 
     async def _answer_observe(self, message: Message) -> bytes:
         request = messages.decode(messages.ControlRequest, message.data)
+        if not self._address.embedded:
+            raise ConfigError(
+                f"{self._address.url} is not the mesh's own NATS and admits nobody by our word: its"
+                " administrator makes a user with the rights of an observer (docs/nats.md)"
+            )
         member = Member("observer", 0, "", subjects.token(request.name), request.nkey)
         self._inventory.members[f"observer {member.instance}"] = member
         await self._push_users()
@@ -384,9 +496,12 @@ class MeshController:
 
     async def _turn(self) -> None:
         now = time.monotonic()
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(PING_TIMEOUT_S):
                 self._nodes = await placement.live_nodes(self._options.bind_address)
+            self._note_trouble("Ray", "")
+        except TimeoutError:
+            self._note_trouble("Ray", RAY_AWAY)
         for instruction in self._fleet.plan(list(self._nodes), now):
             match instruction:
                 case StartActor(place, instance):
@@ -398,7 +513,11 @@ class MeshController:
         for one in list(self._fleet.running.values()):
             if one.state == "HEALTHY":
                 self._ping(one.instance, self._handles[one.instance], now)
-        self._ping(self._broker_name, self._broker_actor, now)
+        if self._broker is not None:
+            self._ping(self._broker_name, self._broker, now)
+        if now >= self._certify_at:
+            self._certify_at = now + CERTIFICATES_S
+            self._do(self._keep_certified())
         for instance in self._sidecars.overdue(now):
             log.warning("removing the sidecar %s: it was not heard of for too long", instance)
             self._do(self._end_actor(instance))
@@ -420,6 +539,7 @@ class MeshController:
                 description = await handle.describe.remote()
             self._pids[instance] = description.pid
             if description.healthy:
+                self._note_trouble(instance, description.trouble)
                 return
             why = f"is not healthy: {description.detail}"
         except TimeoutError:
@@ -438,6 +558,16 @@ class MeshController:
         if self._bus is not None:
             subject = subjects.event("controller", self._bus.instance)
             self._bus.publish(subject, messages.encode(event))
+
+    def _note_trouble(self, instance: str, trouble: str) -> None:
+        """Tell people of what an actor cannot mend by itself, and when it is over."""
+        before = self._troubles.pop(instance, "")
+        if trouble:
+            self._troubles[instance] = trouble
+        if trouble and not before:
+            self._report("error", "trouble", f"{instance}: {trouble}")
+        elif before and not trouble:
+            self._report("info", "trouble_over", f"{instance}: it is over that {before}")
 
     async def _replace(self, instance: str) -> None:
         if instance == self._broker_name:
@@ -478,6 +608,7 @@ class MeshController:
         handle = self._handles.pop(instance, None)
         member = self._inventory.members.pop(instance, None)
         self._pids.pop(instance, None)
+        self._troubles.pop(instance, None)
         if member is not None:
             await self._push_users()
             if member.role == "proxy":
@@ -488,7 +619,8 @@ class MeshController:
     async def _push_users(self) -> None:
         async with self._users_lock:
             self._inventory.save()
-            await self._broker_actor.set_users.remote(self._inventory.users())
+            if self._broker is not None:
+                await self._broker.set_users.remote(self._inventory.users())
 
     async def _tell_cas(self, method: str, *args: Any) -> None:
         handles = [
@@ -515,7 +647,7 @@ class MeshController:
             self._inventory.members[instance] = member
             await self._push_users()
             if place.role == "proxy":
-                await self._admit_proxy(member, handle)
+                await self._admit_proxy(member, handle, self._write_letter(prepared.letterbox))
             else:
                 await self._admit_role(member, handle)
         except START_ERRORS as error:
@@ -531,11 +663,13 @@ class MeshController:
                 await handle.register_proxy.remote(proxy.instance, proxy.registration())
         description: Description = await handle.start.remote(self._address)
         self._pids[member.instance] = description.pid
+        if member.role == "gateway":
+            self._tell_shared()
 
-    async def _admit_proxy(self, member: Member, handle: ActorHandle[Any]) -> None:
+    async def _admit_proxy(self, member: Member, handle: ActorHandle[Any], credential: bytes) -> None:
         """Let it get its identity first; only with that it gets the full credential."""
         await self._tell_cas("register_proxy", member.instance, member.registration())
-        chain: tuple[bytes, ...] = await handle.attest.remote(self._address)
+        chain: tuple[bytes, ...] = await handle.attest.remote(self._address, credential)
         self._check_attestation(member, chain)
         self._inventory.members[member.instance] = replace(member, attested=True)
         await self._push_users()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from ray_mesh.bus.client import Bus, end_tasks
 from ray_mesh.bus.follower import Follower
 from ray_mesh.bus.store import Entry, ensure_buckets
 from ray_mesh.errors import ConfigError, MeshError, PeerError
-from ray_mesh.gateway.export import DesiredCopy, read_export, write_export
+from ray_mesh.gateway.export import MAX_EXPORT, DesiredCopy, read_export, write_export
 from ray_mesh.security.sealed import read_private, write_private
 from ray_mesh.security.signing import SigningKey
 
@@ -23,19 +23,28 @@ log = logging.getLogger(__name__)
 COALESCE_S = 0.2
 RETRY_S = 1.0
 
+MakeBuckets = Callable[[Bus, Sequence[Entry]], Awaitable[bool]]
 Report = Callable[[Literal["info", "warning", "error"], str, str], None]
+
+
+async def _make_own_buckets(bus: Bus, desired: Sequence[Entry]) -> bool:
+    return await ensure_buckets(bus, desired=desired)
 
 
 class DesiredExport:
     """Follows desired state into ``path``, and restores it from there.
 
-    ``report`` takes a severity, a reason word and a sentence.
+    ``report`` takes a severity, a reason word and a sentence; ``make_buckets`` makes what is missing, and
+    says whether it restored the entries that it is given.
     """
 
-    def __init__(self, path: Path, signing: SigningKey, report: Report) -> None:
+    def __init__(
+        self, path: Path, signing: SigningKey, report: Report, make_buckets: MakeBuckets = _make_own_buckets
+    ) -> None:
         self._path = path
         self._signing = signing
         self._report = report
+        self._make_buckets = make_buckets
         self._copy = DesiredCopy(signing.verify_key)
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,7 +81,7 @@ class DesiredExport:
         if not self._path.exists():
             return
         try:
-            export = read_export(read_private(self._path), self._signing.verify_key)
+            export = read_export(read_private(self._path, MAX_EXPORT), self._signing.verify_key)
         except PeerError as error:
             raise ConfigError(
                 f"{self._path} is not the export of this mesh's configuration: {error}. "
@@ -82,7 +91,7 @@ class DesiredExport:
 
     async def _ensure(self, bus: Bus) -> None:
         entries = self._copy.entries()
-        if await ensure_buckets(bus, desired=entries):
+        if await self._make_buckets(bus, entries):
             self._report(
                 "warning",
                 "desired_state_restored",

@@ -40,12 +40,16 @@ class ProxyActor:
         )
 
     async def prepare(self) -> Prepared:
-        """Public halves of the broker credential and of the identity key."""
-        return Prepared(self._agent.nkey_public, self._agent.identity_key_sha256)
+        """Public halves of the broker credential, of the identity key and of the letterbox."""
+        agent = self._agent
+        return Prepared(agent.nkey_public, agent.identity_key_sha256, agent.letterbox)
 
-    async def attest(self, address: BrokerAddress) -> tuple[bytes, ...]:
-        """Connect with the narrow credential and get the proxy's own certificate (chain, public)."""
-        return await self._agent.attest(address)
+    async def attest(self, address: BrokerAddress, letter: bytes = b"") -> tuple[bytes, ...]:
+        """Connect with the narrow credential and get the proxy's own certificate (chain, public).
+
+        ``letter`` is the credential for a NATS that is not ours, encrypted to the letterbox.
+        """
+        return await self._agent.attest(address, letter)
 
     async def serve(self, inbound_port: int, offer: str = "") -> Description:
         """Carry traffic. ``inbound_port`` is the node's mTLS port, 0 for the node's first proxy.

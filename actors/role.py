@@ -2,6 +2,7 @@
 
 A role is started in two steps, because the broker admits nobody it was not told of: ``prepare``
 makes the credential and returns its public half; the controller registers that; ``start`` connects.
+A NATS that is not ours is entered with a credential from the state directory instead.
 The work of a role is in its pure state class; what is here only moves messages.
 """
 
@@ -52,8 +53,9 @@ class Role:
     async def start(self, address: BrokerAddress) -> Description:
         """Connect, do the role's own start, and keep a heartbeat."""
         settings = self.settings
+        credential = self._credential if address.embedded else self.state_dir.login("control")
         self._bus = await Bus.connect(
-            address, settings.role, settings.instance, self._credential, on_event=self.report_event
+            address, settings.role, settings.instance, credential, on_event=self.report_event
         )
         await self.bus.subscribe(subjects.every("role", settings.role), self._heard_role)
         await self.run()

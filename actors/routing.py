@@ -58,6 +58,11 @@ class RoutingActor(Role):
         await self._desired.start(self.bus)
         self.spawn(self._compile(), "compile")
 
+    def _heard_role(self, message: Message) -> None:
+        super()._heard_role(message)
+        if subjects.last_token(message.subject) == self.settings.instance:
+            self._shard.hear_echo(time.monotonic())
+
     def _heard_lease(self, message: Message) -> None:
         lease = messages.decode(messages.ProxyLease, message.data)
         if lease.proxy != subjects.last_token(message.subject) or not is_of_node(lease.proxy, lease.node):

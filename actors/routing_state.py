@@ -28,6 +28,9 @@ from ray_mesh.rendezvous import owner
 from ray_mesh.resources import Document
 
 PROXY_LEASE_S = 3.0
+DEAF_S = 1.5
+"""A shard that has not heard its own heartbeat for this long hears nobody: the broker is stuck. It is less
+than a proxy's lease minus a heartbeat of the proxy, so that a shard knows before a lease runs out."""
 LOST = 0
 """The revision of a stored resource that is not in the store any more."""
 _ORDER = {"mesh": 0, "endpoints": 1, "service": 2, "workload": 3, "gateway": 4, "node": 5}
@@ -80,6 +83,8 @@ class Shard:
     _leases: dict[str, _Lease] = field(default_factory=dict)
     _dirty: set[str] = field(default_factory=set)
     _grace_over: bool = False
+    _echo_at: float | None = None
+    _is_deaf: bool = False
 
     def put_document(self, key: str, document: Document | None, revision: int) -> None:
         """A verified document of desired state, or its removal, at a revision of the mesh."""
@@ -131,8 +136,18 @@ class Shard:
         self.started_at = now
         self._grace_over = False
 
+    def hear_echo(self, now: float) -> None:
+        """The shard's own heartbeat came back from the broker."""
+        self._echo_at = now
+
     def tick(self, now: float) -> None:
-        """Let leases run out."""
+        """Let leases run out, unless it is the broker that is silent."""
+        if self._echo_at is not None and now - self._echo_at > DEAF_S:
+            self._is_deaf = True
+            return
+        if self._is_deaf:
+            self._is_deaf = False
+            self.hear_again(now)
         if not self._grace_over and now - self.started_at > PROXY_LEASE_S:
             self._grace_over = True
             self._dirty.update(key for key in self._stored if key.startswith("endpoints."))

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ray_mesh.bus.external import ExternalNats
 from ray_mesh.gateway.listening import ApiAddress
 
 
@@ -36,7 +37,8 @@ class MeshOptions:
     """What a person chose.
 
     ``state_dir`` holds the store, sealed keys and the actor inventory, on the node where the mesh was
-    started; ``keep_state`` says whether it is there after the mesh went down.
+    started; ``keep_state`` says whether it is there after the mesh went down. With ``nats`` no broker is
+    started; its credentials are in the state directory.
     ``api_port`` 0 means any free port. ``bind_address`` is where proxies and broker listen; empty
     means each node's own address. Durations are seconds.
     """
@@ -52,6 +54,7 @@ class MeshOptions:
     api: ApiAddress = field(default_factory=ApiAddress)
     api_port: int = 0
     bind_address: str = ""
+    nats: ExternalNats | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Maps and scalars, for a controller of another version: it may have other fields."""
@@ -60,7 +63,12 @@ class MeshOptions:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> MeshOptions:
         """What :meth:`to_plain` of an older version made; what it did not know has its default."""
-        nested = {"api": ApiAddress(**plain["api"]), "replicas": Replicas(**plain["replicas"])}
+        nats = plain.get("nats")
+        nested = {
+            "api": ApiAddress(**plain["api"]),
+            "replicas": Replicas(**plain["replicas"]),
+            "nats": ExternalNats(**nats) if nats else None,
+        }
         return cls(**{**plain, "state_dir": Path(plain["state_dir"]), **nested})
 
 
@@ -89,10 +97,12 @@ class RoleSettings:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What an actor made for itself before it may talk to the broker: public halves only."""
+    """What an actor made for itself before it may talk to the broker: public halves only. A credential
+    for a NATS that is not ours is sent to the ``letterbox``."""
 
     nkey_public: str
     identity_key_sha256: bytes = b""
+    letterbox: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +122,18 @@ class Description:
     api_port: int = 0
     node: str = ""
     state_dir: str = ""
+    trouble: str = ""
+
+
+def why_no_sidecars(options: MeshOptions) -> str:
+    """Why sidecars are refused, empty when they are not.
+
+    With one NATS credential for all, a sidecar would hold that of the roles, and could answer in the name
+    of the controller who it is.
+    """
+    if options.nats is None or options.nats.has_proxy_login:
+        return ""
+    return (
+        "this mesh has one NATS credential for roles and proxies, which no sidecar may hold: start it with"
+        " --nats-proxy-creds, a credential of an account without JetStream (docs/nats.md)"
+    )

@@ -74,11 +74,15 @@ class Admission:
     check_attestation: Callable[[Member, tuple[bytes, ...]], None]
     remove: Callable[[str], Awaitable[None]]
     ray_nodes: Callable[[], Collection[str]]
+    write_letter: Callable[[bytes], bytes]
 
 
 class Sidecars:
-    """Answers the gateways' questions about sidecars. Runs on the controller's loop, which makes the
-    use of a token one step: nothing else runs between looking at it and having stored that it is used."""
+    """Answers the gateways' questions about sidecars, unless ``refusal`` says why there may be none.
+
+    Runs on the controller's loop, which makes the use of a token one step: nothing else runs between looking
+    at it and having stored that it is used.
+    """
 
     def __init__(
         self,
@@ -87,12 +91,14 @@ class Sidecars:
         trust_domain: str,
         address: BrokerAddress,
         admission: Admission,
+        refusal: str = "",
     ) -> None:
         self._inventory = inventory
         self._keys = keys
         self._trust_domain = trust_domain
         self._address = address
         self._admission = admission
+        self._refusal = refusal
         self._presence = Presence()
         self._bus: Bus | None = None
         self._admitting = asyncio.Lock()
@@ -102,6 +108,8 @@ class Sidecars:
         self._bus = bus
         bus.on_reconnect(self._presence.restart)
         await bus.subscribe(subjects.every("lease"), self._heard_lease)
+        if self._refusal:
+            return
         await bus.serve(subjects.control("token"), self._answer_token)
         await bus.serve(subjects.control("join"), self._answer_join)
         await bus.serve(subjects.control("attest"), self._answer_attest)
@@ -134,6 +142,7 @@ class Sidecars:
             self._inventory.tokens.redeem(request.token_sha256, request.account, time.time())
         finally:
             self._inventory.save()
+        letter = self._admission.write_letter(request.letterbox)
         async with self._admitting:
             await self._free_node(request)
             member = self._new_member(request)
@@ -147,6 +156,9 @@ class Sidecars:
                 trust_domain=self._trust_domain,
                 root_der=self._keys.root_der,
                 compiled_public=self._keys.compiled_public,
+                embedded=self._address.embedded,
+                ca_pem="" if self._address.embedded else self._address.ca_pem,
+                letter=letter,
             )
         )
 

@@ -119,10 +119,17 @@ class Api:
         """Actors by the controller, proxies by their leases, and what is wrong."""
         parts, problems = self._parts, []
         reply = ControlReply(__version__)
-        try:
-            reply = await self._control(ControlRequest("status"))
-        except MeshError as error:
-            problems.append(f"the controller does not answer: {error}")
+        if parts.bus.connected:
+            try:
+                reply = await self._control(ControlRequest("status"))
+            except MeshError as error:
+                problems.append(f"the controller does not answer: {error}")
+        else:
+            problems.append(
+                f"no connection to the broker ({parts.bus.trouble}): traffic goes on with the configuration "
+                "it has, changes wait"
+            )
+        problems += reply.problems
         rows = parts.view.proxies(time.monotonic())
         problems += [f"proxy {row.proxy} is {row.sync}: {row.reason}" for row in rows if row.sync != "SYNCED"]
         problems += [
@@ -138,6 +145,7 @@ class Api:
                 "proxies": len(rows),
                 "synced": sum(row.sync == "SYNCED" for row in rows),
                 "problems": problems,
+                "warnings": reply.warnings,
             }
         )
 
@@ -186,6 +194,11 @@ class Api:
 
     async def proxies(self, request: web.Request) -> web.Response:
         """The live proxies."""
+        if not self._parts.bus.connected:
+            raise Unavailable(
+                f"no connection to the broker ({self._parts.bus.trouble}): which proxies live is not known. "
+                "Those that do go on with the configuration they have"
+            )
         return answer({"items": [asdict(row) for row in self._parts.view.proxies(time.monotonic())]})
 
     async def wait(self, request: web.Request) -> web.Response:

@@ -38,7 +38,7 @@ SHUTDOWN_S = 2.0
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
     """``port`` 0 takes any free one. ``token_sha256`` is hex; ``compiled_public`` verifies beacons.
-    An ``address`` that other machines reach needs ``tls``."""
+    An ``address`` that other machines reach needs ``tls``. ``no_sidecars`` says why there may be none."""
 
     instance: str
     port: int
@@ -46,6 +46,7 @@ class GatewayConfig:
     compiled_public: bytes
     address: ApiAddress = field(default_factory=ApiAddress)
     tls: ssl.SSLContext | None = None
+    no_sidecars: str = ""
 
 
 class GatewayService:
@@ -65,7 +66,9 @@ class GatewayService:
         self.events: deque[Heard] = deque(maxlen=EVENTS)
         self.admission = Admission(self.state, self._store, signing, self.refresh, self.grounds)
         self.workloads = Workloads(self.admission, self.state, self.view, self.changes, bus)
-        self.sidecars = SidecarDesk(bus, self.workloads, self.state, self.view, self.refresh)
+        self.sidecars = SidecarDesk(
+            bus, self.workloads, self.state, self.view, self.refresh, refusal=config.no_sidecars
+        )
         self.collectors = Collectors(bus, self.view)
 
     async def start(self) -> None:

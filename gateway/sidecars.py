@@ -26,7 +26,7 @@ from ray_mesh.bus.messages import (
     decode,
     encode,
 )
-from ray_mesh.errors import ConfigError, Conflict, Unauthenticated, Unavailable
+from ray_mesh.errors import ConfigError, Conflict, PolicyDenied, Unauthenticated, Unavailable
 from ray_mesh.gateway.admission import key_of
 from ray_mesh.gateway.desired import DesiredState
 from ray_mesh.gateway.view import MeshView
@@ -64,7 +64,7 @@ class Tries:
 
 class SidecarDesk:
     """What the API does for sidecars. ``refresh`` brings ``state`` up to the store's head; ``clock`` is
-    monotonic."""
+    monotonic; ``refusal`` says why there may be no sidecars, and then nothing is asked for them."""
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class SidecarDesk:
         view: MeshView,
         refresh: Callable[[], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
+        refusal: str = "",
     ) -> None:
         self._bus = bus
         self._workloads = workloads
@@ -81,6 +82,7 @@ class SidecarDesk:
         self._view = view
         self._refresh = refresh
         self._clock = clock
+        self._refusal = refusal
         self._tries = Tries(at=clock())
 
     async def create_token(self, body: Any) -> dict[str, Any]:
@@ -106,7 +108,11 @@ class SidecarDesk:
         """
         self._tries.take(self._clock())
         token_sha256 = secret_sha256(_bearer(authorization))
-        wanted = _fields(body, {"serviceAccount": str, "node": str, "nkey": str, "identityKeySha256": str})
+        wanted = _fields(
+            body,
+            {"serviceAccount": str, "node": str, "nkey": str, "identityKeySha256": str},
+            {"letterbox": str},
+        )
         session, session_sha256 = new_secret()
         request = JoinRequest(
             token_sha256=token_sha256,
@@ -115,12 +121,16 @@ class SidecarDesk:
             nkey=wanted["nkey"],
             identity_key_sha256=_binary(wanted["identityKeySha256"]),
             session_sha256=session_sha256,
+            letterbox=_binary(wanted.get("letterbox", "")),
         )
         reply = await self._ask("join", request, JoinReply)
         return {
             "proxy": reply.proxy,
             "session": session,
             "broker": reply.broker_url,
+            "brokerIsOurs": reply.embedded,
+            "brokerCa": reply.ca_pem,
+            "letter": base64.b64encode(reply.letter).decode(),
             "trustDomain": reply.trust_domain,
             "root": base64.b64encode(reply.root_der).decode(),
             "compiledPublic": base64.b64encode(reply.compiled_public).decode(),
@@ -202,6 +212,8 @@ class SidecarDesk:
             )
 
     async def _ask(self, verb: str, request: object, answer: type[_Reply]) -> _Reply:
+        if self._refusal:
+            raise PolicyDenied(self._refusal)
         message = await self._bus.request(
             subjects.control(verb), encode(request), timeout_s=CONTROL_TIMEOUT_S
         )

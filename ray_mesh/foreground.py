@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from ray_mesh import __version__, cluster
 from ray_mesh.errors import ConfigError, Unavailable
@@ -35,6 +36,8 @@ def run_foreground(options: LaunchOptions, say: Callable[[str], None]) -> int:
     try:
         for line in describe(mesh):
             say(line)
+        for sentence in mesh.warnings:
+            say(f"warning: {sentence}")
         if mesh.owns_ray:
             wait_for_end(mesh)
             say("ending the mesh")
@@ -71,10 +74,17 @@ def run_detached(options: LaunchOptions, arguments: list[str], say: Callable[[st
     while child.poll() is None and time.monotonic() < deadline:
         if state_file.exists() and read_state(state_file).pid == child.pid:
             say(f"the mesh runs as process {child.pid}; `ray-mesh down` ends it (log: {log_file})")
+            for line in _logged(log_file, "warning: "):
+                say(line)
             return 0
         time.sleep(0.1)
     child.terminate()
-    raise Unavailable(f"the mesh did not come up; see {log_file}")
+    why = "; ".join(_logged(log_file, "error: ")) or "it said nothing"
+    raise Unavailable(f"the mesh did not come up: {why} (log: {log_file})")
+
+
+def _logged(log_file: Path, prefix: str) -> list[str]:
+    return [line for line in log_file.read_text(errors="replace").splitlines() if line.startswith(prefix)]
 
 
 def describe(running: RunningMesh) -> list[str]:

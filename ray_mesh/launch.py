@@ -24,6 +24,7 @@ from ray_mesh.actors.secrets import StateDir
 from ray_mesh.actors.settings import Description, MeshOptions, Replicas
 from ray_mesh.errors import ConfigError, MeshError, Unavailable
 from ray_mesh.gateway.listening import ApiAddress
+from ray_mesh.own_nats import NatsChoice, OwnNats
 from ray_mesh.sdk import Mesh
 from ray_mesh.sdk.answers import Proxy
 from ray_mesh.sdk.client import is_running
@@ -32,7 +33,8 @@ from ray_mesh.sdk.state import Broker, MeshState, default_path, read_state, writ
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 2.5
 SHARED_STOP_TIMEOUT_S = 20.0
-"""On a cluster that goes on nothing else ends the actors, so they are given the time to drain."""
+"""On a cluster that goes on nothing else ends the actors, so they are given the time to drain, and
+nothing else removes what is on a NATS of somebody's own."""
 PROBE_TIMEOUT_S = 2.0
 
 
@@ -43,7 +45,8 @@ class LaunchOptions:
     ``replicas`` of each control role and ``proxies`` per node (None: 1 and 2, or as many as run
     already); ``ingress`` maps port numbers of Gateway documents to local ports (0 = any free one);
     ``state_dir`` keeps the mesh when it goes down (None: a folder that ends with it); ``address`` is an
-    existing Ray cluster; ``api`` is where the API listens and what else it is called.
+    existing Ray cluster; ``api`` is where the API listens and what else it is called; ``nats`` is a NATS of
+    somebody's own (None: the mesh starts its broker).
     """
 
     name: str = "default"
@@ -56,6 +59,7 @@ class LaunchOptions:
     state_dir: Path | None = None
     state_file: Path | None = None
     address: str = ""
+    nats: NatsChoice | None = None
 
 
 @dataclass(slots=True)
@@ -67,12 +71,14 @@ class RunningMesh:
     controller: Any
     owns_ray: bool
     temporary: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def stop(self) -> None:
         """Take the mesh down and remove what it left. Ends a Ray that :func:`start` started."""
         import ray
 
-        _end(self.controller, STOP_TIMEOUT_S if self.owns_ray else SHARED_STOP_TIMEOUT_S)
+        is_alone = self.owns_ray and self.state.broker.embedded
+        _end(self.controller, STOP_TIMEOUT_S if is_alone else SHARED_STOP_TIMEOUT_S)
         self.state_file.unlink(missing_ok=True)
         if self.owns_ray:
             ray.shutdown()
@@ -94,13 +100,19 @@ def start(options: LaunchOptions) -> RunningMesh:
     if running := find_running(options):
         raise ConfigError(f"{already(running)}: connect to it, end it, or give this one another --name")
     temporary: list[Path] = []
-    owns_ray, created = False, None
+    warnings: list[str] = []
+    owns_ray, created, mesh = False, None, None
+    nats = OwnNats.read(options.nats) if options.nats else None
     try:
         if not ray.is_initialized():
+            if not cluster.address_of(options.address):
+                # Before a Ray is started for nothing.
+                mesh, warnings = _prepare(options, nats, True, temporary)
             owns_ray = _connect(options, temporary)
         controller = _find(options)
         if controller is None:
-            mesh = _mesh_options(options, owns_ray, temporary)
+            if mesh is None:
+                mesh, warnings = _prepare(options, nats, False, temporary)
             controller = created = cluster.create_controller(mesh)
         state = _join(options, controller, os.getpid() if owns_ray else 0)
         write_state(state_file_of(options), state)
@@ -112,7 +124,7 @@ def start(options: LaunchOptions) -> RunningMesh:
         for folder in temporary:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    return RunningMesh(state, state_file_of(options), controller, owns_ray, temporary)
+    return RunningMesh(state, state_file_of(options), controller, owns_ray, temporary, warnings)
 
 
 def up(**options: Any) -> EmbeddedMesh:
@@ -198,6 +210,23 @@ def _temporary_folder(prefix: str, temporary: list[Path]) -> Path:
     return folder
 
 
+def _prepare(
+    options: LaunchOptions, nats: OwnNats | None, private: bool, temporary: list[Path]
+) -> tuple[MeshOptions, list[str]]:
+    """The options of a mesh that is to be started, and warnings; a NATS of somebody's own was looked at."""
+    mesh = _mesh_options(options, private, temporary)
+    if nats is None:
+        return mesh, []
+    is_new = not mesh.state_dir.exists()
+    try:
+        warnings = nats.prepare(StateDir(mesh.state_dir), mesh.name)
+    except BaseException:
+        if is_new:
+            shutil.rmtree(mesh.state_dir, ignore_errors=True)
+        raise
+    return replace(mesh, nats=nats.settings), warnings
+
+
 def _mesh_options(options: LaunchOptions, private: bool, temporary: list[Path]) -> MeshOptions:
     state_dir = options.state_dir
     if state_dir is None:
@@ -268,6 +297,8 @@ def _check_options(options: LaunchOptions, running: MeshOptions) -> None:
         wanted, has = getattr(options, name), getattr(running, name)
         if name == "api":
             wanted = _api_address(wanted)
+        if name == "nats" and wanted:
+            wanted, has = wanted.url, has.url if has else "the broker of the mesh"
         if name == "state_dir" and wanted:
             wanted = wanted.absolute()
         if getattr(options, name) != getattr(default, name) and wanted != has:
@@ -287,7 +318,7 @@ def _publish(options: LaunchOptions, mesh: MeshOptions, running: Description, pi
         token=state_dir.token(),
         pid=pid,
         ingress={},
-        broker=Broker(url=state_dir.broker_url(), ca_pem_path=str(mesh.state_dir / "root.crt")),
+        broker=_broker(mesh, state_dir),
         state_dir=str(mesh.state_dir),
         node=running.node,
         root_pem=state_dir.root_pem(),
@@ -306,6 +337,12 @@ def _publish(options: LaunchOptions, mesh: MeshOptions, running: Description, pi
         )
         urls = _ingress_urls(client.proxies(), running.node, ingress.gateway_ports)
     return replace(state, ingress=urls)
+
+
+def _broker(mesh: MeshOptions, state_dir: StateDir) -> Broker:
+    if mesh.nats is None:
+        return Broker(url=state_dir.broker_url(), ca_pem_path=str(mesh.state_dir / "root.crt"))
+    return Broker(mesh.nats.url, str(state_dir.nats_ca) if mesh.nats.ca_pem else "", embedded=False)
 
 
 def _ingress_urls(proxies: Iterable[Proxy], node: str, ports: Mapping[str, int]) -> dict[str, str]:

@@ -32,7 +32,7 @@ from ray_mesh.errors import ConfigError, PeerError, Unavailable
 from ray_mesh.security import profile, sealed
 from ray_mesh.security.bundle import UNREADABLE, Bundle, read_certificate
 from ray_mesh.security.identity import SpiffeId
-from ray_mesh.security.svid import new_key
+from ray_mesh.security.svid import MAX_BACKDATE_S, new_key
 
 ROOT_LIFETIME_S = 10 * 365 * 86_400
 INTERMEDIATE_LIFETIME_S = 30 * 86_400
@@ -67,13 +67,13 @@ class Authority:
 
     @classmethod
     def create_root(cls, trust_domain: str, now: float, lifetime_s: int = ROOT_LIFETIME_S) -> Authority:
-        """A new self-signed root, valid from ``now`` less a minute.
+        """A new self-signed root, valid from ``now`` less a day.
 
         Raises:
             PeerError: the trust domain is not one.
         """
         key, name = new_key(), profile.ca_name("root")
-        valid = profile.validity(now, lifetime_s)
+        valid = profile.validity(now, lifetime_s, profile.CA_BACKDATE_S)
         template = profile.ca_template(SpiffeId(trust_domain), name, name, key.public_key(), valid, 1)
         certificate = profile.sign(template, key)
         return cls(trust_domain, certificate, certificate, key)
@@ -88,7 +88,7 @@ class Authority:
         if not self.is_root:
             raise ConfigError("only the root makes intermediates")
         key, name, issuer = new_key(), profile.ca_name("intermediate"), self.certificate.subject
-        valid = self._clamped(now, lifetime_s)
+        valid = self._clamped(now, lifetime_s, profile.CA_BACKDATE_S)
         template = profile.ca_template(SpiffeId(self.trust_domain), name, issuer, key.public_key(), valid, 0)
         return Authority(self.trust_domain, profile.sign(template, self._key), self.root, key)
 
@@ -101,6 +101,12 @@ class Authority:
     def expires_at(self) -> float:
         """When this CA certificate ends."""
         return self.certificate.not_valid_after_utc.timestamp()
+
+    def is_due(self, now: float) -> bool:
+        """Whether another should take its place: half of its life is over, or the clock was set back
+        behind its begin. ``now``: seconds since 1970."""
+        begin = self.certificate.not_valid_before_utc.timestamp()
+        return not begin <= now < begin + (self.expires_at - begin) / 2
 
     def bundle(self) -> Bundle:
         """The root that this CA stands on, as a bundle of its trust domain."""
@@ -152,9 +158,8 @@ class Authority:
             alternatives += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in ips]
         except ValueError as error:
             raise ConfigError(f"cannot stand in a server certificate: {error}") from error
-        return self._issue_leaf(
-            key, alternatives, [ExtendedKeyUsageOID.SERVER_AUTH], self._clamped(now, lifetime_s)
-        )
+        valid = self._clamped(now, lifetime_s, profile.CA_BACKDATE_S)
+        return self._issue_leaf(key, alternatives, [ExtendedKeyUsageOID.SERVER_AUTH], valid)
 
     def seal(self, passphrase: bytes, n: int = sealed.PASSPHRASE_COST) -> bytes:
         """Certificates and key, encrypted with a passphrase."""
@@ -184,14 +189,16 @@ class Authority:
             raise ConfigError("the sealed certificate authority holds a key of another certificate")
         return cls(stored.trust_domain, certificate, root, key)
 
-    def _clamped(self, now: float, lifetime_s: int) -> profile.Validity:
+    def _clamped(
+        self, now: float, lifetime_s: int, backdate_s: int = int(MAX_BACKDATE_S)
+    ) -> profile.Validity:
         if not self.certificate.not_valid_before_utc.timestamp() <= now < self.expires_at:
             raise Unavailable(
                 f"the CA certificate of {self.trust_domain} is valid from"
                 f" {self.certificate.not_valid_before_utc} to {self.certificate.not_valid_after_utc} only:"
                 " renew it, or set the clock"
             )
-        return profile.validity(now, min(lifetime_s, int(self.expires_at) - int(now)))
+        return profile.validity(now, min(lifetime_s, int(self.expires_at) - int(now)), backdate_s)
 
     def _issue_leaf(
         self,

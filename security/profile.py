@@ -18,11 +18,16 @@ Validity = tuple[datetime, datetime]
 """First and last second of a certificate."""
 
 
-def validity(now: float, lifetime_s: int) -> Validity:
-    """From ``now``, backdated by at most a minute and at most the lifetime. Whole seconds, as X.509 has
-    no others."""
+CA_BACKDATE_S = 86_400
+"""How far before they are made certificates begin that nobody renews while a mesh runs (CAs, servers), so
+that they stay valid when the clock is set back."""
+
+
+def validity(now: float, lifetime_s: int, backdate_s: int = int(MAX_BACKDATE_S)) -> Validity:
+    """From ``now``, backdated by at most ``backdate_s`` and at most the lifetime. Whole seconds, as X.509
+    has no others."""
     start = int(now)
-    begins = start - min(int(MAX_BACKDATE_S), lifetime_s)
+    begins = start - min(backdate_s, lifetime_s)
     return datetime.fromtimestamp(begins, UTC), datetime.fromtimestamp(start + lifetime_s, UTC)
 
 

@@ -1,9 +1,9 @@
 """Who may have which identity: what the CA knows, and its decisions.
 
 A proxy gets its own identity only with the very key whose hash the controller registered, which
-proves that the key was made in that proxy. It gets a workload's identity only if the workload is
-registered on the proxy's node and an admin has bound its service account to that node. Everything
-else is refused, with a sentence that says why and what to do.
+proves that the key was made in that proxy. It gets a workload's identity only for a request signed with
+that key, and if the workload is registered on the proxy's node and an admin has bound its service
+account to that node. Everything else is refused, with a sentence that says why and what to do.
 
 Pure state: events in, decisions out, no clock of its own.
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ray_mesh.errors import ConfigError, MeshError, PolicyDenied
+from ray_mesh.security import possession
 from ray_mesh.security.ca import public_key_sha256, requested_key
 from ray_mesh.security.identity import SpiffeId, for_workload
 
@@ -27,13 +28,20 @@ _LOG_LENGTH = 1000
 
 
 class CertificateRequest(Protocol):
-    """What a proxy asks: a workload's key, or empty for its own identity, and a request in DER."""
+    """What a proxy asks: a workload's key, or empty for its own identity, and a request in DER. For a
+    workload it is signed with the proxy's own key, of which ``proxy_key`` is the public half in DER."""
 
     @property
     def workload(self) -> str: ...
 
     @property
     def csr_der(self) -> bytes: ...
+
+    @property
+    def proxy_key(self) -> bytes: ...
+
+    @property
+    def proof(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +140,7 @@ class Registrations:
         self._bindings.pop(key, None)
 
     def decide(self, proxy: str, request: CertificateRequest, now: float) -> SpiffeId:
-        """The identity to issue to ``proxy`` (as the broker names it), entered in the log either way.
+        """The identity to issue to ``proxy`` (as the subject names it), entered in the log either way.
 
         Raises:
             PolicyDenied: it may not have it; the message says why.
@@ -171,6 +179,14 @@ class Registrations:
             )
         key_sha256 = public_key_sha256(requested_key(request.csr_der))
         if request.workload:
+            possession.check(
+                registered.key_sha256,
+                request.proxy_key,
+                request.proof,
+                proxy,
+                request.workload,
+                request.csr_der,
+            )
             return self._decide_workload(proxy, registered, request.workload)
         if not hmac.compare_digest(key_sha256, registered.key_sha256):
             raise PolicyDenied(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import uvloop
 from mesh_site import Site
+from own_mesh import own_mesh
 
 from ray_mesh import launch
 from ray_mesh.demo.deployment import Deployment
@@ -37,6 +38,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             yield Site(running, mesh, running.state.ingress["8080"], deployment)
     finally:
         running.stop()
+
+
+@pytest.fixture(scope="session")
+def breakable() -> Iterator[Site]:
+    """Two of each role, two proxies, and certificates of an hour, for tests/chaos. It has its Ray in another
+    process, so that no other test finds one here."""
+    with own_mesh() as site:
+        yield site
 
 
 async def _deploy(running: RunningMesh) -> Deployment:

@@ -26,12 +26,13 @@ from ray_mesh.agent.quota import QuotaLeases
 from ray_mesh.agent.thread import DataThread
 from ray_mesh.bus import messages, subjects
 from ray_mesh.bus.client import Bus, Message
-from ray_mesh.bus.credentials import BrokerAddress, Credential
+from ray_mesh.bus.credentials import BrokerAddress, Credential, Login
 from ray_mesh.errors import MeshError, Unavailable
 from ray_mesh.proxy.plane import DataPlane, PlaneConfig
 from ray_mesh.security.bundle import Bundle
 from ray_mesh.security.ca import public_key_sha256
 from ray_mesh.security.identity import SpiffeId
+from ray_mesh.security.letter import Letterbox
 from ray_mesh.security.registrations import proxy_identity
 from ray_mesh.security.signing import VerifyKey
 from ray_mesh.security.svid import Svid, new_key
@@ -68,6 +69,7 @@ class ProxyKeys:
     def __init__(self) -> None:
         self.credential = Credential.generate()
         self.key = new_key()
+        self.letterbox = Letterbox()
 
     @property
     def nkey_public(self) -> str:
@@ -119,20 +121,31 @@ class ProxyAgent:
         return self._keys.identity_key_sha256
 
     @property
+    def letterbox(self) -> bytes:
+        """Where a credential for a NATS that is not ours is sent to."""
+        return self._keys.letterbox.public
+
+    @property
     def inbound_port(self) -> int:
         """The node's mTLS port, 0 before :meth:`serve`."""
         return self._plane.inbound_port if self._plane is not None else 0
 
-    async def attest(self, address: BrokerAddress) -> tuple[bytes, ...]:
-        """Connect and get the proxy's own certificate; returns its chain (DER, public)."""
+    async def attest(self, address: BrokerAddress, letter: bytes = b"") -> tuple[bytes, ...]:
+        """Connect and get the proxy's own certificate; returns its chain (DER, public).
+
+        ``letter`` holds the credential for a broker that is not embedded.
+        """
+        credential: Credential | Login = self._credential
+        if not address.embedded:
+            credential = Login(self._keys.letterbox.open(letter).decode())
         self._bus = await Bus.connect(
-            address, "proxy", self._settings.name, self._credential, on_event=self._report_event
+            address, "proxy", self._settings.name, credential, on_event=self._report_event
         )
         deadline = time.monotonic() + ATTEST_PATIENCE_S
         while True:
             try:
                 svid = await request_svid(
-                    self._bus, self._settings.name, "", str(self.identity), self._bundle, self._key
+                    self._bus, self._settings.name, "", str(self.identity), self._bundle, self._key, self._key
                 )
             except Unavailable:
                 if time.monotonic() > deadline:

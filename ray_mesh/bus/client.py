@@ -31,7 +31,7 @@ from ray_mesh.bus.connection import (
     open_connection,
     refused_subject,
 )
-from ray_mesh.bus.credentials import BrokerAddress, Credential
+from ray_mesh.bus.credentials import BrokerAddress, Credential, Login
 from ray_mesh.bus.envelope import ERROR_HEADER, NO_HEADERS, NOBODY, Message
 from ray_mesh.bus.messages import Event
 from ray_mesh.bus.outbox import Letter, Outbox
@@ -91,7 +91,7 @@ class Bus:
         address: BrokerAddress,
         role: str,
         instance: str,
-        credential: Credential,
+        credential: Credential | Login,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.address = address
@@ -102,6 +102,7 @@ class Bus:
         self._on_event = on_event
         self._inbox = subjects.inbox(role, instance)
         self._connection: Connection | None = None
+        self._facts: Mapping[str, Any] = {}
         self._online = asyncio.Event()
         self._was_online = False
         self._trouble = "not connected yet"
@@ -124,7 +125,7 @@ class Bus:
         address: BrokerAddress,
         role: str,
         instance: str,
-        credential: Credential,
+        credential: Credential | Login,
         on_event: Callable[[Event], None] | None = None,
         *,
         timeout_s: float = 10.0,
@@ -154,6 +155,16 @@ class Bus:
     def connected(self) -> bool:
         """Whether there is a connection now, as far as is known."""
         return self._connection is not None and not self._connection.lost.is_set()
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the server of the last connection said of itself: version, cluster, limits."""
+        return self._facts
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection; empty while there is one."""
+        return "" if self.connected else self._trouble
 
     @property
     def dropped(self) -> int:
@@ -347,6 +358,7 @@ class Bus:
             self._note_trouble(str(error))
             return False
         self._connection = connection
+        self._facts = connection.facts
         self._online.set()
         self._filled.set()
         is_first, self._was_online = not self._was_online, True

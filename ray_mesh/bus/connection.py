@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import nats.errors
-from nats.aio.client import Client
+from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as RawSubscription
 
-from ray_mesh.bus.credentials import BrokerAddress, Credential
+from ray_mesh.bus.credentials import BrokerAddress, Credential, Login
 from ray_mesh.errors import ConfigError, Unavailable
 
 CONNECT_TIMEOUT_S = 5
@@ -39,17 +41,27 @@ _VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "(
 class Connection(Client):
     """A nats-py client that insists on TLS and says at once when it is lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: BrokerAddress) -> None:
         super().__init__()
+        self._address = address
         self.lost = asyncio.Event()
         self.trouble: Exception | None = None
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         # nats-py goes on in clear text when INFO does not ask for TLS, whatever the URL says. Whoever
         # sits in between could then have any nonce signed and log in with the answer.
-        if initial_connection and not info.get("tls_required"):
+        if initial_connection and not info.get("tls_required") and not self._may_be_plain():
             raise nats.errors.Error("the broker does not offer TLS")
         await super()._process_info(info, initial_connection)
+
+    def _may_be_plain(self) -> bool:
+        server = self._current_server
+        return server is not None and not self._address.embedded and is_plain_loopback(server.uri.geturl())
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the server said of itself: version, cluster, limits."""
+        return self._server_info
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         # Everything that ends a connection comes through here. Closing may wait long for a dead
@@ -76,7 +88,7 @@ class Connection(Client):
 
 async def open_connection(
     address: BrokerAddress,
-    credential: Credential,
+    credential: Credential | Login,
     name: str,
     on_error: Callable[[Exception], None],
 ) -> Connection:
@@ -86,8 +98,8 @@ async def open_connection(
         Unavailable: no server answers, or it refuses; the message says why.
         ConfigError: the address cannot be used.
     """
-    servers, trust = _servers(address.url), _trust(address.ca_pem)
-    connection = Connection()
+    servers, trust = split_servers(address.url), _trust(address)
+    connection = Connection(address)
 
     async def note(error: Exception) -> None:
         connection.trouble = error
@@ -98,7 +110,7 @@ async def open_connection(
             servers=servers,
             tls=trust,
             name=name,
-            nkeys_seed_str=credential.reveal(),
+            **_login(credential),
             error_cb=note,
             allow_reconnect=False,
             max_reconnect_attempts=1,
@@ -109,7 +121,7 @@ async def open_connection(
         )
     except (nats.errors.Error, OSError, TimeoutError) as error:
         await connection.end()
-        raise Unavailable(f"{address.url}: {_reason(connection.trouble or error)}") from error
+        raise Unavailable(f"{address.url}: {_reason(connection.trouble or error, address)}") from error
     except BaseException:
         await connection.end()
         raise
@@ -127,24 +139,52 @@ def is_refusal(error: BaseException) -> bool:
     return "authorization violation" in str(error).lower()
 
 
-def _servers(url: str) -> list[str]:
+def is_plain_loopback(server: str) -> bool:
+    """Whether a server's address asks for no TLS and never leaves this machine."""
+    parts = urlsplit(server)
+    try:
+        is_loopback = ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        is_loopback = parts.hostname == "localhost"
+    return parts.scheme == "nats" and is_loopback
+
+
+def split_servers(url: str) -> list[str]:
+    """The servers of an address.
+
+    Raises:
+        ConfigError: there is none, or one is not ``tls://`` or ``nats://``.
+    """
     servers = [server.strip() for server in url.split(",") if server.strip()]
     if not servers or not all(server.startswith(("tls://", "nats://")) for server in servers):
         raise ConfigError(f"broker address {url!r}: write tls://host:port, several with commas")
     return servers
 
 
-def _trust(ca_pem: str) -> ssl.SSLContext:
+def _login(credential: Credential | Login) -> dict[str, Any]:
+    options = credential.login()
+    # nats-py takes a plain string for the path of a file.
+    if "user_credentials" in options:
+        options["user_credentials"] = RawCredentials(options["user_credentials"])
+    return options
+
+
+def _trust(address: BrokerAddress) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if address.embedded else ssl.TLSVersion.TLSv1_2
+    if not address.ca_pem and not address.embedded:
+        context.load_default_certs()
+        return context
     try:
-        context.load_verify_locations(cadata=ca_pem)
+        context.load_verify_locations(cadata=address.ca_pem)
     except ssl.SSLError as error:
         raise ConfigError(f"the broker's CA file is not a PEM certificate: {error}") from error
     return context
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, address: BrokerAddress) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError) and not address.embedded:
+        return f"its certificate is not trusted: {error.verify_message} (--nats-ca names the CA's file)"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not the broker's of this mesh: {error.verify_message}"
     if isinstance(error, TimeoutError):
@@ -162,7 +202,9 @@ __all__ = [
     "Msg",
     "RawSubscription",
     "SlowConsumerError",
+    "is_plain_loopback",
     "is_refusal",
     "open_connection",
     "refused_subject",
+    "split_servers",
 ]

@@ -115,10 +115,13 @@ class RoleLease:
 @dataclass(frozen=True, slots=True)
 class CsrRequest:
     """Asks for an SVID. ``workload`` is the key of a workload of the proxy's node, or empty for the
-    proxy's own identity. Only the public key of the request is used."""
+    proxy's own identity. Only the public key of the request is used. For a workload, ``proof`` is the
+    signature (:mod:`ray_mesh.security.possession`) of the proxy's own key ``proxy_key`` (DER)."""
 
     workload: str
     csr_der: bytes
+    proxy_key: bytes = b""
+    proof: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +231,15 @@ class ActorStatus:
 
 @dataclass(frozen=True, slots=True)
 class ControlReply:
-    """The controller's view of the mesh."""
+    """The controller's view of the mesh: ``warnings`` are sentences about how it was set up, ``problems`` on
+    what it cannot mend by itself."""
 
     version: str
     actors: tuple[ActorStatus, ...] = ()
     nodes: tuple[str, ...] = ()
     error: str = ""
+    warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +258,7 @@ class TokenRequest:
 class JoinRequest:
     """Asks the controller to admit a proxy outside Ray, by the hash of a join token that this uses up.
 
-    ``nkey`` and ``identity_key_sha256`` are public halves of keys that the sidecar made;
+    ``nkey``, ``identity_key_sha256`` and ``letterbox`` are public halves of keys that the sidecar made;
     ``session_sha256`` is the hash of what it will prove itself with from now on.
     """
 
@@ -262,17 +268,22 @@ class JoinRequest:
     nkey: str
     identity_key_sha256: bytes
     session_sha256: str
+    letterbox: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class JoinReply:
-    """Who the sidecar's proxy is, where the broker listens, and whom to trust. All public."""
+    """Who the sidecar's proxy is, where the broker listens, and whom to trust. All public but ``letter``:
+    for a broker that is not ``embedded``, its credential, which only the sidecar's letterbox opens."""
 
     proxy: str
     broker_url: str
     trust_domain: str
     root_der: bytes
     compiled_public: bytes
+    embedded: bool = True
+    ca_pem: str = ""
+    letter: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

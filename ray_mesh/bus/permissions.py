@@ -15,6 +15,7 @@ Therefore proxies live in an account of their own (``edge``) that has no JetStre
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -69,6 +70,8 @@ EXPORTS: dict[str, tuple[Export, ...]] = {
 }
 """All that passes between the accounts, by the account that offers it."""
 
+_ANYBODY = "ANYBODY"
+
 _ANSWERS = "_R_.>"
 """Where the broker lets answers pass to the other account: it makes these reply subjects itself."""
 
@@ -93,6 +96,52 @@ def permissions(role: str, instance: str, *, node: str = "", attested: bool = Tr
     publish, subscribe = _CONTROL[role](instance)
     own = (subjects.role(role, instance), subjects.event(role, instance))
     return Permissions((*own, *publish), (*inbox, *subscribe))
+
+
+def shared_permissions(account: Account) -> Permissions:
+    """What one credential for all roles of an account needs, on a NATS where not each has its own.
+
+    The one of ``control`` also looks at the account, and removes what the mesh made when it ends.
+    """
+    anybody = [permissions(role, _ANYBODY, node=_ANYBODY) for role in ROLES if role != "observer"]
+    lists = [one for one in anybody if one.account == account]
+    publish = [subject for one in lists for subject in one.publish]
+    subscribe = [subject for one in lists for subject in one.subscribe]
+    if account == "control":
+        publish += [
+            "$JS.API.INFO",
+            *(f"$JS.API.STREAM.DELETE.{subjects.stream(b)}" for b in subjects.BUCKETS),
+        ]
+    return Permissions(_of_all(publish), _of_all(subscribe), account)
+
+
+def whole_permissions() -> Permissions:
+    """What the one credential for roles and proxies needs, where all are in one account.
+
+    There an answer goes straight to the inbox of a proxy.
+    """
+    control, edge = shared_permissions("control"), shared_permissions("edge")
+    return Permissions(
+        _of_all([*control.publish, *edge.publish, _inboxes("proxy")]),
+        _of_all([*control.subscribe, *edge.subscribe]),
+    )
+
+
+def _of_all(subjects_of_one: Iterable[str]) -> Subjects:
+    """Each subject once, in its widest form."""
+    wide = dict.fromkeys(subject.replace(_ANYBODY, "*") for subject in subjects_of_one)
+    return tuple(one for one in wide if not any(other != one and covers(other, one) for other in wide))
+
+
+def covers(wide: str, subject: str) -> bool:
+    """Whether every subject that ``subject`` matches is matched by ``wide`` too."""
+    ours, theirs = wide.split("."), subject.split(".")
+    for position, name in enumerate(ours):
+        if name == ">":
+            return len(theirs) > position
+        if position >= len(theirs) or theirs[position] == ">" or name not in ("*", theirs[position]):
+            return False
+    return len(ours) == len(theirs)
 
 
 def _proxy(name: str, node: str) -> tuple[Subjects, Subjects]:

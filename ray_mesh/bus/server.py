@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ray_mesh.bus.credentials import Credential, is_user_key
-from ray_mesh.bus.permissions import ACCOUNTS, EXPORTS, Permissions
+from ray_mesh.bus.permissions import ACCOUNTS, EXPORTS, Permissions, shared_permissions, whole_permissions
 from ray_mesh.errors import ConfigError, Unavailable
 from ray_mesh.security.sealed import write_private
 
@@ -104,6 +104,23 @@ def render_config(options: BrokerOptions, port: int, name: str, users: Mapping[s
         "}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def render_accounts(control: str, proxies: str = "") -> str:
+    """The accounts that a nats-server of somebody's own needs, for the users with these public NKEYs.
+
+    Without ``proxies`` it is one account for roles and proxies alike.
+
+    Raises:
+        ConfigError: what is given is not the public NKEY of a user.
+    """
+    if not proxies:
+        whole = _render_user(control, whole_permissions())
+        lines = ["  mesh: {", "    jetstream: enabled", "    users: [", whole, "    ]", "  }"]
+    else:
+        users = {control: shared_permissions("control"), proxies: shared_permissions("edge")}
+        lines = [line for account in ACCOUNTS for line in _render_account(account, users)]
+    return "\n".join(["accounts: {", *lines, "}"]) + "\n"
 
 
 def _render_account(account: str, users: Mapping[str, Permissions]) -> list[str]:
@@ -214,14 +231,25 @@ class BrokerServer:
             if config == self._in_force:
                 return
             write_private(self._config_file, config)
-            mark = _LogMark(log_file(self.options))
-            process.send_signal(signal.SIGHUP)
             try:
-                await self._await_reload(mark)
+                await self._reload(process)
             except ConfigError:
                 write_private(self._config_file, self._in_force)
                 raise
             self._in_force = config
+
+    async def renew(self) -> None:
+        """Show new clients the certificate that the files have now. Raises as :meth:`set_users`."""
+        async with self._lock:
+            process = self._process
+            if process is None or process.returncode is not None:
+                raise Unavailable("the broker is not running")
+            await self._reload(process)
+
+    async def _reload(self, process: asyncio.subprocess.Process) -> None:
+        mark = _LogMark(log_file(self.options))
+        process.send_signal(signal.SIGHUP)
+        await self._await_reload(mark)
 
     async def stop(self) -> None:
         """End the child, kindly first."""

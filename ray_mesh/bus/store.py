@@ -32,7 +32,9 @@ MAX_BATCH = 1000
 
 EXPECTED_HEADER = "Nats-Expected-Last-Subject-Sequence"
 TIMEOUT_S = 5.0
+MESH_MARK, KEY_MARK = "ray-mesh.mesh", "ray-mesh.admission-key"
 
+_REMOVAL = " ".join(("`nats stream rm", *map(subjects.stream, subjects.BUCKETS))) + "`, one by one"
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _WRONG_SEQUENCE = 10071
 _STREAM_EXISTS = 10058
@@ -75,35 +77,91 @@ class Bucket:
     head: int
 
 
-async def ensure_buckets(bus: Bus, replicas: int = 1, desired: Sequence[Entry] = ()) -> bool:
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a bucket is: the mesh of that name whose admission signs with that key."""
+
+    mesh: str
+    admission_public: bytes
+
+    def marks(self) -> dict[str, str]:
+        """As metadata of a stream."""
+        return {MESH_MARK: self.mesh, KEY_MARK: self.admission_public.hex()}
+
+
+async def check_owner(bus: Bus, bucket: str, owner: Owner) -> None:
+    """Return if there is no such bucket, or it is the owner's.
+
+    Raises:
+        ConfigError: it is of another mesh, or of nobody that we know.
+        Unavailable: JetStream does not answer.
+    """
+    try:
+        answer = await _info(bus, bucket, {})
+    except NotFound:
+        return
+    marks = dict(answer["config"].get("metadata") or {})
+    if marks.get(KEY_MARK) == owner.marks()[KEY_MARK]:
+        return
+    whose = "was made by something else"
+    if MESH_MARK in marks:
+        whose = f"belongs to another mesh: {marks[MESH_MARK]}, with another signing key"
+    raise ConfigError(
+        f"bucket {bucket} at {bus.address.url} {whose}. Two meshes do not share a NATS account: give this one"
+        " an account of its own. If that mesh has ended, start this one with its --state-dir, or remove what"
+        f" it left: {_REMOVAL}"
+    )
+
+
+async def remove_buckets(bus: Bus, owner: Owner) -> None:
+    """Delete the owner's three buckets with all that is in them.
+
+    Raises:
+        ConfigError: one of them is of another mesh; it and those after it are left.
+        Unavailable: JetStream does not answer, or refuses.
+        PolicyDenied: this credential may not.
+    """
+    for bucket in subjects.BUCKETS:
+        await check_owner(bus, bucket, owner)
+        answer = await api(bus, f"STREAM.DELETE.{subjects.stream(bucket)}", b"")
+        if "error" in answer and _error_code(answer) != _STREAM_MISSING:
+            raise Unavailable(f"bucket {bucket} cannot be removed: {answer['error'].get('description')}")
+
+
+async def ensure_buckets(
+    bus: Bus, replicas: int = 1, desired: Sequence[Entry] = (), owner: Owner | None = None
+) -> bool:
     """Create the three buckets, or bring their settings up to date. Only the controller may.
 
     Where desired state is missing, ``desired`` (the last value of every key) is stored, under revisions
     that go on from its own. Until all of it is, nobody can read the bucket, so that nobody takes a part
-    of it for the whole; a restoration that was interrupted goes on from there.
+    of it for the whole; a restoration that was interrupted goes on from there. ``owner`` is written on
+    the buckets, for other meshes of the same NATS to see.
 
     Returns whether something was restored.
 
     Raises:
         Unavailable: JetStream does not answer, or refuses.
+        ConfigError: one is there already and has another owner.
     """
-    is_restored = bool(desired) and await _restore(bus, replicas, desired)
+    if owner is not None:
+        for bucket in subjects.BUCKETS:
+            await check_owner(bus, bucket, owner)
+    is_restored = bool(desired) and await _restore(bus, replicas, desired, owner)
     for bucket in subjects.BUCKETS:
-        await _ensure(bus, bucket_settings(bucket, replicas))
+        await _ensure(bus, _settings(bucket, replicas, owner), owner)
     return is_restored
 
 
-async def _restore(bus: Bus, replicas: int, desired: Sequence[Entry]) -> bool:
+async def _restore(bus: Bus, replicas: int, desired: Sequence[Entry], owner: Owner | None) -> bool:
     bucket = subjects.DESIRED_BUCKET
     try:
         if not _is_unfinished(await _info(bus, bucket, {})):
             return False
     except NotFound:
         head = max(entry.revision for entry in desired)
-        await _ensure(
-            bus,
-            {**bucket_settings(bucket, replicas), "first_seq": head + 1, "metadata": {_UNFINISHED: "yes"}},
-        )
+        settings = _settings(bucket, replicas, owner, {_UNFINISHED: "yes"})
+        await _ensure(bus, {**settings, "first_seq": head + 1}, owner)
     store = Store(bus, bucket)
     for start in range(0, len(desired), _CHUNK):
         chunk = desired[start : start + _CHUNK]
@@ -118,11 +176,20 @@ async def _restore(bus: Bus, replicas: int, desired: Sequence[Entry]) -> bool:
     return True
 
 
-async def _ensure(bus: Bus, settings: Mapping[str, Any]) -> None:
+def _settings(
+    bucket: str, replicas: int, owner: Owner | None, marks: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    metadata = {**(owner.marks() if owner else {}), **(marks or {})}
+    return bucket_settings(bucket, replicas) | ({"metadata": metadata} if metadata else {})
+
+
+async def _ensure(bus: Bus, settings: Mapping[str, Any], owner: Owner | None) -> None:
     name, payload = settings["name"], json.dumps(settings).encode()
-    answer = await _api(bus, f"STREAM.CREATE.{name}", payload)
+    answer = await api(bus, f"STREAM.CREATE.{name}", payload)
     if _error_code(answer) == _STREAM_EXISTS:
-        answer = await _api(bus, f"STREAM.UPDATE.{name}", payload)
+        if owner is not None:
+            await check_owner(bus, name.removeprefix(subjects.stream("")), owner)
+        answer = await api(bus, f"STREAM.UPDATE.{name}", payload)
     if "error" in answer:
         raise Unavailable(f"the stream {name} cannot be made: {answer['error'].get('description')}")
 
@@ -297,7 +364,13 @@ class Store:
 
     async def _store(self, key: str, value: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
         subject = subjects.stored(self.bucket, check_key(key))
-        return _json(await self._bus.request(subject, value, TIMEOUT_S, headers))
+        try:
+            return _json(await self._bus.request(subject, value, TIMEOUT_S, headers))
+        except Unavailable as error:
+            raise Unavailable(
+                f"{self.bucket} did not confirm that it stored {key}: {error}. What was in force stays so "
+                "until it has; `ray-mesh status` says whether the broker is away or its disk full"
+            ) from error
 
     def _revision(self, answer: Mapping[str, Any], what: str) -> int:
         if "error" in answer:
@@ -397,7 +470,7 @@ def _check_status(message: Message, doing: str) -> None:
 
 
 async def _info(bus: Bus, bucket: str, query: Mapping[str, object]) -> dict[str, Any]:
-    answer = await _api(bus, f"STREAM.INFO.{subjects.stream(bucket)}", json.dumps(query).encode())
+    answer = await api(bus, f"STREAM.INFO.{subjects.stream(bucket)}", json.dumps(query).encode())
     if _error_code(answer) == _STREAM_MISSING:
         raise NotFound(f"there is no bucket {bucket}")
     if "error" in answer:
@@ -405,7 +478,13 @@ async def _info(bus: Bus, bucket: str, query: Mapping[str, object]) -> dict[str,
     return answer
 
 
-async def _api(bus: Bus, verb: str, payload: bytes) -> dict[str, Any]:
+async def api(bus: Bus, verb: str, payload: bytes = b"") -> dict[str, Any]:
+    """One question to JetStream, such as ``INFO``.
+
+    Raises:
+        Unavailable: it does not answer.
+        PolicyDenied: this credential may not ask that.
+    """
     return _json(await bus.request(f"$JS.API.{verb}", payload, TIMEOUT_S))
 
 

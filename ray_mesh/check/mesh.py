@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography import x509
@@ -32,6 +33,7 @@ async def look(state: MeshState) -> AsyncIterator[Finding]:
         yield broker_seen
         yield certificates(state, certificate, time.time())
         if reached.outcome == "ok":
+            yield nats(state, (await mesh.status()).warnings)
             yield clocks(await mesh.clock(), time.time())
             yield await parts(mesh)
             yield renewals(await mesh.proxies(), time.time())
@@ -51,12 +53,27 @@ async def api(mesh: AsyncMesh) -> Finding:
     return ok("api", f"{mesh.state.api} answers, version {version}")
 
 
+def nats(state: MeshState, shared: tuple[str, ...]) -> Finding:
+    """Whether each role and proxy has a credential of its own for the broker."""
+    if state.broker.embedded:
+        return ok("nats", "the mesh's own broker, with a credential for each role and proxy")
+    return warning(
+        "nats",
+        f"{state.broker.url} is not the mesh's own",
+        "; ".join(shared),
+        "nothing, if that is acceptable; else `ray-mesh up` without --nats: its broker gives each its own",
+    )
+
+
 async def broker(state: MeshState) -> tuple[Finding, bytes]:
     """Whether the broker is reached and shows a certificate of this mesh; with that certificate (DER)."""
+    if not state.broker.embedded:
+        return await _own_nats(state), b""
     url = urlsplit(state.broker.url)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            der = await _broker_certificate(url.hostname or "", url.port or 4222, state.root_pem)
+            trust = _trust(state.root_pem)
+            der = await _broker_certificate(url.hostname or "", url.port or 4222, trust)
     except (OSError, TimeoutError, ssl.SSLError) as error:
         seen = failed(
             "broker",
@@ -124,14 +141,49 @@ def renewals(proxies: tuple[Proxy, ...], now: float) -> Finding:
     return ok("renewals", f"{len(proxies)} proxies hold certificates that are good")
 
 
-async def _broker_certificate(host: str, port: int, root_pem: str) -> bytes:
-    """NATS says INFO in the clear, then takes TLS."""
+async def _own_nats(state: MeshState) -> Finding:
+    """Whether all servers of a NATS that is not the mesh's own are reached."""
+    troubles = []
+    for server in state.broker.url.split(","):
+        url = urlsplit(server.strip())
+        try:
+            trust = _trust(_read(state.broker.ca_pem_path)) if url.scheme == "tls" else None
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await _broker_certificate(url.hostname or "", url.port or 4222, trust)
+        except (OSError, TimeoutError, ssl.SSLError) as error:
+            troubles.append(f"{server.strip()}: {error or 'no answer'}")
+    if troubles:
+        return failed(
+            "broker",
+            state.broker.url,
+            "; ".join(troubles),
+            "open its port to the nodes of the mesh; run this check on its machine, where the CA's file is",
+        )
+    return ok("broker", f"{state.broker.url} answers")
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text() if path else ""
+
+
+def _trust(root_pem: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if root_pem:
+        context.load_verify_locations(cadata=root_pem)
+    else:
+        context.load_default_certs()
+    return context
+
+
+async def _broker_certificate(host: str, port: int, trust: ssl.SSLContext | None) -> bytes:
+    """NATS says INFO in the clear, then takes TLS, unless there is nothing to ``trust``."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        await reader.readline()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cadata=root_pem)
-        await writer.start_tls(context, server_hostname=host)
+        if not (await reader.readline()).startswith(b"INFO "):
+            raise OSError("what answers there is no NATS")
+        if trust is None:
+            return b""
+        await writer.start_tls(trust, server_hostname=host)
         der: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         return der
     finally:

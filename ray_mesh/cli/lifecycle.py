@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +15,7 @@ from ray_mesh.errors import Unavailable
 
 if TYPE_CHECKING:
     from ray_mesh.launch import LaunchOptions
+    from ray_mesh.own_nats import NatsChoice
 
 
 class PortPair(click.ParamType[tuple[int, int]]):
@@ -94,6 +96,38 @@ class PortPair(click.ParamType[tuple[int, int]]):
     "--address", default="", help="An existing Ray cluster. [default: $RAY_ADDRESS, else a Ray of its own]"
 )
 @click.option(
+    "--nats",
+    "nats_url",
+    metavar="URL",
+    help="Use this NATS (tls://host:port, several with commas) instead of a broker of the mesh's own.",
+)
+@click.option(
+    "--nats-creds",
+    "--nats-nkey",
+    "nats_creds",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Private file with its credential: .creds, NKEY seed, user:password or token. "
+    "[default: $RAY_MESH_NATS_CREDS]",
+)
+@click.option(
+    "--nats-proxy-creds",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The same for proxies, in an account of their own. [default: $RAY_MESH_NATS_PROXY_CREDS]",
+)
+@click.option(
+    "--nats-ca",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="CA of its certificate, PEM. [default: the CAs of this machine]",
+)
+@click.option(
+    "--nats-replicas",
+    type=click.IntRange(1, 5),
+    help="How many of its servers keep each bucket. [default: 3 on a cluster, else 1]",
+)
+@click.option(
     "--detach",
     is_flag=True,
     help="Return when the mesh serves, and leave it running. Always so on a cluster.",
@@ -112,6 +146,11 @@ def up(
     api_names: tuple[str, ...],
     ingress: tuple[tuple[int, int], ...],
     address: str,
+    nats_url: str | None,
+    nats_creds: Path | None,
+    nats_proxy_creds: Path | None,
+    nats_ca: Path | None,
+    nats_replicas: int | None,
     detach: bool,
 ) -> int:
     """Start a mesh and run it until Ctrl-C or `ray-mesh down`.
@@ -121,7 +160,11 @@ def up(
     """
     from ray_mesh import foreground, launch
     from ray_mesh.gateway.listening import ApiAddress
+    from ray_mesh.own_nats import NatsChoice
     from ray_mesh.sdk.state import default_path
+
+    if nats_url is None and (nats_creds or nats_proxy_creds or nats_ca or nats_replicas):
+        raise click.UsageError("--nats-creds and the like go with --nats URL")
 
     chosen = state_file or context.obj["state"] or default_path("" if name == "default" else name)
     options = launch.LaunchOptions(
@@ -136,6 +179,15 @@ def up(
         state_file=Path(chosen).absolute(),
         address=address,
     )
+    if nats_url is not None:
+        choice = NatsChoice(
+            url=nats_url,
+            credentials=_absolute(nats_creds),
+            proxy_credentials=_absolute(nats_proxy_creds),
+            ca_file=_absolute(nats_ca),
+            replicas=nats_replicas or 0,
+        )
+        options = replace(options, nats=choice)
     if detach:
         return foreground.run_detached(options, _arguments(options), say)
     return foreground.run_foreground(options, say)
@@ -143,7 +195,7 @@ def up(
 
 def _arguments(options: LaunchOptions) -> list[str]:
     """The arguments of ``up`` that make these options again, for a process of its own."""
-    pairs = [
+    pairs: list[tuple[str, object]] = [
         ("--name", options.name),
         ("--replicas", options.replicas),
         ("--proxies", options.proxies),
@@ -154,8 +206,26 @@ def _arguments(options: LaunchOptions) -> list[str]:
         ("--state-file", options.state_file),
         *(("--ingress", f"{number}:{port}") for number, port in options.ingress),
         ("--state-dir", options.state_dir),
+        *_nats_pairs(options.nats),
     ]
     return [text for name, value in pairs if value is not None for text in (name, str(value))]
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.absolute() if path else None
+
+
+def _nats_pairs(nats: NatsChoice | None) -> list[tuple[str, object]]:
+    """Paths only: what came by the environment goes on by it."""
+    if nats is None:
+        return []
+    return [
+        ("--nats", nats.url),
+        ("--nats-creds", nats.credentials),
+        ("--nats-proxy-creds", nats.proxy_credentials),
+        ("--nats-ca", nats.ca_file),
+        ("--nats-replicas", nats.replicas or None),
+    ]
 
 
 @click.command()

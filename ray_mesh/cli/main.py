@@ -9,8 +9,10 @@ import click
 
 from ray_mesh import __version__
 from ray_mesh.cli import exits
+from ray_mesh.cli.backup import backup, restore
 from ray_mesh.cli.check import check
 from ray_mesh.cli.lifecycle import demo, down, up
+from ray_mesh.cli.nats import nats_accounts
 from ray_mesh.cli.objects import apply, delete, get, history
 from ray_mesh.cli.observe import events, graph, observe, proxies, status, version, wait
 from ray_mesh.cli.sidecar import sidecar, token
@@ -67,6 +69,9 @@ for command in (
     observe,
     sidecar,
     token,
+    backup,
+    restore,
+    nats_accounts,
     version,
 ):
     cli.add_command(command)

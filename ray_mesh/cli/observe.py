@@ -25,6 +25,8 @@ def status(context: click.Context, form: Format) -> None:
     with connect(context) as mesh:
         found = mesh.status()
     show(found, form, lambda: _status(found))
+    for warning in found.warnings:
+        say(f"warning: {warning}")
     for problem in found.problems:
         say(f"problem: {problem}")
     if found.problems:

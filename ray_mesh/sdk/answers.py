@@ -99,7 +99,8 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The mesh at a glance. ``problems`` are sentences; empty means all is well."""
+    """The mesh at a glance. ``problems`` are sentences; empty means all is well. ``warnings`` are sentences
+    about how it was set up, which stay as long as it runs."""
 
     version: str
     revision: int
@@ -108,6 +109,7 @@ class Status:
     proxies: int
     synced: int
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,7 @@ def read_status(plain: Any) -> Status:
         status.proxies,
         status.synced,
         status.problems,
+        status.warnings,
     )
 
 

@@ -23,10 +23,12 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the NATS broker listens, and the file with the certificate to verify it with."""
+    """Where the NATS broker listens, and the file with the certificate to verify it with. One that is not
+    ``embedded`` is somebody's own; an empty file then means the roots of the machine."""
 
     url: str
     ca_pem_path: str
+    embedded: bool = True
 
 
 @dataclass(frozen=True, slots=True)

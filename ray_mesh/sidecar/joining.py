@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ray_mesh.agent.proxy import ProxyKeys
 from ray_mesh.bus.credentials import BrokerAddress
@@ -27,6 +28,7 @@ class Joined:
     root_der: bytes
     compiled_public: bytes
     broker: BrokerAddress
+    letter: bytes = field(repr=False)
     session: str = field(repr=False)
 
 
@@ -46,6 +48,7 @@ async def join(api: str, token: str, account: str, node: str, keys: ProxyKeys, r
         "node": node,
         "nkey": keys.nkey_public,
         "identityKeySha256": base64.b64encode(keys.identity_key_sha256).decode(),
+        "letterbox": base64.b64encode(keys.letterbox.public).decode(),
     }
     try:
         answer = await transport.send("POST", "/v1/join", body=body)
@@ -57,7 +60,8 @@ async def join(api: str, token: str, account: str, node: str, keys: ProxyKeys, r
         trust_domain=answer["trustDomain"],
         root_der=root_der,
         compiled_public=base64.b64decode(answer["compiledPublic"]),
-        broker=BrokerAddress(answer["broker"], chain_pem([root_der]).decode()),
+        broker=_broker(answer, root_der),
+        letter=base64.b64decode(answer["letter"]),
         session=answer["session"],
     )
 
@@ -103,6 +107,12 @@ class Session:
     async def leave(self) -> None:
         """End the proxy's registration and this session."""
         await self._transport.send("DELETE", "/v1/sidecar", timeout_s=END_TIMEOUT_S)
+
+
+def _broker(answer: Mapping[str, Any], root_der: bytes) -> BrokerAddress:
+    if answer["brokerIsOurs"]:
+        return BrokerAddress(answer["broker"], chain_pem([root_der]).decode())
+    return BrokerAddress(answer["broker"], answer["brokerCa"], embedded=False)
 
 
 def _author() -> str:

@@ -112,7 +112,7 @@ async def _proxy(options: SidecarOptions) -> AsyncIterator[joining.Session]:
         keys,
     )
     try:
-        await session.attest(await agent.attest(joined.broker))
+        await session.attest(await agent.attest(joined.broker, joined.letter))
         await agent.serve()
         freeze()
         yield session

@@ -81,6 +81,7 @@ async def test_a_removed_user_is_cut_and_comes_back_with_its_credential(broker: 
     other = await broker.join("gateway")
     heard: list[bytes] = []
     await observer.subscribe(f"{subjects.ROOT}.event.>", lambda message: heard.append(message.data))
+    assert isinstance(observer._credential, Credential)
     public = observer._credential.public
     permissions = broker.users.pop(public)
     await broker.server.set_users(broker.users)

@@ -12,6 +12,7 @@ from bus_broker import Broker, running_broker, until
 
 from ray_mesh.bus import subjects
 from ray_mesh.bus.client import Bus
+from ray_mesh.bus.credentials import Credential
 from ray_mesh.bus.follower import Follower
 from ray_mesh.bus.permissions import Permissions
 from ray_mesh.bus.store import Entry, Store, ensure_buckets
@@ -118,6 +119,7 @@ async def test_what_was_written_while_a_follower_was_cut_off_is_fetched(broker: 
     await store.put("service.a.b", b"1", "")
     await until(lambda: copy.values == {"service.a.b": b"1"})
     everybody = dict(broker.users)
+    assert isinstance(bus._credential, Credential)
     del broker.users[bus._credential.public]
     await broker.server.set_users(broker.users)
     await until(lambda: not bus.connected)

@@ -26,12 +26,13 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Site:
-    """A mesh with Bookinfo on it. ``ingress`` is the base URL of the ingress."""
+    """A mesh with Bookinfo on it. ``ingress`` is the base URL of the ingress; ``deployment`` is there when
+    this process's Ray runs Bookinfo."""
 
     running: RunningMesh
     mesh: Mesh
     ingress: str
-    deployment: Deployment
+    deployment: Deployment | None
 
     def apply(self, text: str) -> int:
         """Apply documents and wait until every proxy has them; returns the revision."""

@@ -268,3 +268,22 @@ def test_a_store_that_is_lost_with_the_leases_drops_no_endpoint_and_brings_remov
     assert {write.stored_key for write in after if write.compiled.removed} == removed
     for write in after:
         assert write.compiled.version > versions.get(write.stored_key, 0)
+
+
+def test_a_broker_that_is_stuck_but_connected_ends_no_lease() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    shard.put_lease(lease(), 0.0)
+    shard.hear_echo(0.0)
+    shard.tick(0.5)
+    assert endpoints_of(settle(shard))
+    for at in (3.5, 9.0, 15.0):
+        shard.tick(at)
+        assert settle(shard) == []
+    # It goes on; the proxies are heard with it, or get the time to be.
+    shard.hear_echo(15.1)
+    shard.tick(15.2)
+    assert settle(shard) == []
+    shard.hear_echo(18.3)
+    shard.tick(18.4)
+    assert endpoints_of(settle(shard)) == ()

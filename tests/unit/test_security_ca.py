@@ -64,7 +64,7 @@ def test_the_profile_of_the_cas() -> None:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
         assert constraints.critical
         assert constraints.value == x509.BasicConstraints(True, path_length)
-        assert life(certificate) == (-60, days * DAY)
+        assert life(certificate) == (-DAY, days * DAY)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["spiffe://mesh.local"]
     assert ROOT.certificate.subject != CA.certificate.subject
@@ -90,7 +90,12 @@ def test_a_leaf_never_outlives_its_intermediate() -> None:
     with pytest.raises(Unavailable, match="renew it"):
         leaf(3600, NOW + 30 * DAY)
     with pytest.raises(Unavailable, match="set the clock"):
-        leaf(3600, NOW - 61)
+        leaf(3600, NOW - DAY - 1)
+
+
+def test_a_ca_that_was_just_made_issues_with_a_clock_that_is_set_back_by_hours() -> None:
+    certificate = leaf(3600, NOW - 2 * 3600)
+    assert certificate.not_valid_before_utc >= CA.certificate.not_valid_before_utc
 
 
 def test_an_intermediate_never_outlives_its_root() -> None:

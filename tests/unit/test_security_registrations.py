@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+from ray_mesh.bus.messages import CsrRequest
 from ray_mesh.errors import ConfigError, PeerError, PolicyDenied
+from ray_mesh.security import possession
 from ray_mesh.security.ca import public_key_sha256
 from ray_mesh.security.registrations import (
     BindingRegistration,
@@ -23,8 +26,20 @@ REVIEWS = "workload.default.reviews-1"
 
 @dataclass(frozen=True)
 class Request:
+    """Asked by ``p1`` with the key that is registered for it, unless another is given."""
+
     workload: str = ""
     csr_der: bytes = csr(KEY)
+    signer: EllipticCurvePrivateKey = KEY
+    proxy: str = "p1"
+
+    @property
+    def proxy_key(self) -> bytes:
+        return possession.public_der(self.signer)
+
+    @property
+    def proof(self) -> bytes:
+        return possession.prove(self.signer, self.proxy, self.workload, self.csr_der)
 
 
 def proxy(
@@ -90,7 +105,41 @@ def test_unknown_workloads(known: Registrations) -> None:
 
 def test_a_workload_of_another_node(known: Registrations) -> None:
     known.set_proxy("p2", proxy("node-b", "UB", public_key_sha256(OTHER_KEY.public_key())))
-    refused(known, "p2", Request(REVIEWS, csr(OTHER_KEY)), "node-b may not speak for it")
+    request = Request(REVIEWS, csr(OTHER_KEY), signer=OTHER_KEY, proxy="p2")
+    refused(known, "p2", request, "node-b may not speak for it")
+
+
+def test_nobody_asks_in_the_name_of_another_proxy(known: Registrations) -> None:
+    """Whoever shares the broker's credential can send on any proxy's subject."""
+    known.set_proxy("p2", proxy("node-b", "UB", public_key_sha256(OTHER_KEY.public_key())))
+    refused(known, "p1", Request(REVIEWS, csr(OTHER_KEY), signer=OTHER_KEY), "not signed with the key")
+    refused(known, "p1", Request(REVIEWS, csr(OTHER_KEY), proxy="p2"), "not signed with the key")
+
+
+GOOD_CSR = csr(KEY)
+GOOD = CsrRequest(
+    REVIEWS, GOOD_CSR, possession.public_der(KEY), possession.prove(KEY, "p1", REVIEWS, GOOD_CSR)
+)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(GOOD, workload="workload.default.other"),
+        replace(GOOD, csr_der=csr(OTHER_KEY)),
+        replace(GOOD, proxy_key=possession.public_der(OTHER_KEY)),
+        replace(GOOD, proxy_key=b""),
+        replace(GOOD, proxy_key=b"garbage"),
+        replace(GOOD, proof=b""),
+        replace(GOOD, proof=b"garbage"),
+        CsrRequest(REVIEWS, GOOD_CSR),
+    ],
+)
+def test_a_proof_holds_for_the_very_request_only(known: Registrations, changed: CsrRequest) -> None:
+    known.set_workload("workload.default.other", WorkloadRegistration("node-a", "default", "reviews"))
+    assert known.decide("p1", GOOD, NOW).service_account == "reviews"
+    with pytest.raises(PolicyDenied, match="not signed with the key"):
+        known.decide("p1", changed, NOW)
 
 
 @pytest.mark.parametrize(
