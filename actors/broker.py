@@ -79,6 +79,10 @@ class BrokerActor:
             detail=f"nats-server pid {self._server.pid}, restarted {self.restarts} times",
         )
 
+    async def renew(self) -> None:
+        """Show new clients the broker's new certificate."""
+        await self._server.renew()
+
     async def stop(self) -> None:
         """End the server."""
         for task in (self._probe, self._watch):

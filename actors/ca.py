@@ -11,12 +11,15 @@ from ray_mesh.bus import messages, subjects
 from ray_mesh.bus.client import Message
 from ray_mesh.errors import MeshError
 from ray_mesh.resources import Document, WorkloadBindingSpec, WorkloadSpec
+from ray_mesh.security.ca import Authority
 from ray_mesh.security.registrations import (
     BindingRegistration,
     ProxyRegistration,
     Registrations,
     WorkloadRegistration,
 )
+
+READ_AGAIN_S = 10.0
 
 
 class CertificateAuthorityActor(Role):
@@ -28,6 +31,7 @@ class CertificateAuthorityActor(Role):
     def __init__(self, settings: RoleSettings) -> None:
         super().__init__(settings)
         self._authority = self.state_dir.authority()
+        self._read_at = time.monotonic()
         self._registrations = Registrations(settings.options.trust_domain)
         self._desired = DesiredFollower(settings.keys.admission_public, self._heard_desired)
 
@@ -68,5 +72,12 @@ class CertificateAuthorityActor(Role):
     def _issue(self, proxy: str, request: messages.CsrRequest) -> messages.CsrReply:
         now = time.time()
         identity = self._registrations.decide(proxy, request, now)
-        chain = self._authority.issue(request.csr_der, identity, self.settings.options.svid_ttl_s, now)
+        chain = self._signer(now).issue(request.csr_der, identity, self.settings.options.svid_ttl_s, now)
         return messages.CsrReply(chain=chain, bundle=(self.settings.keys.root_der,))
+
+    def _signer(self, now: float) -> Authority:
+        """The intermediate; when it is due, the controller has made a new one, or will."""
+        if self._authority.is_due(now) and time.monotonic() - self._read_at >= READ_AGAIN_S:
+            self._read_at = time.monotonic()
+            self._authority = self.state_dir.authority()
+        return self._authority

@@ -59,6 +59,7 @@ from ray_mesh.security.svid import verify_svid
 log = logging.getLogger(__name__)
 
 TURN_S = 0.25
+CERTIFICATES_S = 60.0
 PING_S = 0.5
 PING_TIMEOUT_S = 10.0
 RETIRE_TIMEOUT_S = 15.0
@@ -81,6 +82,7 @@ class MeshController:
         self._handles: dict[str, ActorHandle[Any]] = {}
         self._pings: dict[str, asyncio.Task[None]] = {}
         self._pinged_at: dict[str, float] = {}
+        self._certify_at = 0.0
         self._jobs: set[asyncio.Task[None]] = set()
         self._serve_locks: dict[str, asyncio.Lock] = {}
         self._users_lock = asyncio.Lock()
@@ -117,9 +119,7 @@ class MeshController:
             if self._lock is None:
                 self._lock = await asyncio.to_thread(self._state_dir.lock, LOCK_TIMEOUT_S)
             self._keys: MeshKeys = self._state_dir.create(
-                self._options.trust_domain,
-                sorted({"127.0.0.1", self._head_node.address}),
-                self._options.api,
+                self._options.trust_domain, self._broker_addresses(), self._options.api
             )
             self._inventory = Inventory.load(self._options.state_dir / "actors.json")
             self._outdated = []
@@ -131,6 +131,19 @@ class MeshController:
             await self._start_broker()
             self._loop_task = asyncio.create_task(self._reconcile(), name="reconcile")
             self._do(self._renew())
+
+    def _broker_addresses(self) -> list[str]:
+        return sorted({"127.0.0.1", self._head_node.address})
+
+    async def _keep_certified(self) -> None:
+        """Renew the intermediate and the servers' certificates in time; the CA actors read it again."""
+        try:
+            if self._state_dir.renew(self._broker_addresses(), self._options.api, time.time()):
+                if self._broker is not None:
+                    await self._broker.renew.remote()
+                self._report("info", "ca_renewed", "a new intermediate certificate signs from now on")
+        except (MeshError, RayError, OSError) as error:
+            self._report("error", "ca_not_renewed", f"{error}; it is tried again")
 
     async def wait_ready(self, timeout_s: float) -> Description:
         """Wait until every place has a healthy actor; then it has the API's port.
@@ -492,6 +505,9 @@ class MeshController:
                 self._ping(one.instance, self._handles[one.instance], now)
         if self._broker is not None:
             self._ping(self._broker_name, self._broker, now)
+        if now >= self._certify_at:
+            self._certify_at = now + CERTIFICATES_S
+            self._do(self._keep_certified())
         for instance in self._sidecars.overdue(now):
             log.warning("removing the sidecar %s: it was not heard of for too long", instance)
             self._do(self._end_actor(instance))

@@ -14,7 +14,7 @@ from ray_mesh.bus.client import Bus, end_tasks
 from ray_mesh.bus.follower import Follower
 from ray_mesh.bus.store import Entry, ensure_buckets
 from ray_mesh.errors import ConfigError, MeshError, PeerError
-from ray_mesh.gateway.export import DesiredCopy, read_export, write_export
+from ray_mesh.gateway.export import MAX_EXPORT, DesiredCopy, read_export, write_export
 from ray_mesh.security.sealed import read_private, write_private
 from ray_mesh.security.signing import SigningKey
 
@@ -81,7 +81,7 @@ class DesiredExport:
         if not self._path.exists():
             return
         try:
-            export = read_export(read_private(self._path), self._signing.verify_key)
+            export = read_export(read_private(self._path, MAX_EXPORT), self._signing.verify_key)
         except PeerError as error:
             raise ConfigError(
                 f"{self._path} is not the export of this mesh's configuration: {error}. "

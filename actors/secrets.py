@@ -50,7 +50,9 @@ class StateDir:
     path: Path
 
     def create(self, trust_domain: str, broker_addresses: Sequence[str], api: ApiAddress) -> MeshKeys:
-        """Make what is missing and return the public halves. ``broker_addresses``: IPs it listens on.
+        """Make what is missing, renew what is due, and return the public halves.
+
+        ``broker_addresses`` are the IPs that the broker listens on.
 
         Raises:
             ConfigError: the folder or a file in it is open to others, or cannot be unsealed.
@@ -59,17 +61,31 @@ class StateDir:
         self.broker.mkdir(mode=0o700, exist_ok=True)
         if not (self.path / "token").exists():
             write_private(self.path / "token", secrets.token_urlsafe(32).encode())
-        self._create_ca(trust_domain)
-        self._certify(self.broker, ["localhost"], broker_addresses)
-        if not api.is_local:
-            self._api.mkdir(mode=0o700, exist_ok=True)
-            self._certify(self._api, *api.subjects())
+        now = time.time()
+        self._create_ca(trust_domain, now)
+        if not self.renew(broker_addresses, api, now):
+            self._certify_servers(broker_addresses, api, now)
         return MeshKeys(
             root_der=self.authority().root.public_bytes(Encoding.DER),
             admission_public=self.signing_key("admission").public,
             compiled_public=self.signing_key("compiled").public,
             token_sha256=hashlib.sha256(self.token().encode()).hexdigest(),
         )
+
+    def renew(self, broker_addresses: Sequence[str], api: ApiAddress, now: float) -> bool:
+        """Make a new intermediate, and the servers' certificates of it, when it is due.
+
+        Returns whether it was. The root, which everybody trusts, stays. ``now``: seconds since 1970.
+
+        Raises:
+            Unavailable: the root is expired.
+        """
+        if not self.authority().is_due(now):
+            return False
+        root = Authority.unseal(read_private(self.path / "root.sealed"), self._unlock())
+        self._write_intermediate(root, now)
+        self._certify_servers(broker_addresses, api, now)
+        return True
 
     def admission_public(self) -> bytes:
         """The public half of the key that makes this mesh the owner of its buckets; made if it is missing.
@@ -182,20 +198,28 @@ class StateDir:
                     SigningKey.generate().seal(self._unlock(), RANDOM_SECRET_COST),
                 )
 
-    def _create_ca(self, trust_domain: str) -> None:
+    def _create_ca(self, trust_domain: str, now: float) -> None:
         if (self.path / "intermediate.sealed").exists():
             return
-        now = time.time()
         root = Authority.create_root(trust_domain, now)
         write_private(self.path / "root.crt", root.certificate.public_bytes(Encoding.PEM))
         write_private(self.path / "root.sealed", root.seal(self._unlock(), RANDOM_SECRET_COST))
+        self._write_intermediate(root, now)
+
+    def _write_intermediate(self, root: Authority, now: float) -> None:
         intermediate = root.create_intermediate(now).seal(self._unlock(), RANDOM_SECRET_COST)
         write_private(self.path / "intermediate.sealed", intermediate)
 
-    def _certify(self, folder: Path, names: Sequence[str], addresses: Sequence[str]) -> None:
-        """A new server key and certificate at each start of a mesh: they need not outlive one."""
+    def _certify_servers(self, broker_addresses: Sequence[str], api: ApiAddress, now: float) -> None:
+        """New server keys and certificates at each start of a mesh and with each intermediate."""
+        self._certify(self.broker, ["localhost"], broker_addresses, now)
+        if not api.is_local:
+            self._api.mkdir(mode=0o700, exist_ok=True)
+            self._certify(self._api, *api.subjects(), now)
+
+    def _certify(self, folder: Path, names: Sequence[str], addresses: Sequence[str], now: float) -> None:
         key = new_key()
-        chain = self.authority().issue_server_certificate(key.public_key(), names, addresses, time.time())
+        chain = self.authority().issue_server_certificate(key.public_key(), names, addresses, now)
         write_private(folder / "server.key", key_pem(key))
         write_private(folder / "server.crt", chain_pem(chain))
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from ray_mesh.bus.messages import Desired, encode
 from ray_mesh.bus.store import Store, Write
-from ray_mesh.compile import Finding, World, admit, has_errors
+from ray_mesh.compile import Finding, Grounds, World, admit, has_errors
 from ray_mesh.errors import ConfigError, Conflict, NotFound
 from ray_mesh.gateway.desired import PURPOSE, DesiredState
 from ray_mesh.resources import KINDS, Document, load
@@ -55,7 +55,8 @@ class Outcome:
 
 
 class Admission:
-    """Checks, analyzes, signs and stores. ``refresh`` brings ``state`` up to the store's head."""
+    """Checks, analyzes, signs and stores. ``refresh`` brings ``state`` up to the store's head, ``grounds``
+    says where the mesh runs now."""
 
     def __init__(
         self,
@@ -63,13 +64,16 @@ class Admission:
         store: Store,
         signing: SigningKey,
         refresh: Callable[[], Awaitable[None]],
+        grounds: Callable[[], Grounds],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._state = state
         self._store = store
         self._signing = signing
         self.refresh = refresh
+        self._grounds = grounds
         self._clock = clock
+        self._world = World({})
 
     async def apply(self, sources: Iterable[NamedText], author: str, *, dry_run: bool = False) -> Outcome:
         """Store all documents of all sources as one set.
@@ -134,7 +138,8 @@ class Admission:
         raise Conflict(f"gave up after {ATTEMPTS} tries, others keep writing: {conflict}") from conflict
 
     def _analyze(self, documents: Sequence[Document], deletions: Sequence[str]) -> tuple[Finding, ...]:
-        findings = tuple(admit(World(self._state.documents()), self._dated(documents), deletions))
+        self._world = self._state.world_from(self._world)
+        findings = tuple(admit(self._world, self._dated(documents), deletions, self._grounds()))
         if has_errors(findings):
             raise refusal(findings)
         return findings

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ray_mesh.bus.messages import Desired, decode
 from ray_mesh.bus.store import Entry
+from ray_mesh.compile import World
 from ray_mesh.errors import MeshError, PeerError
 from ray_mesh.resources import Document, from_json
 from ray_mesh.security.signing import VerifyKey
@@ -70,6 +71,17 @@ class DesiredState:
     def documents(self) -> dict[str, Document]:
         """All live documents by key."""
         return {key: record.document for key, record in self.records.items()}
+
+    def world_from(self, world: World) -> World:
+        """The world of all live documents, from an older one: what did not change is not indexed again."""
+        known = world.documents
+        changes: dict[str, Document | None] = {
+            key: record.document
+            for key, record in self.records.items()
+            if known.get(key) is not record.document
+        }
+        changes.update(dict.fromkeys(known.keys() - self.records.keys()))
+        return world.replace(changes) if changes else world
 
     def reset(self) -> None:
         """The bucket was made anew: what was known is void."""

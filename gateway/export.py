@@ -17,6 +17,8 @@ from ray_mesh.gateway.desired import verified
 from ray_mesh.security.signing import SigningKey, VerifyKey
 
 EXPORT = "export"
+MAX_EXPORT = 1 << 30
+"""Bytes; 10,000 documents have about 10 MB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from ray_mesh.bus.client import Bus, Message
 from ray_mesh.bus.follower import Follower
 from ray_mesh.bus.messages import SIGNATURE_HEADER, Beacon, Event, ProxyLease, RoleLease, decode
 from ray_mesh.bus.store import Entry, Store
+from ray_mesh.compile import Grounds, grounds_of
 from ray_mesh.errors import ConfigError, NotFound, PeerError, Unavailable
 from ray_mesh.gateway.admission import Admission
 from ray_mesh.gateway.api import Heard, Parts, build_app
@@ -63,7 +64,7 @@ class GatewayService:
         self.view = MeshView(time.monotonic())
         self.changes = Changes()
         self.events: deque[Heard] = deque(maxlen=EVENTS)
-        self.admission = Admission(self.state, self._store, signing, self.refresh)
+        self.admission = Admission(self.state, self._store, signing, self.refresh, self.grounds)
         self.workloads = Workloads(self.admission, self.state, self.view, self.changes, bus)
         self.sidecars = SidecarDesk(
             bus, self.workloads, self.state, self.view, self.refresh, refusal=config.no_sidecars
@@ -109,6 +110,12 @@ class GatewayService:
             raise Unavailable(
                 f"desired state is at revision {self.state.head}, the store at {head}: try again"
             )
+
+    def grounds(self) -> Grounds:
+        """Where the mesh is now: its live proxies, this API, the broker."""
+        proxies = self.view.proxies(time.monotonic())
+        places = [(each.node, each.address, each.inbound_port) for each in proxies]
+        return grounds_of(places, {self.port, *self._bus.address.ports()})
 
     async def _serve(self) -> None:
         try:

@@ -19,7 +19,14 @@ import msgpack
 from ray_mesh.errors import PeerError
 
 T = TypeVar("T")
+_LATER = "later"
 Reader = Callable[[Any], Any]
+
+
+def later(default: T) -> T:
+    """A field that came in a later version of its class. It travels only when it is not the default, so
+    that a reader of before goes on reading what it can understand."""
+    return dataclasses.field(default=default, metadata={_LATER: True})
 
 
 def pack(value: object) -> bytes:
@@ -56,17 +63,26 @@ def from_plain(cls: type[T], plain: object) -> T:
 
 def _fields(value: Any) -> dict[str, Any]:
     """One level of a dataclass; msgpack itself walks the rest, which is what makes it fast."""
-    plan = _field_plan(type(value))  # type: ignore[arg-type]
-    return {name: _plain(getattr(value, name)) if has_map else getattr(value, name) for name, has_map in plan}
+    plan, added = _field_plan(type(value))  # type: ignore[arg-type]
+    fields = {
+        name: _plain(getattr(value, name)) if has_map else getattr(value, name) for name, has_map in plan
+    }
+    for name, default in added:
+        if (item := getattr(value, name)) != default:
+            fields[name] = _plain(item)
+    return fields
 
 
 @cache
-def _field_plan(cls: type) -> tuple[tuple[str, bool], ...]:
-    """Field names, and whether there are maps in them, which have to be sorted."""
+def _field_plan(cls: type) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, Any], ...]]:
+    """Field names, and whether there are maps in them, which have to be sorted; later fields and their
+    defaults."""
     if not dataclasses.is_dataclass(cls):
         raise TypeError(f"{cls!r} cannot be encoded")
     hints = get_type_hints(cls)
-    return tuple((field.name, _has_map(hints[field.name])) for field in dataclasses.fields(cls))
+    fields = dataclasses.fields(cls)
+    plan = tuple((one.name, _has_map(hints[one.name])) for one in fields if _LATER not in one.metadata)
+    return plan, tuple((one.name, one.default) for one in fields if _LATER in one.metadata)
 
 
 def _has_map(kind: Any) -> bool:
@@ -75,7 +91,7 @@ def _has_map(kind: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {name: _plain(item) for name, item in _fields(value).items()}
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     if isinstance(value, dict):

@@ -113,10 +113,10 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """How to call one host. Key ``service.<namespace>.<name>``.
+    """How to call one host. Key ``service.<namespace>.<name>``, or ``service.-.<host>``.
 
     ``routes`` are tried in order; when none matches, the answer is 404 NR. A service without a
-    VirtualService has one route to itself.
+    VirtualService has one route to itself. ``plaintext`` allows calls to endpoints without proxy.
     """
 
     host: str
@@ -126,11 +126,17 @@ class Service:
     subsets: tuple[Subset, ...]
     routes: tuple[Route, ...]
     balance: Balance = "LEAST_REQUEST"
+    plaintext: bool = codec.later(False)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One workload that serves a host, reached on its node's mTLS port under its SNI."""
+    """One workload that serves a host, reached on its node's mTLS port under its SNI.
+
+    One that is ``plaintext`` has no proxy, proves no identity and is called without TLS, if the service
+    allows that; its ``address`` may be a name to resolve. ``service_port`` is the only port of the
+    service that it serves, 0 all of them.
+    """
 
     workload: str
     address: str
@@ -139,11 +145,13 @@ class Endpoint:
     identity: str
     labels: Labels
     node: str
+    transport: Literal["mutual_tls", "plaintext"] = codec.later("mutual_tls")
+    service_port: int = codec.later(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Who serves a host now. Key ``endpoints.<namespace>.<name>``."""
+    """Who serves a host now. Key ``endpoints.<namespace>.<name>``, or ``endpoints.-.<host>``."""
 
     host: str
     endpoints: tuple[Endpoint, ...]
@@ -293,6 +301,9 @@ KINDS: dict[str, type[Resource]] = {
 SHARED_KINDS = frozenset({"service", "endpoints", "mesh"})
 PRIVATE_KINDS = frozenset({"workload", "node", "gateway"})
 MESH_KEY = "mesh.mesh.mesh"
+SERVICE_SUFFIX = ".svc.cluster.local"
+OUTSIDE = "-"
+"""Stands for the namespace in the key of a host that is no service's; no namespace has this name."""
 
 
 def kind_of(key: str) -> str:
@@ -308,9 +319,18 @@ def kind_of(key: str) -> str:
 
 
 def key_for(kind: str, host: str) -> str:
-    """``service``/``endpoints`` key for a full host such as ``reviews.default.svc.cluster.local``."""
-    name, namespace, *_ = host.split(".")
-    return f"{kind}.{namespace}.{name}"
+    """``service``/``endpoints`` key for a full host: ``service.default.reviews`` for
+    ``reviews.default.svc.cluster.local``, and ``service.-.api.example.com`` for a host outside."""
+    name, _, namespace = host.removesuffix(SERVICE_SUFFIX).partition(".")
+    if host.endswith(SERVICE_SUFFIX) and namespace and "." not in namespace:
+        return f"{kind}.{namespace}.{name}"
+    return f"{kind}.{OUTSIDE}.{host}"
+
+
+def host_for(key: str) -> str:
+    """The full host whose key this is."""
+    _, namespace, name = key.split(".", 2)
+    return name if namespace == OUTSIDE else f"{name}.{namespace}{SERVICE_SUFFIX}"
 
 
 def encode(resource: Resource) -> bytes:

@@ -102,6 +102,12 @@ class Authority:
         """When this CA certificate ends."""
         return self.certificate.not_valid_after_utc.timestamp()
 
+    def is_due(self, now: float) -> bool:
+        """Whether another should take its place: half of its life is over, or the clock was set back
+        behind its begin. ``now``: seconds since 1970."""
+        begin = self.certificate.not_valid_before_utc.timestamp()
+        return not begin <= now < begin + (self.expires_at - begin) / 2
+
     def bundle(self) -> Bundle:
         """The root that this CA stands on, as a bundle of its trust domain."""
         return Bundle(self.trust_domain, (self.root,))

@@ -30,7 +30,7 @@ RANDOM_SECRET_COST = 2**10
 """scrypt's n when the passphrase is 32 random bytes, which cannot be guessed at any speed."""
 
 _MIN_COST, _MAX_COST = 2**10, 2**20
-_MAX_FILE = 1 << 20
+MAX_SECRET = 1 << 20
 _MAX_HEADER = 1024
 
 
@@ -85,8 +85,8 @@ def write_private(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def read_private(path: Path) -> bytes:
-    """Read a secret file, if nobody else could have read or replaced it.
+def read_private(path: Path, limit: int = MAX_SECRET) -> bytes:
+    """Read a secret file of at most ``limit`` bytes, if nobody else could have read or replaced it.
 
     Raises:
         ConfigError: the file is missing, a link, not a plain file, of another owner, open to others
@@ -96,13 +96,13 @@ def read_private(path: Path) -> bytes:
     try:
         with open(path, "rb", opener=_open_strictly) as file:
             _check_file(path, os.fstat(file.fileno()))
-            content = file.read(_MAX_FILE + 1)
+            content = file.read(limit + 1)
     except OSError as error:
         raise ConfigError(
             f"cannot read {path}: {error.strerror} (links are refused; the file must be readable)"
         ) from error
-    if len(content) > _MAX_FILE:
-        raise ConfigError(f"{path} is larger than {_MAX_FILE} bytes: this is no secret of the mesh")
+    if len(content) > limit:
+        raise ConfigError(f"{path} is larger than {limit} bytes: this is no file of the mesh")
     return content
 
 

@@ -28,8 +28,6 @@ FRESH_S = 30.0
 
 RETRY_S = 0.2
 
-HOST_SUFFIX = ".svc.cluster.local"
-
 Apply = Callable[[str, snapshot.Resource | None], Awaitable[None]]
 Report = Callable[[str, str], None]
 
@@ -238,9 +236,7 @@ class ConfigSync:
             self._shared.unfollow(key)
 
     async def _ensure_host(self, host: str) -> bool:
-        """Follow a host's service and endpoints; False when the mesh has no such service."""
-        if not host.endswith(HOST_SUFFIX) or host.count(".") != HOST_SUFFIX.count(".") + 1:
-            return False
+        """Follow a host's service and endpoints; False when the mesh has no such host."""
         service = snapshot.key_for("service", host)
         await self._follow(snapshot.key_for("endpoints", host))
         await self._follow(service)

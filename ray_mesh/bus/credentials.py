@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeAlias
+from urllib.parse import urlsplit
 
 import nkeys
 
@@ -50,6 +51,11 @@ class BrokerAddress:
     url: str
     ca_pem: str
     embedded: bool = True
+
+    def ports(self) -> frozenset[int]:
+        """The ports of its servers."""
+        ports = (urlsplit(server.strip()).port for server in self.url.split(","))
+        return frozenset(port for port in ports if port)
 
 
 class Credential:

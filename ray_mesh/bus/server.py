@@ -231,14 +231,25 @@ class BrokerServer:
             if config == self._in_force:
                 return
             write_private(self._config_file, config)
-            mark = _LogMark(log_file(self.options))
-            process.send_signal(signal.SIGHUP)
             try:
-                await self._await_reload(mark)
+                await self._reload(process)
             except ConfigError:
                 write_private(self._config_file, self._in_force)
                 raise
             self._in_force = config
+
+    async def renew(self) -> None:
+        """Show new clients the certificate that the files have now. Raises as :meth:`set_users`."""
+        async with self._lock:
+            process = self._process
+            if process is None or process.returncode is not None:
+                raise Unavailable("the broker is not running")
+            await self._reload(process)
+
+    async def _reload(self, process: asyncio.subprocess.Process) -> None:
+        mark = _LogMark(log_file(self.options))
+        process.send_signal(signal.SIGHUP)
+        await self._await_reload(mark)
 
     async def stop(self) -> None:
         """End the child, kindly first."""

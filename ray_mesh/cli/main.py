@@ -9,6 +9,7 @@ import click
 
 from ray_mesh import __version__
 from ray_mesh.cli import exits
+from ray_mesh.cli.backup import backup, restore
 from ray_mesh.cli.check import check
 from ray_mesh.cli.lifecycle import demo, down, up
 from ray_mesh.cli.nats import nats_accounts
@@ -68,6 +69,8 @@ for command in (
     observe,
     sidecar,
     token,
+    backup,
+    restore,
     nats_accounts,
     version,
 ):

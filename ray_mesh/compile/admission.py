@@ -10,8 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from ray_mesh.compile import finding
+from ray_mesh.compile.callee import hosts_of
+from ray_mesh.compile.entry_findings import (
+    address_findings,
+    service_entry_findings,
+    service_findings,
+    workload_entry_findings,
+)
 from ray_mesh.compile.finding import Finding, error
 from ray_mesh.compile.gateway_findings import gateway_findings
+from ray_mesh.compile.grounds import Grounds
 from ray_mesh.compile.policy_findings import (
     authorization_findings,
     mesh_config_findings,
@@ -20,13 +28,15 @@ from ray_mesh.compile.policy_findings import (
 )
 from ray_mesh.compile.route_findings import virtual_service_findings
 from ray_mesh.compile.rule_findings import destination_rule_findings
-from ray_mesh.compile.services import rule_host
-from ray_mesh.compile.world import World, host_of
+from ray_mesh.compile.world import World, rule_hosts
 from ray_mesh.resources import Document, WorkloadBindingSpec
 
 _CHECKS: dict[str, Callable[[World, Document], Iterator[Finding]]] = {
     "VirtualService": virtual_service_findings,
     "DestinationRule": destination_rule_findings,
+    "Service": service_findings,
+    "ServiceEntry": service_entry_findings,
+    "WorkloadEntry": workload_entry_findings,
     "Gateway": gateway_findings,
     "AuthorizationPolicy": authorization_findings,
     "PeerAuthentication": selector_findings,
@@ -36,10 +46,16 @@ _CHECKS: dict[str, Callable[[World, Document], Iterator[Finding]]] = {
 }
 
 
-def admit(world: World, documents: Iterable[Document], deletions: Iterable[str] = ()) -> list[Finding]:
+def admit(
+    world: World,
+    documents: Iterable[Document],
+    deletions: Iterable[str] = (),
+    grounds: Grounds | None = None,
+) -> list[Finding]:
     """What is to be said about applying ``documents`` and deleting the keys in ``deletions``, together.
 
-    Errors come first; a change with any error must be refused whole.
+    Errors come first; a change with any error must be refused whole. Without ``grounds`` nothing is
+    known of where the mesh runs.
     """
     applied, deleted = list(documents), list(deletions)
     changes: dict[str, Document | None] = dict.fromkeys(deleted)
@@ -48,6 +64,7 @@ def admit(world: World, documents: Iterable[Document], deletions: Iterable[str] 
     findings = [*_set_findings(world, applied, deleted), *_trust_domain_findings(world, after)]
     for document in {document.key: document for document in applied}.values():
         findings += examine(after, document)
+        findings += address_findings(after, document, grounds or Grounds())
     findings += _broken(world, after, changes)
     return sorted(findings, key=lambda one: (one.severity, one.key, one.path, one.code, one.message))
 
@@ -118,13 +135,15 @@ def _users(world: World, document: Document) -> list[Document]:
     """The documents that refer to one."""
     name = f"{document.namespace}/{document.name}"
     match document.kind:
-        case "Service":
-            host = host_of(document)
+        case "Service" | "ServiceEntry":
             terms = ("routes to", "routes", "rule for")
-            found = [user for term in terms for user in world.find(term, host)]
+            hosts = hosts_of(document)
+            found = [user for host in hosts for term in terms for user in world.find(term, host)]
         case "DestinationRule":
-            host = rule_host(document)
-            found = world.find("kind", "VirtualService") if "*" in host else world.find("routes to", host)
+            hosts = list(rule_hosts(document))
+            found = [user for host in hosts for user in world.find("routes to", host)]
+            if any("*" in host for host in hosts):
+                found = world.find("kind", "VirtualService")
         case "Gateway":
             found = world.find("behind gateway", name)
         case "WorkloadBinding":

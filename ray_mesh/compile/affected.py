@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ray_mesh import snapshot
+from ray_mesh.compile.callee import hosts_of, selector_of
 from ray_mesh.compile.gateways import ingress_for
-from ray_mesh.compile.keys import gateway_key, service_keys, stored_keys, workload_keys
-from ray_mesh.compile.services import rule_host
+from ray_mesh.compile.keys import gateway_key, host_keys, stored_keys, workload_keys
 from ray_mesh.compile.workloads import in_scope, picks
-from ray_mesh.compile.world import World, gateways_of, host_of, mesh_hosts
+from ray_mesh.compile.world import World, gateways_of, mesh_hosts, rule_hosts, selects
 from ray_mesh.resources import (
     AuthorizationPolicySpec,
     DestinationRuleSpec,
@@ -21,8 +21,10 @@ from ray_mesh.resources import (
     GatewaySpec,
     MeshConfigSpec,
     RateLimitSpec,
+    ServiceEntrySpec,
     ServiceSpec,
     VirtualServiceSpec,
+    WorkloadEntrySpec,
     WorkloadSpec,
 )
 from ray_mesh.resources.hosts import MESH_GATEWAY, pattern_covers
@@ -44,30 +46,39 @@ def affected(old: World, new: World, changed: Iterable[str]) -> set[str]:
 
 def _touched(world: World, document: Document) -> Iterable[str]:
     match document.spec:
-        case ServiceSpec():
-            return _by_service(world, document)
+        case ServiceSpec() | ServiceEntrySpec():
+            return _by_hosts(world, document)
         case VirtualServiceSpec():
             return _by_virtual_service(world, document)
         case DestinationRuleSpec():
-            return _services(world, [rule_host(document)])
+            return _services(world, rule_hosts(document))
         case GatewaySpec():
             return (gateway_key(workload) for workload in ingress_for(world, document))
         case AuthorizationPolicySpec() | RateLimitSpec():
             return _by_policy(world, document)
         case WorkloadSpec():
-            return _by_workload(world, document)
+            return (*workload_keys(document), *_endpoints(world, document))
+        case WorkloadEntrySpec():
+            return _endpoints(world, document)
         case MeshConfigSpec():
             return stored_keys(world)
     return ()
 
 
-def _by_service(world: World, service: Document) -> Iterator[str]:
-    """Its own keys; routes to it, whose default port it decides; workloads that it names."""
-    yield from service_keys(service)
-    for document in world.find("routes to", host_of(service)):
-        yield from _by_virtual_service(world, document)
-    for workload in world.workloads_of(service):
-        yield from workload_keys(workload)
+def _by_hosts(world: World, document: Document) -> Iterator[str]:
+    """Its own keys; routes to it, whose default port it decides; workloads that it names, and those that
+    a ServiceEntry for the same host names, which has the host when this one has not."""
+    named = {document.key: document}
+    for host in hosts_of(document):
+        yield from host_keys(host)
+        named.update((one.key, one) for one in world.find("entry for", host))
+        for user in world.find("routes to", host):
+            yield from _by_virtual_service(world, user)
+    for one in named.values():
+        selector = selector_of(one)
+        for workload in world.find("workload in", one.namespace) if selector is not None else ():
+            if selects(selector or {}, workload):
+                yield from workload_keys(workload)
 
 
 def _by_virtual_service(world: World, document: Document) -> Iterator[str]:
@@ -84,13 +95,12 @@ def _by_virtual_service(world: World, document: Document) -> Iterator[str]:
 def _services(world: World, patterns: Iterable[str]) -> Iterator[str]:
     for pattern in patterns:
         if "*" not in pattern:
-            service = world.service(pattern)
-            if service is not None:
+            if world.callee(pattern) is not None:
                 yield snapshot.key_for("service", pattern)
             continue
-        for service in world.find("kind", "Service"):
-            if pattern_covers(pattern, host_of(service)):
-                yield snapshot.key_for("service", host_of(service))
+        for callee in world.callees():
+            if pattern_covers(pattern, callee.host):
+                yield snapshot.key_for("service", callee.host)
 
 
 def _by_policy(world: World, document: Document) -> Iterator[str]:
@@ -105,7 +115,6 @@ def _by_policy(world: World, document: Document) -> Iterator[str]:
             yield from workload_keys(workload)
 
 
-def _by_workload(world: World, workload: Document) -> Iterator[str]:
-    yield from workload_keys(workload)
-    for service in world.services_of(workload):
-        yield snapshot.key_for("endpoints", host_of(service))
+def _endpoints(world: World, workload: Document) -> Iterator[str]:
+    for callee in world.callees_of(workload):
+        yield snapshot.key_for("endpoints", callee.host)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ray_mesh import snapshot
+from ray_mesh.compile.callee import Callee, labels_of
 from ray_mesh.compile.workloads import identity_of, sni_of
-from ray_mesh.compile.world import World, host_of, selects
-from ray_mesh.resources import Document, ServiceSpec, WorkloadSpec
+from ray_mesh.compile.world import World, selects
+from ray_mesh.resources import Document, WorkloadEntrySpec, WorkloadSpec
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -22,32 +23,41 @@ class LiveWorkload:
 
 
 def compile_endpoints(world: World, key: str, live: Iterable[LiveWorkload]) -> snapshot.Endpoints | None:
-    """Who serves a host now; None when there is no such Service.
+    """Who serves a host now; None when nothing has this host.
 
     ``key`` is that of the service or of its endpoints. A claim for a workload that is not registered on
     that node, or not behind the service, is ignored; of several proxies on a node the first counts, as
-    they share the port.
+    they share the port. Endpoints without proxy are there as long as their documents are.
     """
-    _, namespace, name = key.split(".", 2)
-    service = world.get(f"service.{namespace}.{name}")
-    if service is None:
+    callee = world.callee(snapshot.host_for(key))
+    if callee is None:
         return None
     endpoints: dict[str, snapshot.Endpoint] = {}
     for one in sorted(live):
         workload = world.get(one.key)
-        if workload is not None and one.key not in endpoints and _serves(service, workload, one):
+        if workload is not None and one.key not in endpoints and _serves(callee, workload, one):
             endpoints[one.key] = _endpoint(world, workload, one)
-    return snapshot.Endpoints(host_of(service), tuple(endpoints.values()))
+    plain = dict.fromkeys(plain_endpoints(world, callee))
+    return snapshot.Endpoints(callee.host, (*endpoints.values(), *plain))
 
 
-def _serves(service: Document, workload: Document, live: LiveWorkload) -> bool:
+def plain_endpoints(world: World, callee: Callee) -> Iterator[snapshot.Endpoint]:
+    """The endpoints of a host that have no proxy, one for each of its ports."""
+    for entry in world.entries(callee):
+        yield from _plain(callee, entry, entry.read(WorkloadEntrySpec), labels_of(entry))
+    for spec in callee.listed:
+        yield from _plain(callee, callee.document, spec, spec.labels)
+
+
+def _serves(callee: Callee, workload: Document, live: LiveWorkload) -> bool:
     spec = workload.spec
     return (
         isinstance(spec, WorkloadSpec)
-        and workload.namespace == service.namespace
+        and callee.selector is not None
+        and workload.namespace == callee.namespace
         and spec.node == live.node
         and spec.port != 0
-        and selects(service.read(ServiceSpec).selector, workload)
+        and selects(callee.selector, workload)
     )
 
 
@@ -61,3 +71,20 @@ def _endpoint(world: World, workload: Document, live: LiveWorkload) -> snapshot.
         labels=tuple(sorted(workload.labels.items())),
         node=live.node,
     )
+
+
+def _plain(
+    callee: Callee, origin: Document, spec: WorkloadEntrySpec, labels: Mapping[str, str]
+) -> Iterator[snapshot.Endpoint]:
+    for port in callee.ports if spec.address else ():
+        yield snapshot.Endpoint(
+            workload=origin.key,
+            address=str(spec.address).lower(),
+            port=spec.ports.get(port.name, port.target),
+            sni="",
+            identity="",
+            labels=tuple(sorted(labels.items())),
+            node="",
+            transport="plaintext",
+            service_port=port.number,
+        )

@@ -29,17 +29,16 @@ def split_key(stored_key: str) -> tuple[str, str]:
 def stored_keys(world: World) -> set[str]:
     """Every key of a world, those of endpoints among them."""
     keys = {snapshot.MESH_KEY}
-    for service in world.find("kind", "Service"):
-        keys |= service_keys(service)
+    for callee in world.callees():
+        keys |= host_keys(callee.host)
     for workload in world.find("kind", "Workload"):
         keys |= workload_keys(workload)
     return keys
 
 
-def service_keys(service: Document) -> set[str]:
-    """The keys that a Service compiles to."""
-    name = f"{service.namespace}.{service.name}"
-    return {f"service.{name}", f"endpoints.{name}"}
+def host_keys(host: str) -> set[str]:
+    """The keys of what is called under a full host."""
+    return {snapshot.key_for("service", host), snapshot.key_for("endpoints", host)}
 
 
 def workload_keys(workload: Document) -> set[str]:
@@ -70,8 +69,8 @@ def compile_key(world: World, stored_key: str) -> snapshot.Resource | None:
         case "mesh" if not node:
             return snapshot.Mesh(world.trust_domain, ROOT_NAMESPACE)
         case "service" if not node:
-            service = world.get(key)
-            return compile_service(world, service) if service else None
+            callee = world.callee(snapshot.host_for(key))
+            return compile_service(world, callee) if callee else None
         case "node" if node:
             return compile_node(world, node) if key == f"node.mesh.{node}" else None
         case "workload" if node:

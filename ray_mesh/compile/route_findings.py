@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ray_mesh.compile import finding
+from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.finding import Finding, error, spell, warning
 from ray_mesh.compile.gateways import served_hosts
 from ray_mesh.compile.services import merge_rules, rules_for, virtual_services_for
-from ray_mesh.compile.world import World, gateways_of, host_of, mesh_hosts
-from ray_mesh.resources import Document, GatewaySpec, ServiceSpec, VirtualServiceSpec, WorkloadSpec
-from ray_mesh.resources.hosts import MESH_GATEWAY, full_host, gateway_host, pattern_covers, resolve_gateway
+from ray_mesh.compile.world import World, gateways_of
+from ray_mesh.resources import Document, GatewaySpec, VirtualServiceSpec
+from ray_mesh.resources.hosts import MESH_GATEWAY, gateway_host, pattern_covers, resolve_gateway
 from ray_mesh.resources.source import Path
 from ray_mesh.resources.virtual_service import Destination, HttpMatch, HttpRoute
 
@@ -58,18 +59,24 @@ def _unserved_hosts(document: Document, gateway: Document, path: Path) -> Iterat
 
 
 def _host_findings(world: World, document: Document) -> Iterator[Finding]:
-    for index, host in enumerate(mesh_hosts(document)):
+    for index, host in enumerate(_mesh_hosts(world, document)):
         path: Path = ("spec", "hosts", index)
-        hosts = [host] if world.service(host) else []
+        hosts = [host] if world.callee(host) else []
         if "*" in host:
-            hosts = [host_of(one) for one in world.find("kind", "Service")]
-            hosts = [one for one in hosts if pattern_covers(host, one)]
+            hosts = [one.host for one in world.callees() if pattern_covers(host, one.host)]
         if not hosts:
             make = warning if "*" in host else error
             message = f"there is no Service for host {host}, so these routes would hold for nothing"
             fix = "apply the Service first, or correct the host"
             yield make(document, finding.ROUTES_WITHOUT_SERVICE, path, message, fix)
         yield from _merge_findings(world, document, hosts, path)
+
+
+def _mesh_hosts(world: World, document: Document) -> list[str]:
+    """The hosts for which it routes inside the mesh, as this world understands them."""
+    if MESH_GATEWAY not in gateways_of(document):
+        return []
+    return [world.resolve(host, document.namespace) for host in document.read(VirtualServiceSpec).hosts]
 
 
 def _merge_findings(world: World, document: Document, hosts: list[str], path: Path) -> Iterator[Finding]:
@@ -113,31 +120,31 @@ def _rule_findings(world: World, document: Document, rule: HttpRoute, path: Path
 def _destination_findings(
     world: World, document: Document, destination: Destination, path: Path, takes_traffic: bool
 ) -> Iterator[Finding]:
-    host = full_host(destination.host, document.namespace)
-    service = world.service(host)
-    if service is None:
+    host = world.resolve(destination.host, document.namespace)
+    callee = world.callee(host)
+    if callee is None:
         message = f'Referenced host not found: "{destination.host}" ({host})'
         yield error(
             document, finding.NOT_FOUND, (*path, "host"), message, "apply the Service first, or with it"
         )
         return
-    yield from _port_findings(document, service, destination, path)
+    yield from _port_findings(world, document, callee, destination, path)
     if destination.subset:
-        yield from _subset_findings(world, document, service, destination.subset, path, takes_traffic)
+        yield from _subset_findings(world, document, callee, destination.subset, path, takes_traffic)
 
 
 def _port_findings(
-    document: Document, service: Document, destination: Destination, path: Path
+    world: World, document: Document, callee: Callee, destination: Destination, path: Path
 ) -> Iterator[Finding]:
-    numbers = [port.port for port in service.read(ServiceSpec).ports]
-    host = host_of(service)
+    numbers = [port.number for port in callee.ports]
+    host = callee.host
     if destination.port is not None:
         number = destination.port.number
         if number not in numbers:
             message = f'Referenced host:port not found: "{host}:{number}"; it has {_listed(numbers)}'
             yield error(document, finding.NOT_FOUND, (*path, "port", "number"), message, "correct the port")
     elif len(numbers) > 1 and not (
-        gateways_of(document) == [MESH_GATEWAY] and mesh_hosts(document) == [host]
+        gateways_of(document) == [MESH_GATEWAY] and _mesh_hosts(world, document) == [host]
     ):
         message = f"{host} has several ports ({_listed(numbers)}), so the destination must say which"
         yield error(document, finding.PORT_REQUIRED, path, message, "set destination.port.number")
@@ -148,33 +155,29 @@ def _listed(numbers: list[int]) -> str:
 
 
 def _subset_findings(
-    world: World, document: Document, service: Document, name: str, path: Path, takes_traffic: bool
+    world: World, document: Document, callee: Callee, name: str, path: Path, takes_traffic: bool
 ) -> Iterator[Finding]:
-    host = host_of(service)
-    _, subsets = merge_rules(rules_for(world, service))
+    host = callee.host
+    _, subsets = merge_rules(rules_for(world, callee))
     subset = next((one for one in subsets if one.name == name), None)
     if subset is None:
         known = ", ".join(sorted(one.name for one in subsets)) or "none"
         message = f'Referenced host+subset in destinationrule not found: "{host}+{name}"; defined: {known}'
         fix = "define the subset in a DestinationRule of that host, before or with this"
         yield error(document, finding.NOT_FOUND, (*path, "subset"), message, fix)
-    elif takes_traffic and not any(world.workloads_of(service, subset.labels)):
+    elif takes_traffic and not world.has_behind(callee, subset.labels):
         yield error(
-            document, finding.EMPTY_SUBSET, (*path, "subset"), *_nobody(world, service, name, subset.labels)
+            document, finding.EMPTY_SUBSET, (*path, "subset"), *_nobody(world, callee, name, subset.labels)
         )
 
 
-def _nobody(world: World, service: Document, subset: str, labels: dict[str, str]) -> tuple[str, str]:
+def _nobody(world: World, callee: Callee, subset: str, labels: dict[str, str]) -> tuple[str, str]:
     """Message and cure for a subset that picks nobody."""
-    present = {
-        f"{label}={workload.labels[label]}"
-        for workload in world.workloads_of(service)
-        for label in labels
-        if label in workload.labels and isinstance(workload.spec, WorkloadSpec)
-    }
+    behind = list(world.labels_behind(callee))
+    present = {f"{label}={one[label]}" for one in behind for label in labels if label in one}
     message = (
-        f"subset {subset} of {host_of(service)} selects no registered workload: "
-        f"nobody behind {service.title} has labels {spell(labels)}"
+        f"subset {subset} of {callee.host} selects no registered workload: "
+        f"nobody behind {callee.document.title} has labels {spell(labels)}"
     )
     have = f"; workloads have {', '.join(sorted(present))}" if present else ""
     return message, f"attach a workload with {spell(labels)} first, or route to another subset{have}"

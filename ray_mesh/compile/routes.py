@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from ray_mesh import snapshot
 from ray_mesh.compile.world import World, selects
-from ray_mesh.resources import Document, ServiceSpec, VirtualServiceSpec
-from ray_mesh.resources.hosts import MESH_GATEWAY, full_host, resolve_gateway
+from ray_mesh.resources import Document, VirtualServiceSpec
+from ray_mesh.resources.hosts import MESH_GATEWAY, resolve_gateway
 from ray_mesh.resources.schema import seconds
 from ray_mesh.resources.virtual_service import (
     Fault,
@@ -156,16 +156,16 @@ def _destinations(world: World, document: Document, rule: HttpRoute) -> tuple[sn
 def _destination(
     world: World, document: Document, share: HttpRouteDestination, weight: int
 ) -> snapshot.Destination:
-    host = full_host(share.destination.host, document.namespace)
+    host = world.resolve(share.destination.host, document.namespace)
     port = share.destination.port.number if share.destination.port else only_port(world, host)
     return snapshot.Destination(host, share.destination.subset, port, weight)
 
 
 def only_port(world: World, host: str) -> int:
     """The port of a service that has one, else 0."""
-    service = world.service(host)
-    ports = service.read(ServiceSpec).ports if service else ()
-    return ports[0].port if len(ports) == 1 else 0
+    callee = world.callee(host)
+    ports = callee.ports if callee else ()
+    return ports[0].number if len(ports) == 1 else 0
 
 
 def _fault(fault: Fault) -> snapshot.Fault:

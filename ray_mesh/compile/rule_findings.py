@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ray_mesh.compile import finding
+from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.finding import Finding, error, spell, warning
-from ray_mesh.compile.services import rule_host, rules_for
-from ray_mesh.compile.world import World, host_of
+from ray_mesh.compile.services import rules_for
+from ray_mesh.compile.world import World
 from ray_mesh.resources import DestinationRuleSpec, Document
 from ray_mesh.resources.hosts import pattern_covers
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
+from ray_mesh.resources.source import Path
 
 
 def destination_rule_findings(world: World, document: Document) -> Iterator[Finding]:
     """Everything about one DestinationRule."""
-    host = rule_host(document)
-    covered = [one for one in world.find("kind", "Service") if pattern_covers(host, host_of(one))]
+    written = document.read(DestinationRuleSpec).host
+    host = world.resolve(written, document.namespace)
+    covered = [one for one in world.callees() if pattern_covers(host, one.host)] if "*" in host else []
+    if (callee := world.callee(host)) is not None:
+        covered = [callee]
     reached = [one for one in covered if document.namespace in (one.namespace, ROOT_NAMESPACE)]
     if not covered:
         make = warning if "*" in host else error
@@ -31,26 +36,48 @@ def destination_rule_findings(world: World, document: Document) -> Iterator[Find
         )
         fix = f"put it into the namespace of the service ({namespaces}) or into {ROOT_NAMESPACE}"
         yield error(document, finding.CLIENT_NAMESPACE_RULE, ("metadata", "namespace"), message, fix)
-    for service in reached:
-        yield from _merge_findings(world, document, service)
+    for one in reached:
+        yield from _merge_findings(world, document, one)
+        yield from _tls_findings(world, document, one)
     if len(reached) == 1:
         yield from _subset_findings(world, document, reached[0])
 
 
-def _merge_findings(world: World, document: Document, service: Document) -> Iterator[Finding]:
-    rules = rules_for(world, service)
+def _merge_findings(world: World, document: Document, callee: Callee) -> Iterator[Finding]:
+    rules = rules_for(world, callee)
     if len(rules) > 1 and document in rules:
         names = ", ".join(f"{one.namespace}/{one.name}" for one in rules)
-        message = f"the rules of {host_of(service)} are merged from {names}, the oldest first"
+        message = f"the rules of {callee.host} are merged from {names}, the oldest first"
         yield warning(document, finding.RULES_MERGED, ("spec", "host"), message, "put them into one document")
 
 
-def _subset_findings(world: World, document: Document, service: Document) -> Iterator[Finding]:
+def _tls_findings(world: World, document: Document, callee: Callee) -> Iterator[Finding]:
+    """Mutual TLS is for endpoints with a proxy, DISABLE for those without."""
+    policy = document.read(DestinationRuleSpec).traffic_policy
+    mode = policy.tls.mode if policy and policy.tls else None
+    path: Path = ("spec", "trafficPolicy", "tls", "mode")
+    has_entries = callee.selector is None or any(world.entries(callee))
+    if mode == "ISTIO_MUTUAL" and callee.is_external:
+        message = f"not supported yet: {mode} for {callee.host}, whose endpoints have no identity in the mesh"
+        yield error(document, finding.TLS_NOT_HONOURED, path, message, "leave tls out, or say DISABLE")
+    elif mode == "DISABLE" and not has_entries and callee.document.kind == "Service":
+        message = (
+            f"not supported yet: {mode} for {callee.host}: every workload behind it has a proxy, "
+            "and all traffic between proxies is mutual TLS with the workloads' own identities"
+        )
+        fix = "leave tls out; DISABLE is for WorkloadEntries and ServiceEntries"
+        yield error(document, finding.TLS_NOT_HONOURED, path, message, fix)
+    elif mode == "DISABLE" and any(world.attached(callee)):
+        message = f"workloads with a proxy behind {callee.host} are called with mutual TLS all the same"
+        yield warning(document, finding.TLS_NOT_HONOURED, path, message)
+
+
+def _subset_findings(world: World, document: Document, callee: Callee) -> Iterator[Finding]:
     for index, subset in enumerate(document.read(DestinationRuleSpec).subsets):
-        if not any(world.workloads_of(service, subset.labels)):
+        if not world.has_behind(callee, subset.labels):
             message = (
-                f"subset {subset.name} selects no registered workload: nobody behind {service.title} "
-                f"has labels {spell(subset.labels)}"
+                f"subset {subset.name} selects no registered workload: nobody behind "
+                f"{callee.document.title} has labels {spell(subset.labels)}"
             )
             fix = "attach one before routing to the subset"
             yield warning(document, finding.EMPTY_SUBSET, ("spec", "subsets", index), message, fix)

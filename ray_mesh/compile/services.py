@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ray_mesh import snapshot
+from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.routes import compile_routes
-from ray_mesh.compile.world import World, host_of, mesh_hosts
-from ray_mesh.resources import DestinationRuleSpec, Document, ServiceSpec
+from ray_mesh.compile.world import World, mesh_hosts, rule_hosts
+from ray_mesh.resources import DestinationRuleSpec, Document
 from ray_mesh.resources.destination_rule import LoadBalancer, Subset, TrafficPolicy
-from ray_mesh.resources.hosts import full_host, pattern_covers, specificity
+from ray_mesh.resources.hosts import pattern_covers, specificity
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
 
 BALANCE: Mapping[str, snapshot.Balance] = {
@@ -21,25 +22,36 @@ BALANCE: Mapping[str, snapshot.Balance] = {
 }
 
 
-def compile_service(world: World, service: Document) -> snapshot.Service:
-    """How to call one Service."""
-    host = host_of(service)
-    policy, subsets = merge_rules(rules_for(world, service))
-    ports = sorted(service.read(ServiceSpec).ports, key=lambda port: port.port)
-    documents = virtual_services_for(world, host)
+def compile_service(world: World, callee: Callee) -> snapshot.Service:
+    """How to call one host."""
+    policy, subsets = merge_rules(rules_for(world, callee))
+    documents = virtual_services_for(world, callee.host)
     return snapshot.Service(
-        host=host,
-        namespace=service.namespace,
-        name=service.name,
-        ports=tuple(snapshot.Port(port.port, port.name or "") for port in ports),
+        host=callee.host,
+        namespace=callee.namespace,
+        name=callee.document.name,
+        ports=tuple(snapshot.Port(port.number, port.name) for port in callee.ports),
         subsets=tuple(_subset(subset) for subset in sorted(subsets, key=lambda subset: subset.name)),
-        routes=compile_routes(world, documents) if documents else (_default_route(service, host),),
+        routes=compile_routes(world, documents) if documents else (_default_route(callee),),
         balance=_balance(policy.load_balancer if policy else None),
+        plaintext=_allows_plaintext(callee, policy),
     )
 
 
-def _default_route(service: Document, host: str) -> snapshot.Route:
-    return snapshot.Route("default", service.title, (), (snapshot.Destination(host),))
+def allows_plaintext(world: World, callee: Callee) -> bool:
+    """Whether endpoints of a host that have no proxy may be called, which is without TLS."""
+    policy, _ = merge_rules(rules_for(world, callee))
+    return _allows_plaintext(callee, policy)
+
+
+def _allows_plaintext(callee: Callee, policy: TrafficPolicy | None) -> bool:
+    """Inside the mesh a person has to say so. Outside it is what HTTP means, unless one says otherwise."""
+    mode = policy.tls.mode if policy and policy.tls else None
+    return mode == "DISABLE" or (mode is None and callee.is_external)
+
+
+def _default_route(callee: Callee) -> snapshot.Route:
+    return snapshot.Route("default", callee.document.title, (), (snapshot.Destination(callee.host),))
 
 
 def virtual_services_for(world: World, host: str) -> list[Document]:
@@ -52,24 +64,17 @@ def virtual_services_for(world: World, host: str) -> list[Document]:
     return [document for rank, document in ranked if rank and rank == best]
 
 
-def rules_for(world: World, service: Document) -> list[Document]:
-    """The DestinationRules of a service, oldest first: its own namespace's, else the root namespace's;
+def rules_for(world: World, callee: Callee) -> list[Document]:
+    """The DestinationRules of a host, oldest first: its own namespace's, else the root namespace's;
     within one namespace those with the most specific host."""
-    host = host_of(service)
+    host = callee.host
     candidates = world.oldest("rule for", host) + world.oldest("rule for pattern")
-    for namespace in (service.namespace, ROOT_NAMESPACE):
-        ranked = [
-            (_best([rule_host(rule)], host), rule) for rule in candidates if rule.namespace == namespace
-        ]
+    for namespace in (callee.namespace, ROOT_NAMESPACE):
+        ranked = [(_best(rule_hosts(rule), host), rule) for rule in candidates if rule.namespace == namespace]
         best = max((rank for rank, _ in ranked if rank), default=None)
         if best:
             return [rule for rank, rule in ranked if rank == best]
     return []
-
-
-def rule_host(rule: Document) -> str:
-    """The full host or pattern that a DestinationRule is for."""
-    return full_host(rule.read(DestinationRuleSpec).host, rule.namespace)
 
 
 def merge_rules(rules: Iterable[Document]) -> tuple[TrafficPolicy | None, list[Subset]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ray_mesh import snapshot
 from ray_mesh.compile.policies import compile_policy
-from ray_mesh.compile.world import World, host_of, is_ingress, selects
+from ray_mesh.compile.world import World, is_ingress, selects
 from ray_mesh.resources import AuthorizationPolicySpec, Document, RateLimitSpec, WorkloadSpec
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
 from ray_mesh.resources.schema import WorkloadSelector
@@ -39,7 +39,7 @@ def compile_workload(world: World, workload: Document) -> snapshot.Workload:
         app_port=spec.port,
         outbound_port=spec.outbound_port,
         token_sha256=bytes.fromhex(spec.token_sha256),
-        services=tuple(sorted(host_of(service) for service in world.services_of(workload))),
+        services=tuple(sorted(one.host for one in world.callees_of(workload))),
         policies=tuple(compile_policy(one, world.trust_domain) for one in policies_for(world, workload)),
         rate_limits=tuple(_rate_limit(limit) for limit in rate_limits_for(world, workload)),
         gateway_ports=tuple(sorted((int(port), bound) for port, bound in spec.gateway_ports.items())),

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
+from ray_mesh import snapshot
+from ray_mesh.compile.callee import Callee, hosts_of, labels_of, selector_of
 from ray_mesh.resources import (
     DestinationRuleSpec,
     Document,
     MeshConfigSpec,
-    ServiceSpec,
+    ServiceEntrySpec,
     VirtualServiceSpec,
     WorkloadBindingSpec,
     WorkloadSpec,
 )
-from ray_mesh.resources.hosts import MESH_GATEWAY, SERVICE_SUFFIX, full_host, resolve_gateway, service_host
+from ray_mesh.resources.hosts import MESH_GATEWAY, SERVICE_SUFFIX, meanings, resolve_gateway
 from ray_mesh.resources.mesh import DEFAULT_TRUST_DOMAIN, MESH_NAME, ROOT_NAMESPACE
 
 Term: TypeAlias = tuple[str, ...]
@@ -40,14 +42,16 @@ class World:
         world = World.__new__(World)
         world._documents = dict(self._documents)
         world._index = dict(self._index)
+        touched: dict[Term, set[str]] = {}
         for key, document in changes.items():
             before = world._documents.pop(key, None)
             for term in _terms(before) if before else ():
-                world._index[term] = world._index.get(term, frozenset()) - {key}
+                touched.setdefault(term, set(world._index.get(term, ()))).discard(key)
             if document is not None:
                 world._documents[key] = document
                 for term in _terms(document):
-                    world._index[term] = world._index.get(term, frozenset()) | {key}
+                    touched.setdefault(term, set(world._index.get(term, ()))).add(key)
+        world._index.update((term, frozenset(keys)) for term, keys in touched.items())
         return world
 
     @property
@@ -73,47 +77,91 @@ class World:
         config = self._documents.get(MESH_CONFIG_KEY)
         return config.read(MeshConfigSpec).trust_domain if config else DEFAULT_TRUST_DOMAIN
 
-    def service(self, host: str) -> Document | None:
-        """The Service with this full host."""
-        if not host.endswith(SERVICE_SUFFIX):
-            return None
-        name, _, namespace = host.removesuffix(SERVICE_SUFFIX).partition(".")
-        return self._documents.get(f"service.{namespace}.{name}")
+    def has(self, *term: str) -> bool:
+        """Whether any document has a term."""
+        return bool(self._index.get(term))
 
-    def services_of(self, workload: Document) -> list[Document]:
-        """The Services whose selector picks a workload."""
-        services = self.find("service in", workload.namespace)
-        return [one for one in services if selects(one.read(ServiceSpec).selector, workload)]
+    def callee(self, host: str) -> Callee | None:
+        """What is called under a full host: a Service before any ServiceEntry, the oldest of these."""
+        if host.endswith(SERVICE_SUFFIX):
+            name, _, namespace = host.removesuffix(SERVICE_SUFFIX).partition(".")
+            service = self._documents.get(f"service.{namespace}.{name}")
+            if service is not None:
+                return Callee(service, host)
+        entries = self.oldest("entry for", host)
+        return Callee(entries[0], host) if entries else None
 
-    def workloads_of(self, service: Document, labels: Mapping[str, str] | None = None) -> Iterator[Document]:
-        """The registered workloads behind a Service that also carry ``labels``."""
-        wanted = {**service.read(ServiceSpec).selector, **(labels or {})}
-        return (one for one in self.find("workload in", service.namespace) if selects(wanted, one))
+    def resolve(self, host: str, namespace: str) -> str:
+        """The full host that a host in a document of a namespace means in this world."""
+        known = meanings(host, namespace)
+        return next((one for one in known if self.callee(one) is not None), known[0])
+
+    def callees_in(self, document: Document) -> list[Callee]:
+        """What a Service or ServiceEntry is called by, without hosts that another document has."""
+        found = (self.callee(host) for host in hosts_of(document))
+        return [one for one in found if one is not None and one.document.key == document.key]
+
+    def callees(self) -> Iterator[Callee]:
+        """Everything that can be called."""
+        for kind in ("Service", "ServiceEntry"):
+            for document in self.find("kind", kind):
+                yield from self.callees_in(document)
+
+    def callees_of(self, workload: Document) -> list[Callee]:
+        """What a Workload or WorkloadEntry stands behind."""
+        found: list[Callee] = []
+        for kind in ("service", "serviceentry"):
+            for document in self.find(f"{kind} in", workload.namespace):
+                selector = selector_of(document)
+                if selector is not None and selects(selector, workload):
+                    found += self.callees_in(document)
+        return found
+
+    def attached(self, callee: Callee) -> Iterator[Document]:
+        """The registered workloads behind a host."""
+        return self._behind("workload in", callee)
+
+    def entries(self, callee: Callee) -> Iterator[Document]:
+        """The WorkloadEntries behind a host."""
+        return self._behind("workloadentry in", callee)
+
+    def labels_behind(self, callee: Callee) -> Iterator[Mapping[str, str]]:
+        """The labels of everything that may serve a host."""
+        for document in (*self.attached(callee), *self.entries(callee)):
+            yield labels_of(document)
+        for endpoint in callee.listed:
+            yield endpoint.labels
+
+    def has_behind(self, callee: Callee, labels: Mapping[str, str]) -> bool:
+        """Whether anything with these labels may serve a host."""
+        return any(labels.items() <= one.items() for one in self.labels_behind(callee))
 
     def endpoints_of(self, workload_key: str) -> list[str]:
         """The ``endpoints`` keys that a workload with this key is part of."""
         workload = self._documents.get(workload_key)
         if workload is None:
             return []
-        return [f"endpoints.{one.namespace}.{one.name}" for one in self.services_of(workload)]
+        return [snapshot.key_for("endpoints", one.host) for one in self.callees_of(workload)]
+
+    def _behind(self, term: str, callee: Callee) -> Iterator[Document]:
+        selector = callee.selector
+        if selector is None:
+            return iter(())
+        return (one for one in self.find(term, callee.namespace) if selects(selector, one))
 
 
 def selects(selector: Mapping[str, str], document: Document) -> bool:
     """Whether a document carries every label of a selector; an empty selector picks all."""
-    return all(document.labels.get(name) == value for name, value in selector.items())
-
-
-def host_of(service: Document) -> str:
-    """The full host of a Service."""
-    return service_host(service.namespace, service.name)
+    labels = labels_of(document)
+    return all(labels.get(name) == value for name, value in selector.items())
 
 
 def mesh_hosts(document: Document) -> list[str]:
-    """Full hosts and patterns for which a VirtualService routes inside the mesh."""
+    """Full hosts and patterns for which a VirtualService may route inside the mesh."""
     spec = document.read(VirtualServiceSpec)
     if MESH_GATEWAY not in gateways_of(document):
         return []
-    return [full_host(host, document.namespace) for host in spec.hosts]
+    return [one for host in spec.hosts for one in meanings(host, document.namespace)]
 
 
 def gateways_of(document: Document) -> list[str]:
@@ -123,12 +171,18 @@ def gateways_of(document: Document) -> list[str]:
 
 
 def destination_hosts(document: Document) -> set[str]:
-    """The full hosts to which a VirtualService routes."""
+    """The full hosts to which a VirtualService may route."""
     return {
-        full_host(share.destination.host, document.namespace)
+        host
         for rule in document.read(VirtualServiceSpec).http
         for share in rule.route
+        for host in meanings(share.destination.host, document.namespace)
     }
+
+
+def rule_hosts(rule: Document) -> tuple[str, ...]:
+    """The full hosts that a DestinationRule may be for, or its pattern."""
+    return meanings(rule.read(DestinationRuleSpec).host, rule.namespace)
 
 
 def is_ingress(workload: Document) -> bool:
@@ -143,8 +197,11 @@ def _terms(document: Document) -> Iterable[Term]:
         case VirtualServiceSpec():
             yield from _virtual_service_terms(document)
         case DestinationRuleSpec():
-            host = full_host(document.spec.host, document.namespace)
-            yield ("rule for pattern",) if "*" in host else ("rule for", host)
+            for host in rule_hosts(document):
+                yield ("rule for pattern",) if "*" in host else ("rule for", host)
+        case ServiceEntrySpec():
+            for host in hosts_of(document):
+                yield ("entry for", host)
         case WorkloadSpec():
             yield ("on node", document.spec.node)
             yield ("account", document.namespace, document.spec.service_account)

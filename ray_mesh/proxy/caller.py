@@ -111,7 +111,7 @@ class Caller:
             unknown = outcome == "unknown"
             request.refuse(replies.not_in_mesh(target.host) if unknown else replies.unknown_yet(target.host))
             return
-        cluster = destination.cluster(target.subset, time.monotonic())
+        cluster = destination.cluster(target.subset, time.monotonic(), target.port)
         if cluster is None:
             request.refuse(replies.no_subset(target.host, target.subset))
             return
@@ -120,8 +120,8 @@ class Caller:
 
     def _send(self, request: Request, target: Target, cluster: Cluster) -> None:
         traceparent = request.traceparent = child_of(request.parent)
-        request.extra = b"%bx-request-id: %b\r\ntraceparent: %b\r\n%b" % (
-            target.announcement,
+        request.announced = target.announcement
+        request.extra = b"x-request-id: %b\r\ntraceparent: %b\r\n%b" % (
             request.request_id,
             traceparent,
             request.extra,

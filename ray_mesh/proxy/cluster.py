@@ -53,25 +53,33 @@ class Member:
 
 
 def workload_label(workload: str) -> str:
-    """``<namespace>/<name>`` from a workload's key or from that form itself."""
-    if workload.startswith("workload."):
+    """``<namespace>/<name>`` from the key of a Workload or WorkloadEntry, or from that form itself; empty for
+    an endpoint that a ServiceEntry lists, as it has no name."""
+    if workload.startswith(("workload.", "workloadentry.")):
         _, namespace, name = workload.split(".", 2)
         return f"{namespace}/{name}"
-    return workload
+    return "" if workload.startswith("serviceentry.") else workload
 
 
 class Cluster:
-    """The members of one subset of a service (or of all of it)."""
+    """The members of one subset of a service (or of all of it) that serve one of its ports.
 
-    __slots__ = ("available", "destination", "labels", "members", "pick", "subset")
+    ``withheld`` would be members if calls without TLS were allowed.
+    """
 
-    def __init__(self, destination: Destination, subset: str, labels: Labels, pick: Picker[Member]) -> None:
+    __slots__ = ("available", "destination", "labels", "members", "pick", "port", "subset", "withheld")
+
+    def __init__(
+        self, destination: Destination, subset: str, port: int, labels: Labels, pick: Picker[Member]
+    ) -> None:
         self.destination = destination
         self.subset = subset
+        self.port = port
         self.labels = frozenset(labels)
         self.pick = pick
         self.members: tuple[Member, ...] = ()
         self.available: tuple[Member, ...] = ()
+        self.withheld: tuple[Member, ...] = ()
 
     def choose(self, tried: Iterable[Member] = ()) -> Member | None:
         """A member for one request, not one of ``tried``; None when there is none."""
@@ -94,7 +102,7 @@ class Destination:
         self.host = host
         self.service: Service | None = None
         self.members: dict[Endpoint, Member] | None = None
-        self._clusters: dict[str, Cluster] = {}
+        self._clusters: dict[tuple[str, int], Cluster] = {}
 
     @property
     def is_complete(self) -> bool:
@@ -119,9 +127,10 @@ class Destination:
             self._fill(cluster, now)
         return gone
 
-    def cluster(self, subset: str, now: float) -> Cluster | None:
-        """The cluster of a subset (empty for all members); None when the service has no such subset."""
-        known = self._clusters.get(subset)
+    def cluster(self, subset: str, now: float, port: int = 0) -> Cluster | None:
+        """The cluster of a subset (empty for all members) at a port; None when the service has no such
+        subset."""
+        known = self._clusters.get((subset, port))
         if known is not None or self.service is None:
             return known
         labels: Labels = ()
@@ -131,7 +140,7 @@ class Destination:
             if found is None:
                 return None
             labels, balance = found.labels, found.balance or balance
-        cluster = self._clusters[subset] = Cluster(self, subset, labels, picker(balance))
+        cluster = self._clusters[subset, port] = Cluster(self, subset, port, labels, picker(balance))
         self._fill(cluster, now)
         return cluster
 
@@ -145,8 +154,14 @@ class Destination:
         self.refresh(now)
 
     def _fill(self, cluster: Cluster, now: float) -> None:
-        members = (self.members or {}).values()
-        cluster.members = tuple(
-            member for member in members if cluster.labels.issubset(member.endpoint.labels)
-        )
+        allows_plaintext = self.service is not None and self.service.plaintext
+        members: list[Member] = []
+        withheld: list[Member] = []
+        for member in (self.members or {}).values():
+            endpoint = member.endpoint
+            if endpoint.service_port not in (0, cluster.port) or not cluster.labels.issubset(endpoint.labels):
+                continue
+            is_allowed = allows_plaintext or endpoint.transport == "mutual_tls"
+            (members if is_allowed else withheld).append(member)
+        cluster.members, cluster.withheld = tuple(members), tuple(withheld)
         cluster.refresh(now)

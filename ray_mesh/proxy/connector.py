@@ -1,4 +1,5 @@
-"""How connections to endpoints are made. The plane is given one way; the mesh's is :class:`MutualTls`."""
+"""How connections to endpoints are made. The plane is given one way; the mesh's is :class:`MutualTls`,
+and :class:`.outside.Outside` for what has no proxy."""
 
 from __future__ import annotations
 
@@ -72,6 +73,19 @@ class MutualTls:
         connection.security = "mutual_tls"
         connection.expires_at = min(identity.expires_at, chain_deadline(chain))
         return connection
+
+
+class Upstreams:
+    """To each endpoint the way that it needs: mutual TLS, or plain TCP where it has no proxy."""
+
+    def __init__(self, mesh: UpstreamConnector, outside: UpstreamConnector) -> None:
+        self._mesh = mesh
+        self._outside = outside
+
+    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> Http1Client:
+        """See :class:`UpstreamConnector`."""
+        way = self._mesh if endpoint.transport == "mutual_tls" else self._outside
+        return await way.connect(endpoint, identity, pool)
 
 
 class Dialer:

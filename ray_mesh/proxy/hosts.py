@@ -21,18 +21,21 @@ def split_authority(authority: bytes, default_port: int = 80) -> tuple[str, int]
     return found[1].decode("ascii").lower().removesuffix("."), port
 
 
-def full_host(host: str, namespace: str) -> str | None:
-    """The mesh host that ``host`` means to a caller in ``namespace``.
+def meanings(host: str, namespace: str) -> tuple[str, ...]:
+    """The full hosts that ``host`` may mean to a caller in ``namespace``, the first that exists counts.
 
-    ``reviews``, ``reviews.default``, ``reviews.default.svc`` and the full host are names of the mesh.
-    None for everything else: addresses (so also link-local ones) and names of other domains.
+    ``reviews``, ``reviews.default``, ``reviews.default.svc`` and the full host are names of the mesh; other
+    names, and those of two labels if no service has them, are what ServiceEntries are for. Addresses mean
+    nothing (so nor do link-local ones).
     """
     labels = host.split(".")
     if not all(_LABEL.fullmatch(label) for label in labels) or labels[-1].isdigit():
-        return None
+        return ()
     match labels:
         case [name]:
-            return f"{name}.{namespace}.{SUFFIX}"
-        case [name, space] | [name, space, "svc"] | [name, space, "svc", "cluster", "local"]:
-            return f"{name}.{space}.{SUFFIX}"
-    return None
+            return (f"{name}.{namespace}.{SUFFIX}",)
+        case [name, space]:
+            return (f"{name}.{space}.{SUFFIX}", host)
+        case [name, space, "svc"] | [name, space, "svc", "cluster", "local"]:
+            return (f"{name}.{space}.{SUFFIX}",)
+    return () if host.endswith(f".{SUFFIX}") else (host,)

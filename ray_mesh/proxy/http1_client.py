@@ -98,10 +98,11 @@ class Http1Client(asyncio.Protocol):
         self._reader = None
         head = request.head
         length = head.length
+        extra = request.announced + request.extra if self._is_mesh_peer else request.extra
         if length == 0:
             self._transport.write(  # type: ignore[union-attr]
                 b"%b %b%b HTTP/1.1%b%b\r\n"
-                % (request.method, request.path, request.query, head.fields, request.extra)
+                % (request.method, request.path, request.query, head.fields, extra)
             )
             return
         payload = request.take_pending()
@@ -111,7 +112,7 @@ class Http1Client(asyncio.Protocol):
             payload = body.frame(payload) + (body.LAST_CHUNK if request.body_done else b"")
         self._transport.write(  # type: ignore[union-attr]
             b"%b %b%b HTTP/1.1%b%b%b\r\n%b"
-            % (request.method, request.path, request.query, head.fields, request.extra, framing, payload)
+            % (request.method, request.path, request.query, head.fields, extra, framing, payload)
         )
 
     def send_body(self, payload: bytes, done: bool) -> None:

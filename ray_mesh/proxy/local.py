@@ -42,6 +42,11 @@ class Local:
         return self.source.identity
 
     @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports of its listeners and of the application."""
+        return (*workload_ports(self.workload), self.workload.app_port)
+
+    @property
     def is_ready(self) -> bool:
         """Whether it can call and be called."""
         identity = self.source.identity

@@ -1,5 +1,5 @@
 """Calls that a workload makes: its loopback listener, which only it can use (the token), to any host of
-the mesh and to nothing else (REGISTRY_ONLY)."""
+the mesh or of a ServiceEntry and to nothing else (REGISTRY_ONLY)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import hmac
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.caller import Caller, Effects
 from ray_mesh.proxy.head import RequestHead, read_request
-from ray_mesh.proxy.hosts import full_host, split_authority
+from ray_mesh.proxy.hosts import meanings, split_authority
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.registry import Outcome
@@ -21,6 +21,7 @@ from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.trace import new_request_id
 from ray_mesh.snapshot import Service, Workload
 
+_DROPPED = frozenset({b"x-forwarded-client-cert"})
 _MAX_VIEWS = 1024
 
 
@@ -41,7 +42,7 @@ class Outbound(Caller):
 
     def read_head(self, block: bytes) -> RequestHead:
         """See :class:`.http1_server.ServerEntry`."""
-        return read_request(block, frozenset())
+        return read_request(block, _DROPPED)
 
     def forget_views(self) -> None:
         """A service changed: understand hosts anew from the next request on."""
@@ -74,11 +75,11 @@ class Outbound(Caller):
         self._accepted = credential
         return True
 
-    def _look_up(self, request: Request, outcome: Outcome = "ready") -> None:
-        """Find what a host means to this workload, and remember it."""
+    def _look_up(self, request: Request, outcome: Outcome = "ready", absent: tuple[str, ...] = ()) -> None:
+        """Find what a host means to this workload, and remember it. ``absent`` was asked for and is not."""
         if request.done:
             return
-        table = self._table(request, outcome)
+        table = self._table(request, outcome, absent)
         if isinstance(table, Reply):
             request.refuse(table)
         elif table is not None:
@@ -87,27 +88,36 @@ class Outbound(Caller):
             self._views[request.host] = table
             self.route(request, table)
 
-    def _table(self, request: Request, outcome: Outcome) -> RouteTable | Reply | None:
+    def _table(
+        self, request: Request, outcome: Outcome, absent: tuple[str, ...]
+    ) -> RouteTable | Reply | None:
         """The routes of the request's host, why it is refused, or None when it has to wait."""
         authority = split_authority(request.host)
         if authority is None:
             return replies.bad_request(400, "the Host field is not a host and port")
-        host = full_host(authority[0], self.source.workload.namespace)
-        registry = self.effects.registry
-        if host is None or outcome == "unknown" or registry.is_unknown(host):
-            return replies.not_in_mesh(authority[0])
-        destination = registry.find(host)
-        if destination is None or destination.service is None:
-            if outcome == "late":
-                return replies.unknown_yet(host)
-            registry.wait(host, lambda ended: self._look_up(request, ended))
-            return None
-        port = asked_port(destination.service, authority[1], is_explicit=b":" in request.host)
-        if isinstance(port, Reply):
-            return port
         workload = self.source.workload
-        scope = Scope(workload.namespace, frozenset(workload.labels), port)
-        return RouteTable(destination.service.routes, scope, self.source.announced)
+        registry = self.effects.registry
+        for host in meanings(authority[0], workload.namespace):
+            if host in absent or registry.is_unknown(host):
+                continue
+            destination = registry.find(host)
+            if destination is None or destination.service is None:
+                if outcome == "late":
+                    return replies.unknown_yet(host)
+                self._wait(request, host, absent)
+                return None
+            port = asked_port(destination.service, authority[1], is_explicit=b":" in request.host)
+            if isinstance(port, Reply):
+                return port
+            scope = Scope(workload.namespace, frozenset(workload.labels), port)
+            return RouteTable(destination.service.routes, scope, self.source.announced)
+        return replies.not_in_mesh(authority[0])
+
+    def _wait(self, request: Request, host: str, absent: tuple[str, ...]) -> None:
+        def resume(outcome: Outcome) -> None:
+            self._look_up(request, outcome, (*absent, host) if outcome == "unknown" else absent)
+
+        self.effects.registry.wait(host, resume)
 
 
 def asked_port(service: Service, port: int, is_explicit: bool) -> int | Reply:

@@ -120,6 +120,7 @@ class Request:
     """One request. Attributes without comment are facts for routing, telemetry and access records."""
 
     __slots__ = (
+        "announced",  # header lines that only a verified proxy gets: who calls what
         "attempts",
         "body_done",
         "client",  # the address of the downstream, as text
@@ -179,6 +180,7 @@ class Request:
         self.host = head.host
         self.started_at = _now()
         self.extra = b""
+        self.announced = b""
         self.route: object = None
         self.service: str = ""
         self.source: object = None
@@ -224,7 +226,9 @@ class Request:
         member = cluster.choose(self.tried)
         if member is None:
             host = cluster.destination.host
-            self.refuse(replies.no_endpoint(host, cluster.subset))
+            without_proxy = [each.workload for each in cluster.withheld]
+            reply = replies.no_proxy(host, without_proxy) if without_proxy else None
+            self.refuse(reply or replies.no_endpoint(host, cluster.subset))
             return
         self.cluster = cluster
         if self.head.length and self.method in IDEMPOTENT and self.replay is None and not self.attempts:
@@ -438,4 +442,4 @@ class _Deadline:
 
 def _where(member: Member) -> str:
     endpoint = member.endpoint
-    return f"{member.workload} at {endpoint.address}:{endpoint.port}"
+    return f"{member.workload or 'the endpoint'} at {endpoint.address}:{endpoint.port}"

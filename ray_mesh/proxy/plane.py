@@ -10,17 +10,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from ray_mesh import snapshot
+from ray_mesh import addresses, snapshot
 from ray_mesh.errors import ConfigError, PeerError
 from ray_mesh.proxy.caller import Effects
 from ray_mesh.proxy.connections import Connections
-from ray_mesh.proxy.connector import Dialer, MutualTls, Plaintext, UpstreamConnector
+from ray_mesh.proxy.connector import Dialer, MutualTls, Plaintext, UpstreamConnector, Upstreams
 from ray_mesh.proxy.events import Events, OnEvent
 from ray_mesh.proxy.hosting import Hosting
-from ray_mesh.proxy.hosts import SUFFIX
 from ray_mesh.proxy.http1_server import Http1Server
 from ray_mesh.proxy.journal import AccessRecord, Journal
 from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
+from ray_mesh.proxy.outside import Lookup, Outside, Resolver, system_lookup
 from ray_mesh.proxy.registry import Registry
 from ray_mesh.proxy.timers import Wheel
 from ray_mesh.proxy.tls import Trust, server_context
@@ -56,10 +56,16 @@ class PlaneStats:
 class DataPlane:
     """Serves the workloads it is given. All methods belong to one event loop (uvloop).
 
-    ``connector`` makes the connections to endpoints; in a mesh that is mutual TLS.
+    ``connector`` makes the connections to endpoints with a proxy; in a mesh that is mutual TLS.
+    ``lookup`` resolves the names of endpoints without.
     """
 
-    def __init__(self, config: PlaneConfig, connector: UpstreamConnector | None = None) -> None:
+    def __init__(
+        self,
+        config: PlaneConfig,
+        connector: UpstreamConnector | None = None,
+        lookup: Lookup = system_lookup,
+    ) -> None:
         self.config = config
         self.connections = Connections()
         self.is_draining = False
@@ -67,7 +73,9 @@ class DataPlane:
         self.wheel = Wheel(asyncio.get_running_loop())
         self._journal = Journal()
         self._registry = Registry(self.wheel)
-        self._dialer = Dialer(connector or MutualTls())
+        self._resolver = Resolver(lookup)
+        outside = Outside(self._why_unfit, self._resolver)
+        self._dialer = Dialer(Upstreams(connector or MutualTls(), outside))
         self._app_dialer = Dialer(Plaintext())
         self._effects = Effects(self.wheel, self._dialer, self._registry, self._journal)
         self._events = Events()
@@ -147,6 +155,7 @@ class DataPlane:
         for connection in self.connections:
             connection.abort()
         await self._dialer.stop()
+        await self._resolver.stop()
         await self._app_dialer.stop()
         for local in self._hosting:
             local.retire()
@@ -290,7 +299,7 @@ class DataPlane:
 
     def _remove(self, key: str, kind: str) -> None:
         _, namespace, name = key.split(".", 2)
-        host = f"{name}.{namespace}.{SUFFIX}"
+        host = snapshot.host_for(key)
         if kind == "workload":
             self._hosting.remove(key)
         elif kind == "gateway":
@@ -313,6 +322,18 @@ class DataPlane:
         if workload.app_port == self.inbound_port and workload.app_address in _own(self.config):
             raise ConfigError(f"{key}: application port {workload.app_port} is the mesh's own mTLS port")
         self._hosting.place(key, workload)
+
+    def _why_unfit(self, address: str, port: int) -> str:
+        """What is wrong with an endpoint without proxy at an address, where this plane is."""
+        own = self.config.bind_address
+        is_loopback = addresses.is_loopback(address)
+        if is_loopback and not addresses.is_loopback(own):
+            return "loopback, and the mesh is not on loopback alone"
+        if not is_loopback and address != own:
+            return ""
+        if port == self.inbound_port or any(port in local.ports for local in self._hosting):
+            return "a port of the mesh itself or of one of its workloads"
+        return ""
 
     def _forget_views(self) -> None:
         for local in self._hosting:
@@ -341,15 +362,10 @@ def _check(key: str, kind: str, resource: snapshot.Resource) -> None:
     if not isinstance(resource, snapshot.KINDS[kind]):
         raise PeerError(f"{key} holds a {type(resource).__name__}")
     match resource:
-        case snapshot.Endpoints(host=host):
+        case snapshot.Endpoints(host=host) | snapshot.Service(host=host):
             expected = snapshot.key_for(kind, host)
-        case snapshot.Service(namespace=namespace, name=name) if (
-            resource.host != f"{name}.{namespace}.{SUFFIX}"
-        ):
-            expected = f"the service of host {resource.host}"
         case (
-            snapshot.Service(namespace=namespace, name=name)
-            | snapshot.Workload(namespace=namespace, name=name)
+            snapshot.Workload(namespace=namespace, name=name)
             | snapshot.Gateway(namespace=namespace, name=name)
         ):
             expected = f"{kind}.{namespace}.{name}"

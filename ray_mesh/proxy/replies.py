@@ -59,7 +59,7 @@ def not_in_mesh(host: str) -> Reply:
         "NR",
         "host_not_in_mesh",
         f"host {host!r} is not in the mesh and outbound traffic is REGISTRY_ONLY; "
-        "register a Service for it or correct the name",
+        "register a Service or ServiceEntry for it, or correct the name",
     )
 
 
@@ -123,6 +123,18 @@ def no_endpoint(host: str, subset: str) -> Reply:
     """The service or subset has no members."""
     part = f"subset {subset} of {host}" if subset else host
     return Reply(503, "UH", "no_healthy_upstream", f"{part} has no endpoints; is a workload of it running?")
+
+
+def no_proxy(host: str, endpoints: list[str]) -> Reply:
+    """All that serves a host has no proxy, and nothing allows to call it without TLS."""
+    names = ", ".join(sorted({name for name in endpoints if name})) or "its endpoints"
+    return Reply(
+        503,
+        "UH",
+        "endpoint_without_proxy",
+        f"{names} of {host} has no proxy of the mesh, so mutual TLS with it is impossible; to allow plain "
+        f"HTTP apply a DestinationRule for {host} with trafficPolicy.tls.mode: DISABLE",
+    )
 
 
 def no_subset(host: str, subset: str) -> Reply:

@@ -16,11 +16,12 @@ _random = random.random
 class Target:
     """One weighted destination of a route. ``cluster`` is filled in when it is first used."""
 
-    __slots__ = ("announcement", "cluster", "host", "subset")
+    __slots__ = ("announcement", "cluster", "host", "port", "subset")
 
-    def __init__(self, host: str, subset: str, announcement: bytes) -> None:
+    def __init__(self, host: str, subset: str, port: int, announcement: bytes) -> None:
         self.host = host
         self.subset = subset
+        self.port = port
         self.announcement = announcement
         self.cluster: Cluster | None = None
 
@@ -54,7 +55,8 @@ class RouteTable:
         self._routes = []
         for predicate, route in matching_routes(tuple(routes), scope):
             targets = tuple(
-                Target(one.host, one.subset, announcement(source, one.host)) for one in route.destinations
+                Target(one.host, one.subset, one.port or scope.port, announcement(source, one.host))
+                for one in route.destinations
             )
             self._routes.append((predicate, RouteEntry(route, targets)))
         self._always: RouteEntry | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ray_mesh.proxy.cluster import Member
 from ray_mesh.proxy.journal import Journal, security_of
 from ray_mesh.proxy.pipeline import Request
-from ray_mesh.proxy.pool import Pool
+from ray_mesh.proxy.pool import APP_FRESH_S, Pool
 from ray_mesh.proxy.tls import Identity
 from ray_mesh.snapshot import Workload
 from ray_mesh.telemetry.series import Edge
@@ -38,7 +38,8 @@ class Source:
         """The connections to one member."""
         pool = self.pools.get(member)
         if pool is None:
-            pool = self.pools[member] = Pool()
+            is_mesh_peer = member.endpoint.transport == "mutual_tls"
+            pool = self.pools[member] = Pool() if is_mesh_peer else Pool(APP_FRESH_S)
         return pool
 
     def set_identity(self, identity: Identity | None) -> None:

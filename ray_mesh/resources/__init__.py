@@ -14,8 +14,10 @@ from ray_mesh.resources.load import from_json, from_manifest, load, read
 from ray_mesh.resources.mesh import MeshConfigSpec, RateLimitSpec, WorkloadBindingSpec, WorkloadSpec
 from ray_mesh.resources.problems import Problem
 from ray_mesh.resources.service import ServiceSpec
+from ray_mesh.resources.service_entry import ServiceEntrySpec
 from ray_mesh.resources.source import Manifest, Positions
 from ray_mesh.resources.virtual_service import VirtualServiceSpec
+from ray_mesh.resources.workload_entry import WorkloadEntrySpec
 
 __all__ = [
     "KINDS",
@@ -29,9 +31,11 @@ __all__ = [
     "Positions",
     "Problem",
     "RateLimitSpec",
+    "ServiceEntrySpec",
     "ServiceSpec",
     "VirtualServiceSpec",
     "WorkloadBindingSpec",
+    "WorkloadEntrySpec",
     "WorkloadSpec",
     "from_json",
     "from_manifest",

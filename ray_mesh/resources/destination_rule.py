@@ -189,11 +189,15 @@ class OutlierDetection(Model):
 
 
 class ClientTls(Model):
-    """How the connection to the service is secured. Inside the mesh that is always mutual TLS."""
+    """How the connection to the service is secured. Between proxies that is always mutual TLS; DISABLE
+    lets calls go to endpoints that have none."""
 
     mode: Annotated[
         Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"] | None,
-        Only(("ISTIO_MUTUAL",), "all traffic of the mesh is mutual TLS with the workloads' own identities"),
+        Only(
+            ("ISTIO_MUTUAL", "DISABLE"),
+            "all traffic of the mesh is mutual TLS with the workloads' own identities",
+        ),
     ] = None
     client_certificate: Annotated[str | None, LATER] = None
     private_key: Annotated[str | None, LATER] = None
@@ -260,6 +264,12 @@ class Subset(Model):
     name: DnsLabel
     labels: dict[str, LabelValue] = {}
     traffic_policy: TrafficPolicy | None = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        tls = self.traffic_policy.tls if self.traffic_policy else None
+        if tls and tls.mode == "DISABLE":
+            path = ("trafficPolicy", "tls", "mode")
+            yield Flaw(path, "DISABLE of a subset: say it for the whole host", later=True)
 
 
 class DestinationRuleSpec(Model):

@@ -38,6 +38,29 @@ def full_host(host: str, namespace: str) -> str:
     return host
 
 
+def meanings(host: str, namespace: str) -> tuple[str, ...]:
+    """The full hosts that a host may mean in a document of ``namespace``, the first one first.
+
+    ``example.com`` is the service ``example`` of namespace ``com`` where there is one, and itself where
+    a ServiceEntry has it.
+    """
+    full = full_host(host, namespace)
+    return (full, host.lower()) if host.count(".") == 1 and "*" not in host else (full,)
+
+
+def entry_host(host: str, namespace: str) -> str:
+    """The full form of a host of a ServiceEntry: as it is, unless it names a service of the mesh."""
+    host = host.lower()
+    parts = host.split(".")
+    is_service = len(parts) == 1 or (len(parts) == 3 and parts[2] == "svc")
+    return full_host(host, namespace) if is_service or parts[1:] == [namespace] else host
+
+
+def is_of_mesh(host: str) -> bool:
+    """Whether a full host has the form of a service's."""
+    return host.endswith(SERVICE_SUFFIX)
+
+
 def gateway_host(host: str, namespace: str) -> str:
     """As :func:`full_host`, for traffic from outside: ``example.com`` is a site, not a service."""
     return full_host(host, namespace) if "." not in host else host.lower()

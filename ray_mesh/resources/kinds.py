@@ -10,7 +10,9 @@ from ray_mesh.resources.destination_rule import DestinationRuleSpec
 from ray_mesh.resources.gateway import GatewaySpec
 from ray_mesh.resources.schema import Model
 from ray_mesh.resources.service import ServiceSpec
+from ray_mesh.resources.service_entry import ServiceEntrySpec
 from ray_mesh.resources.virtual_service import VirtualServiceSpec
+from ray_mesh.resources.workload_entry import StandaloneEntrySpec
 
 _NETWORKING = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
 _SECURITY = tuple(f"security.istio.io/{version}" for version in ("v1", "v1beta1"))
@@ -34,6 +36,8 @@ KINDS: dict[str, Kind] = {
     "Service": Kind(("v1",), ServiceSpec, is_token=True),
     "VirtualService": Kind(_NETWORKING, VirtualServiceSpec),
     "DestinationRule": Kind(_NETWORKING, DestinationRuleSpec),
+    "ServiceEntry": Kind(_NETWORKING, ServiceEntrySpec),
+    "WorkloadEntry": Kind(_NETWORKING, StandaloneEntrySpec),
     "Gateway": Kind(_NETWORKING, GatewaySpec),
     "PeerAuthentication": Kind(_SECURITY, PeerAuthenticationSpec),
     "AuthorizationPolicy": Kind(_SECURITY, AuthorizationPolicySpec),

@@ -125,6 +125,24 @@ async def test_a_host_that_the_mesh_does_not_have_is_told_of(site: Site) -> None
     await until(lambda: site.unknown == ["nobody.default.svc.cluster.local"])
 
 
+async def test_a_host_outside_is_followed_too_and_so_is_where_a_route_leads(site: Site) -> None:
+    outside = replace(service(80), host="api.example.com", name="api", plaintext=True)
+    inside = replace(
+        service(),
+        routes=(snapshot.Route("out", "test", (), (snapshot.Destination("api.example.com", "", 80),)),),
+    )
+    await site.write("service.-.api.example.com", outside)
+    await site.write("service.default.reviews", inside)
+    site.sync.want(HOST)
+    await until(lambda: site.applied.get("service.default.reviews") == inside)
+    assert list(site.applied)[-2:] == ["service.-.api.example.com", "service.default.reviews"]
+    version = await site.write("service.-.api.example.com", replace(outside, plaintext=False))
+    await site.acknowledged(site.announce({"service.-.api.example.com": version}))
+    assert site.applied["service.-.api.example.com"] == replace(outside, plaintext=False)
+    site.sync.want("www.example.org")
+    await until(lambda: site.unknown == ["www.example.org"])
+
+
 async def test_a_host_that_was_removed_is_unknown_at_once_and_may_come_back(site: Site) -> None:
     await site.write("service.default.reviews", service())
     site.sync.want(HOST)

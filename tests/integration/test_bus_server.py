@@ -6,13 +6,14 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from bus_broker import Broker, until, write_certificate
+from bus_broker import Broker, running_broker, until, write_certificate
 
 from ray_mesh.bus import server as server_module
 from ray_mesh.bus.credentials import Credential
@@ -160,3 +161,30 @@ async def test_an_end_is_noticed(tmp_path: Path) -> None:
     assert await asyncio.wait_for(waiting, 5) == -signal.SIGKILL
     assert server.pid == 0
     await server.stop()
+
+
+async def test_a_renewed_certificate_is_shown_to_new_clients_and_nobody_is_cut(tmp_path: Path) -> None:
+    async with running_broker(tmp_path, buckets=False) as broker:
+        before = await shown_certificate(broker)
+        old = await broker.join("gateway")
+        write_certificate(tmp_path)
+        await broker.server.renew()
+        after = await shown_certificate(broker)
+        assert after != before
+        assert ssl.PEM_cert_to_DER_cert(broker.options.cert_file.read_text()) == after
+        await old.flush()
+        await broker.join("gateway", "b")
+        assert broker.reasons() == []
+
+
+async def shown_certificate(broker: Broker) -> bytes:
+    """What the broker shows during the handshake, after its greeting in plaintext."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", broker.server.port)
+    await reader.readline()
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    await writer.start_tls(context)
+    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    assert isinstance(shown, bytes)
+    return shown

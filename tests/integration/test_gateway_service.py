@@ -113,6 +113,34 @@ async def test_the_analyzer_refuses_with_findings_and_stores_nothing(gateway: Ga
     assert await gateway.mesh.list() == ()
 
 
+def outside(port: int, host: str = "api.example.com") -> str:
+    return (
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: ext}\n"
+        f"spec: {{hosts: [{host}], ports: [{{number: 80, name: http, protocol: HTTP}}], resolution: STATIC, "
+        f"endpoints: [{{address: 127.0.0.1, ports: {{http: {port}}}}}]}}\n"
+    )
+
+
+async def test_endpoints_outside_are_not_where_the_mesh_is(gateway: Gateway) -> None:
+    await gateway.mesh.apply(BINDING)
+    attachment = await gateway.mesh.attach("reviews", "v1", 9080)
+    broker_port = urllib.parse.urlsplit(gateway.broker.address.url).port
+    for port, owner in (
+        (gateway.service.port, "the mesh itself"),
+        (broker_port, "the mesh itself"),
+        (15006, "the mesh itself"),
+        (9080, "Workload default/reviews-v1"),
+        (attachment.outbound_port, "Workload default/reviews-v1"),
+    ):
+        with pytest.raises(ConfigError, match=f"RM0112 .*is a port of {owner}"):
+            await gateway.mesh.apply(outside(port or 0))
+    await gateway.mesh.apply(outside(9999))
+    with pytest.raises(ConfigError, match="RM0112"):
+        await gateway.mesh.attach("ratings", "v1", 9999)
+    with pytest.raises(ConfigError, match=r"RM0111 .*that of Service default/reviews"):
+        await gateway.mesh.apply(outside(9998, "reviews.default"))
+
+
 async def test_errors_of_documents_name_file_and_line(gateway: Gateway, tmp_path: Path) -> None:
     file = tmp_path / "routes.yaml"
     file.write_text(ROUTES.replace("hosts:", "hoests:"))

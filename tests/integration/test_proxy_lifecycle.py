@@ -68,7 +68,7 @@ async def test_a_host_that_is_not_in_the_mesh(mesh: Mesh) -> None:
         answer = await fetch(port, "/", host)
         assert (answer.status, answer.json()["flag"]) == (502, "NR"), host
         assert "not in the mesh" in answer.json()["message"]
-    assert asked == [host_of("nothing"), host_of("localhost")]
+    assert asked == [host_of("nothing"), "www.example.com", host_of("localhost")]
     answer = await fetch(port, "/", "reviews:81")
     assert (answer.status, answer.json()["error"]) == (502, "no_such_port")
     assert (await fetch(port, "/", "bad_host,x")).status == 400

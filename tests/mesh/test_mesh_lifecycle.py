@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 from mesh_site import eventually
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: kept}
+spec: {selector: {app: kept}, ports: [{name: http, port: 80}]}
+"""
 
 
 def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -64,8 +76,14 @@ def test_an_interrupt_ends_everything_within_five_seconds(
 
 
 @pytest.mark.timeout(180)
-def test_up_detached_is_found_by_the_command_line_and_down_ends_it(tmp_path: Path) -> None:
-    environment = {**os.environ, "RAY_MESH_STATE": str(tmp_path / "mesh.json")}
+def test_up_detached_is_found_ends_with_down_and_comes_back_from_its_backup(
+    tmp_path: Path,
+) -> None:
+    environment = {
+        **os.environ,
+        "RAY_MESH_STATE": str(tmp_path / "mesh.json"),
+        "RAY_MESH_PASSPHRASE": "correct horse battery",
+    }
     environment.pop("RAY_ADDRESS", None)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -74,9 +92,14 @@ def test_up_detached_is_found_by_the_command_line_and_down_ends_it(tmp_path: Pat
             command, env=environment, capture_output=True, text=True, timeout=120, check=False
         )
 
-    assert run("up", "--detach").returncode == 0
+    kept, restored, copy = tmp_path / "kept", tmp_path / "restored", tmp_path / "backup"
+    assert run("up", "--detach", "--state-dir", str(kept)).returncode == 0
     try:
         assert run("status").returncode == 0
+        before = documents(run, copy)
+        (tmp_path / "kept.yaml").write_text(SERVICE)
+        assert run("apply", "-f", str(tmp_path / "kept.yaml"), "--wait").returncode == 0
+        eventually(lambda: documents(run, copy) > before)
         for second in (run("up"), run("up", "--detach")):
             assert second.returncode == 0
             assert "already runs" in second.stderr
@@ -87,3 +110,23 @@ def test_up_detached_is_found_by_the_command_line_and_down_ends_it(tmp_path: Pat
         ended = run("down")
     assert ended.returncode == 0, ended.stderr
     assert run("status").returncode == 5
+
+    root = (kept / "root.crt").read_bytes()
+    shutil.rmtree(kept)
+    again = run("restore", str(copy), "--state-dir", str(restored))
+    assert again.returncode == 0, again.stderr
+    assert run("up", "--detach", "--state-dir", str(restored)).returncode == 0
+    try:
+        found = run("get", "Service", "kept")
+        assert found.returncode == 0, found.stderr
+        assert (restored / "root.crt").read_bytes() == root
+    finally:
+        assert run("down").returncode == 0
+
+
+def documents(run: Run, file: Path) -> int:
+    """Make a backup; how many documents it says it has."""
+    made = run("backup", str(file), "--replace")
+    assert made.returncode == 0, made.stderr
+    found = re.search(r"its (\d+) documents", made.stderr)
+    return int(found[1]) if found else 0

@@ -25,9 +25,11 @@ NAMES = st.sampled_from(["a", "b"])
 NAMESPACES = st.sampled_from(["default", "default", "prod", "mesh-system"])
 VERSIONS = st.sampled_from(["v1", "v2"])
 PORTS = st.sampled_from([80, 81])
-HOSTS = st.sampled_from(["a", "a", "b", "a.default", "b.prod.svc.cluster.local", "nowhere"])
+HOSTS = st.sampled_from(
+    ["a", "a", "b", "a.default", "b.prod.svc.cluster.local", "nowhere", "api.example.com", "example.com"]
+)
 WIDE_HOSTS = st.sampled_from(
-    ["*.svc.cluster.local", "*.default.svc.cluster.local", "*.prod.svc.cluster.local"]
+    ["*.svc.cluster.local", "*.default.svc.cluster.local", "*.prod.svc.cluster.local", "*.example.com"]
 )
 MATCHES = st.sampled_from(
     [
@@ -60,7 +62,33 @@ RULES = merged(
     maybe("match", st.lists(MATCHES, min_size=1, max_size=2)),
 )
 SELECTORS = maybe("selector", st.fixed_dictionaries({"matchLabels": maybe("version", VERSIONS)}))
-BALANCES = st.sampled_from(["RANDOM", "ROUND_ROBIN"]).map(lambda one: {"loadBalancer": {"simple": one}})
+POLICIES = st.sampled_from(
+    [
+        {"loadBalancer": {"simple": "RANDOM"}},
+        {"loadBalancer": {"simple": "ROUND_ROBIN"}},
+        {"tls": {"mode": "DISABLE"}},
+        {"tls": {"mode": "ISTIO_MUTUAL"}},
+    ]
+)
+ENTRY_HOSTS = st.sampled_from(
+    ["a", "b.prod", "a.default.svc.cluster.local", "api.example.com", "example.com", "com.default"]
+)
+FOUND_BY = st.one_of(
+    NAMES.map(
+        lambda app: {
+            "location": "MESH_INTERNAL",
+            "resolution": "STATIC",
+            "workloadSelector": {"labels": {"app": app}},
+        }
+    ),
+    VERSIONS.map(
+        lambda version: {
+            "resolution": "STATIC",
+            "endpoints": [{"address": "10.9.9.9", "labels": {"version": version}}],
+        }
+    ),
+    st.just({"resolution": "DNS"}),
+)
 
 SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "Service": st.builds(
@@ -81,7 +109,21 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         st.sets(VERSIONS).map(
             lambda names: {"subsets": [{"name": one, "labels": {"version": one}} for one in sorted(names)]}
         ),
-        maybe("trafficPolicy", BALANCES),
+        maybe("trafficPolicy", POLICIES),
+    ),
+    "ServiceEntry": merged(
+        st.sets(ENTRY_HOSTS, min_size=1, max_size=2).map(lambda hosts: {"hosts": sorted(hosts)}),
+        FOUND_BY,
+        st.sets(PORTS, min_size=1).map(
+            lambda ports: {
+                "ports": [{"number": one, "name": f"http-{one}", "protocol": "HTTP"} for one in sorted(ports)]
+            }
+        ),
+    ),
+    "WorkloadEntry": merged(
+        maybe("ports", PORTS.map(lambda port: {"http-80": port + 8000})),
+        st.sampled_from(["10.0.0.1", "10.0.0.2"]).map(lambda address: {"address": address}),
+        NAMES.map(lambda app: {"labels": {"app": app, "version": "v1"}}),
     ),
     "Gateway": st.builds(
         lambda port, version: {
@@ -104,7 +146,11 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
 
 @st.composite
 def documents(draw: st.DrawFn) -> Document:
-    kind = draw(st.sampled_from([*sorted(SPECS), "VirtualService", "VirtualService", "DestinationRule"]))
+    kind = draw(
+        st.sampled_from(
+            [*sorted(SPECS), "VirtualService", "VirtualService", "DestinationRule", "ServiceEntry"]
+        )
+    )
     metadata: dict[str, Any] = {"name": draw(NAMES), "namespace": draw(NAMESPACES)}
     if kind == "MeshConfig":
         metadata = {"name": "mesh", "namespace": "mesh-system"}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from ray_mesh import codec
@@ -21,6 +23,27 @@ def test_what_was_packed_is_read_back() -> None:
     histogram = Histogram(scale=4, zeros=1, counts=((-3, 2), (5, 1)), total=0.5, smallest=0.0, largest=0.25)
     assert codec.unpack(Histogram, codec.pack(histogram)) == histogram
     assert codec.unpack(Beacon, codec.pack(beacon({"a": 1}))) == beacon({"a": 1})
+
+
+@dataclass(frozen=True)
+class Before:
+    name: str
+
+
+@dataclass(frozen=True)
+class After:
+    name: str
+    is_new: bool = codec.later(False)
+
+
+def test_a_later_field_travels_only_when_it_says_something() -> None:
+    silent, telling = After("a"), After("a", is_new=True)
+    assert codec.pack(silent) == codec.pack(Before("a"))
+    assert codec.unpack(Before, codec.pack(silent)) == Before("a")
+    for one in (silent, telling):
+        assert codec.unpack(After, codec.pack(one)) == one
+    with pytest.raises(PeerError, match="is_new"):
+        codec.unpack(Before, codec.pack(telling))
 
 
 @pytest.mark.parametrize("pair", [["app"], ["app", 1], ["app", "x", "y"], "ab", ["app", b"x"]])

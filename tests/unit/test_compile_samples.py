@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from compile_world import bookinfo, world
+from compile_world import bookinfo, document, world
 
 from ray_mesh.compile import World, admit, compile_key, has_errors, stored_keys
 from ray_mesh.errors import NotSupported
@@ -63,7 +63,7 @@ def test_istios_samples(path: Path) -> None:
     rules = ROOT / "bookinfo" / "destination-rule-all.yaml"
     before = after(world(*bookinfo()), load(rules.read_text(), rules.name))
     if path.name == "egress-rule-google-apis.yaml":
-        with pytest.raises(NotSupported, match="kind ServiceEntry"):
+        with pytest.raises(NotSupported, match="protocol HTTPS"):
             load(path.read_text(), path.name)
         return
     documents = load(path.read_text(), path.name)
@@ -73,4 +73,15 @@ def test_istios_samples(path: Path) -> None:
         assert any(one.code == code and word in one.message for one in errors), errors
     else:
         assert errors == []
+    compile_all(after(before, documents))
+
+
+@pytest.mark.skipif(not ISTIO, reason=f"no conformance files in {ROOT}")
+def test_istios_sample_of_a_database_on_a_machine() -> None:
+    rules = ROOT / "bookinfo" / "destination-rule-all.yaml"
+    labels = "{app: ratings, version: v2-mysql-vm}"
+    entry = document("WorkloadEntry", "mysql-vm", f"{{address: 10.0.0.7, labels: {labels}}}")
+    before = after(world(*bookinfo()), [*load(rules.read_text(), rules.name), entry])
+    documents = load((ROOT / "bookinfo" / "virtual-service-ratings-mysql-vm.yaml").read_text(), "vm.yaml")
+    assert admit(before, documents) == []
     compile_all(after(before, documents))

@@ -11,7 +11,7 @@ import pytest
 from ray_mesh.proxy.balance import Picker, WeightedSplit, least_request, picker, round_robin
 from ray_mesh.proxy.cluster import LONGEST_EJECTION_S, Destination, Member
 from ray_mesh.proxy.fault import draw
-from ray_mesh.proxy.hosts import full_host, split_authority
+from ray_mesh.proxy.hosts import meanings, split_authority
 from ray_mesh.proxy.ingress import best_virtual_host
 from ray_mesh.proxy.match import Scope, compile_matches, matching_routes
 from ray_mesh.proxy.outbound import accepts, asked_port
@@ -40,21 +40,24 @@ class TestHosts:
     @pytest.mark.parametrize(
         ("host", "full"),
         [
-            ("reviews", "reviews.shop.svc.cluster.local"),
-            ("reviews.default", "reviews.default.svc.cluster.local"),
-            ("reviews.default.svc", "reviews.default.svc.cluster.local"),
-            ("reviews.default.svc.cluster.local", "reviews.default.svc.cluster.local"),
-            ("www.example.com", None),
-            ("169.254.169.254", None),
-            ("[fe80::1]", None),
-            ("127.1", None),
-            ("", None),
-            ("a..b", None),
-            ("-a", None),
+            ("reviews", ("reviews.shop.svc.cluster.local",)),
+            ("reviews.default", ("reviews.default.svc.cluster.local", "reviews.default")),
+            ("reviews.default.svc", ("reviews.default.svc.cluster.local",)),
+            ("reviews.default.svc.cluster.local", ("reviews.default.svc.cluster.local",)),
+            ("example.com", ("example.com.svc.cluster.local", "example.com")),
+            ("www.example.com", ("www.example.com",)),
+            ("a.b.c.svc.cluster.local", ()),
+            ("svc.cluster.local", ("svc.cluster.local",)),
+            ("169.254.169.254", ()),
+            ("[fe80::1]", ()),
+            ("127.1", ()),
+            ("", ()),
+            ("a..b", ()),
+            ("-a", ()),
         ],
     )
-    def test_full_host(self, host: str, full: str | None) -> None:
-        assert full_host(host, "shop") == full
+    def test_meanings(self, host: str, full: tuple[str, ...]) -> None:
+        assert meanings(host, "shop") == full
 
     @pytest.mark.parametrize(
         ("authority", "split"),

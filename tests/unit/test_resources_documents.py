@@ -240,10 +240,6 @@ def test_valid_fields_that_are_not_honoured_are_refused_by_name(rule: str, names
         ),
         (document("MeshConfig", "{outboundTrafficPolicy: {mode: ALLOW_ANY}}"), "mode ALLOW_ANY"),
         (
-            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\n",
-            "kind ServiceEntry",
-        ),
-        (
             "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: a}\n",
             "kind EnvoyFilter",
         ),

@@ -1,0 +1,150 @@
+"""Istio's ServiceEntry (networking.istio.io): hosts that no Service of the mesh names, over HTTP."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ray_mesh import addresses
+from ray_mesh.resources.schema import (
+    Flaw,
+    LabelValue,
+    Later,
+    Model,
+    NonEmpty,
+    Only,
+    PortNumber,
+    is_subdomain,
+)
+from ray_mesh.resources.workload_entry import WorkloadEntrySpec
+
+_BY_NAME = Later("callers reach a host by its name, not by an address")
+_HTTP = ("HTTP", "http", "Http")
+
+
+class EntryPort(Model):
+    """A port as callers name it. ``targetPort`` is what the endpoints have instead."""
+
+    number: PortNumber
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    protocol: Annotated[str, Field(max_length=256)] = ""
+    target_port: PortNumber | None = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        spoken = self.protocol or "without protocol"
+        if self.protocol not in _HTTP:
+            yield Flaw(("protocol",), f"{spoken}: HTTP is honoured, say protocol: HTTP", later=True)
+
+
+class EntrySelector(Model):
+    """The WorkloadEntries and attached workloads of the document's namespace with these labels."""
+
+    labels: Annotated[dict[NonEmpty, LabelValue], Field(max_length=256)] = {}
+
+    def flaws(self) -> Iterator[Flaw]:
+        for name, value in self.labels.items():
+            if "*" in value or "*" in name:
+                yield Flaw(("labels", name), "wildcard is not supported in selector")
+        if not self.labels:
+            yield Flaw(("labels",), "empty, which would pick a whole namespace", later=True)
+
+
+class ServiceEntrySpec(Model):
+    """Hosts, how their endpoints are found, and whether they belong to the mesh."""
+
+    hosts: Annotated[tuple[str, ...], Field(min_length=1, max_length=256)]
+    addresses: Annotated[
+        tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=256), _BY_NAME
+    ] = ()
+    ports: Annotated[tuple[EntryPort, ...], Field(max_length=256)] = ()
+    location: Literal["MESH_EXTERNAL", "MESH_INTERNAL"] = "MESH_EXTERNAL"
+    resolution: Annotated[
+        Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"], Only(("STATIC", "DNS"))
+    ] = "NONE"
+    endpoints: Annotated[tuple[WorkloadEntrySpec, ...], Field(max_length=4096)] = ()
+    workload_selector: EntrySelector | None = None
+    export_to: Annotated[tuple[str, ...], Only(("*",))] = ()
+    subject_alt_names: Annotated[tuple[str, ...], Later("external hosts are called without TLS")] = ()
+
+    def flaws(self) -> Iterator[Flaw]:
+        yield from self._host_flaws()
+        yield from self._port_flaws()
+        yield from self._resolution_flaws()
+        yield from self._endpoint_flaws()
+        yield from self._selector_flaws()
+
+    def _host_flaws(self) -> Iterator[Flaw]:
+        for index, host in enumerate(self.hosts):
+            path: tuple[Any, ...] = ("hosts", index)
+            if host == "*":
+                yield Flaw(path, "hostname cannot be wildcard")
+            elif host.startswith("*"):
+                yield Flaw(path, f"{host}: name each host", later=True)
+            elif addresses.parse(host) is not None or not is_subdomain(host.lower()):
+                yield Flaw(path, f"{host!r} is not a host name")
+            elif host.lower() in [one.lower() for one in self.hosts[:index]]:
+                yield Flaw(path, f"host {host} is listed twice")
+
+    def _port_flaws(self) -> Iterator[Flaw]:
+        numbers = [port.number for port in self.ports]
+        names = [port.name for port in self.ports]
+        for index, port in enumerate(self.ports):
+            if port.number in numbers[:index]:
+                path = ("ports", index, "number")
+                yield Flaw(path, f"port number cannot be duplicated: {port.number} is there already")
+            if port.name in names[:index]:
+                yield Flaw(("ports", index, "name"), f"Duplicate value {port.name!r}")
+        if not self.ports:
+            yield Flaw(("ports",), "empty: without ports nobody can call it", later=True)
+
+    def _resolution_flaws(self) -> Iterator[Flaw]:
+        if "resolution" not in self.model_fields_set:
+            yield Flaw(("resolution",), "NONE, which is what it means when left out", later=True)
+        if self.resolution not in ("NONE", "STATIC"):
+            for index, address in enumerate(self.addresses):
+                if "/" in address:
+                    message = "CIDR addresses are allowed only for NONE/STATIC resolution types"
+                    yield Flaw(("addresses", index), message)
+        for index, address in enumerate(self.addresses):
+            if not _is_network(address):
+                yield Flaw(("addresses", index), f"{address!r} is neither an IP address nor a CIDR block")
+
+    def _endpoint_flaws(self) -> Iterator[Flaw]:
+        if self.resolution == "NONE" and self.endpoints:
+            yield Flaw(("endpoints",), "NONE mode cannot set endpoints")
+        if self.resolution == "DNS_ROUND_ROBIN" and len(self.endpoints) > 1:
+            yield Flaw(("endpoints",), "DNS_ROUND_ROBIN mode cannot have multiple endpoints")
+        if self.resolution == "STATIC":
+            if not self.endpoints and self.workload_selector is None:
+                message = "STATIC needs endpoints, or a workloadSelector that picks WorkloadEntries"
+                yield Flaw(("endpoints",), message)
+            for index, endpoint in enumerate(self.endpoints):
+                address = endpoint.address
+                if address and not address.startswith("unix://") and addresses.parse(address) is None:
+                    message = f"{address!r} is a name: STATIC endpoints have IP addresses, DNS resolves names"
+                    yield Flaw(("endpoints", index, "address"), message)
+        port_names = {port.name for port in self.ports}
+        for index, endpoint in enumerate(self.endpoints):
+            for name in endpoint.ports.keys() - port_names:
+                yield Flaw(("endpoints", index, "ports", name), f"there is no port {name!r} in spec.ports")
+
+    def _selector_flaws(self) -> Iterator[Flaw]:
+        if self.workload_selector is None:
+            return
+        if "endpoints" in self.model_fields_set:
+            yield Flaw(("workloadSelector",), "only one of WorkloadSelector or Endpoints can be set")
+        if self.location == "MESH_EXTERNAL":
+            yield Flaw(("workloadSelector",), "of a ServiceEntry that is MESH_EXTERNAL", later=True)
+        elif self.resolution not in ("STATIC", "NONE"):
+            yield Flaw(("workloadSelector",), f"with resolution {self.resolution}", later=True)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
