@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from ray_mesh.actors.inventory import Inventory, Member
+from ray_mesh.actors.settings import MeshOptions, why_no_sidecars
 from ray_mesh.actors.sidecars import ABSENT_S, ATTEST_WITHIN_S, LIVE_S, Presence, check_node_name
-from ray_mesh.errors import ConfigError, Unavailable
-from ray_mesh.gateway.sidecars import TRIES_BURST, TRIES_PER_S, Tries
+from ray_mesh.bus.external import ExternalNats
+from ray_mesh.errors import ConfigError, PolicyDenied, Unavailable
+from ray_mesh.gateway.sidecars import TRIES_BURST, TRIES_PER_S, SidecarDesk, Tries
 
 
 def test_a_sidecar_that_never_shows_its_certificate_is_removed() -> None:
@@ -70,3 +74,35 @@ def test_tries_are_bounded_and_come_back_with_time() -> None:
     tries.take(1.0 / TRIES_PER_S)
     with pytest.raises(Unavailable):
         tries.take(1.0 / TRIES_PER_S)
+
+
+BEARER = "Bearer s"
+ATTACH = {"service": "s", "version": "v1", "port": 0}
+JOIN = {"serviceAccount": "default/web", "node": "sidecar-a", "nkey": "UA", "identityKeySha256": ""}
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda desk: desk.create_token({"serviceAccount": "default/web"}),
+        lambda desk: desk.join(BEARER, JOIN),
+        lambda desk: desk.attest(BEARER, {"chain": []}),
+        lambda desk: desk.attach(BEARER, ATTACH, "me"),
+        lambda desk: desk.detach(BEARER, "me"),
+        lambda desk: desk.leave(BEARER, "me"),
+    ],
+)
+async def test_where_sidecars_are_refused_nobody_is_asked_about_them(
+    ask: Callable[[SidecarDesk], Awaitable[object]],
+) -> None:
+    """Whoever shares the one credential of all could answer in the name of the controller."""
+    shared = MeshOptions(nats=ExternalNats("tls://nats.example"))
+    refusal = why_no_sidecars(shared)
+    nothing = cast(Any, None)
+    with pytest.raises(PolicyDenied, match="no sidecar may hold"):
+        await ask(SidecarDesk(nothing, nothing, nothing, nothing, nothing, refusal=refusal))
+
+
+def test_sidecars_are_refused_only_where_roles_and_proxies_share_a_credential() -> None:
+    apart = ExternalNats("tls://nats.example", has_proxy_login=True)
+    assert why_no_sidecars(MeshOptions()) == why_no_sidecars(MeshOptions(nats=apart)) == ""
