@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -10,9 +11,19 @@ import pytest
 
 from ray_mesh.actors.inventory import Inventory, Member
 from ray_mesh.actors.settings import MeshOptions, why_no_sidecars
-from ray_mesh.actors.sidecars import ABSENT_S, ATTEST_WITHIN_S, LIVE_S, Presence, check_node_name
+from ray_mesh.actors.sidecars import (
+    ABSENT_S,
+    ATTEST_WITHIN_S,
+    LIVE_S,
+    Presence,
+    Sidecars,
+    check_node_name,
+)
+from ray_mesh.bus.client import Message
+from ray_mesh.bus.credentials import BrokerAddress
 from ray_mesh.bus.external import ExternalNats
-from ray_mesh.errors import ConfigError, PolicyDenied, Unavailable
+from ray_mesh.bus.messages import JoinRequest, encode
+from ray_mesh.errors import ConfigError, PolicyDenied, Unauthenticated, Unavailable
 from ray_mesh.gateway.sidecars import TRIES_BURST, TRIES_PER_S, SidecarDesk, Tries
 
 
@@ -106,3 +117,17 @@ async def test_where_sidecars_are_refused_nobody_is_asked_about_them(
 def test_sidecars_are_refused_only_where_roles_and_proxies_share_a_credential() -> None:
     apart = ExternalNats("tls://nats.example", has_proxy_login=True)
     assert why_no_sidecars(MeshOptions()) == why_no_sidecars(MeshOptions(nats=apart)) == ""
+
+
+async def test_a_token_that_is_guessed_costs_no_write_to_disk(tmp_path: Path) -> None:
+    inventory = Inventory(tmp_path / "actors.json")
+    nothing = cast(Any, None)
+    sidecars = Sidecars(inventory, nothing, "mesh.local", BrokerAddress("", ""), nothing)
+    request = JoinRequest("ab", "default/web", "sidecar-a", "UA", b"", "cd")
+    with pytest.raises(Unauthenticated):
+        await sidecars._answer_join(Message("mesh.v1.control.join", encode(request)))
+    assert not inventory.path.exists()
+    inventory.tokens.add("ab", "default/other", 60, time.time())
+    with pytest.raises(PolicyDenied, match="used up by this try"):
+        await sidecars._answer_join(Message("mesh.v1.control.join", encode(request)))
+    assert Inventory.load(inventory.path).tokens.tokens["ab"].used
