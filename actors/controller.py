@@ -472,8 +472,7 @@ class MeshController:
                 f"{self._address.url} is not the mesh's own NATS and admits nobody by our word: its"
                 " administrator makes a user with the rights of an observer (docs/nats.md)"
             )
-        member = Member("observer", 0, "", subjects.token(request.name), request.nkey)
-        self._inventory.members[f"observer {member.instance}"] = member
+        self._inventory.put_observer(request.name, request.nkey)
         await self._push_users()
         return messages.encode(messages.ControlReply(__version__))
 

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ray_mesh.actors.settings import Replicas
+from ray_mesh.bus import subjects
 from ray_mesh.bus.permissions import Permissions, permissions
+from ray_mesh.errors import ConfigError
 from ray_mesh.security.join import JoinToken, JoinTokens
 from ray_mesh.security.registrations import ProxyRegistration
 from ray_mesh.security.sealed import read_private, write_private
@@ -84,6 +86,17 @@ class Inventory:
             "replicas": asdict(self.replicas) if self.replicas else None,
         }
         write_private(self.path, json.dumps(content).encode())
+
+    def put_observer(self, name: str, nkey: str) -> None:
+        """Admit an observer, in the place of one of that name.
+
+        Raises:
+            ConfigError: a bad name, or a key that another member has: it would get this one's rights.
+        """
+        key = f"observer {subjects.token(name)}"
+        if any(one.nkey_public == nkey for other, one in self.members.items() if other != key):
+            raise ConfigError(f"observer {name} needs a key of its own: this one is of another client")
+        self.members[key] = Member("observer", 0, "", name, nkey)
 
     def users(self) -> dict[str, Permissions]:
         """Who the broker admits, and to what."""

@@ -138,10 +138,12 @@ class Sidecars:
 
     async def _answer_join(self, message: Message) -> bytes:
         request = messages.decode(messages.JoinRequest, message.data)
+        is_known = request.token_sha256 in self._inventory.tokens.tokens
         try:
             self._inventory.tokens.redeem(request.token_sha256, request.account, time.time())
         finally:
-            self._inventory.save()
+            if is_known:  # else nothing changed: a guess must not cost a write to disk
+                self._inventory.save()
         letter = self._admission.write_letter(request.letterbox)
         async with self._admitting:
             await self._free_node(request)

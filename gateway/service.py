@@ -29,6 +29,8 @@ from ray_mesh.security.join import is_of_node
 from ray_mesh.security.signing import SigningKey, VerifyKey
 
 EVENTS = 1000
+MOST_OF_A_MESSAGE, MOST_OF_A_WORD = 4096, 512
+"""Characters of an event that are kept: a proxy that was taken over could send a megabyte each time."""
 FRESH_S = 30.0
 """A beacon whose time differs more than this from ours is refused (replay, or a skewed clock)."""
 REFRESH_TIMEOUT_S = 5.0
@@ -174,7 +176,14 @@ class GatewayService:
         event = decode(Event, message.data)
         source = ".".join(message.subject.split(".")[-2:])
         self.events.append(
-            Heard(event.at, event.severity, event.reason, event.message, source, event.subject)
+            Heard(
+                at=event.at,
+                severity=event.severity,
+                reason=event.reason[:MOST_OF_A_WORD],
+                message=event.message[:MOST_OF_A_MESSAGE],
+                source=source,
+                subject=event.subject[:MOST_OF_A_WORD],
+            )
         )
 
     def _heard_entry(self, entry: Entry) -> None:

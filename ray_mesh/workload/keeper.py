@@ -22,7 +22,7 @@ from ray_mesh.errors import ConfigError, MeshError, Unavailable
 from ray_mesh.sdk.client import AsyncMesh
 from ray_mesh.sdk.state import read_state
 from ray_mesh.workload.app import AppActor, Serving
-from ray_mesh.workload.plan import ServePlan, check_replicas
+from ray_mesh.workload.plan import ServePlan, check_replicas, count_of
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ class Keeper:
         self._copies: list[Copy] = []
         self._changed = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
         # After a restart by Ray nobody else calls start().
         ray.get_runtime_context().current_actor.start.remote()
 
@@ -99,10 +100,26 @@ class Keeper:
         Raises:
             MeshError: there is no mesh any more.
         """
-        if self._loop_task is None:
-            self._mesh = AsyncMesh(read_state(self._state_file))
-            self._resize(self._plan.replicas)
+        async with self._starting:
+            if self._loop_task is not None:
+                return
+            if self._mesh is None:
+                self._mesh = AsyncMesh(read_state(self._state_file))
+            is_again = ray.get_runtime_context().was_current_actor_reconstructed
+            self._resize(await self._kept() if is_again else self._plan.replicas)
             self._loop_task = asyncio.create_task(self._keep(), name="keep")
+
+    async def _kept(self) -> int:
+        """How many copies there were: the mesh still has them, and they ended with the keeper before this."""
+        while self._state_file.exists():
+            try:
+                attached = await self._client.list("Workload", namespace=self._plan.namespace)
+            except MeshError as error:
+                log.warning("%s waits for the mesh: %s", self._plan.name, error)
+                await asyncio.sleep(TURN_S)
+                continue
+            return count_of(self._plan.name, (one.name for one in attached)) or self._plan.replicas
+        return self._plan.replicas
 
     async def wait_ready(self, timeout_s: float) -> None:
         """Return when every copy serves in the mesh.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ray_mesh.errors import ConfigError
@@ -54,3 +54,10 @@ def check_replicas(count: int) -> None:
     """Raise ConfigError for a number of copies that cannot be."""
     if not 1 <= count <= MOST_REPLICAS:
         raise ConfigError(f"replicas must be 1 to {MOST_REPLICAS}, not {count}")
+
+
+def count_of(application: str, workloads: Iterable[str]) -> int:
+    """How many copies an application had, by the names of the workloads that are attached; 0 if none is."""
+    prefix = f"{application}-"
+    numbers = [name.removeprefix(prefix) for name in workloads if name.startswith(prefix)]
+    return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)

@@ -356,6 +356,15 @@ async def test_a_collector_that_does_not_answer_is_named(gateway: Gateway) -> No
     assert (await gateway.mesh.graph(10)).missing == ("t0",)
 
 
+async def test_an_event_of_any_size_takes_little_memory(gateway: Gateway) -> None:
+    event = Event(1.0, "error", "r" * 5000, "m" * 500_000, "s" * 5000)
+    gateway.peers.proxy.publish(subjects.event("proxy", "p0"), encode(event))
+    await until(lambda: any(one.reason.startswith("rr") for one in gateway.service.events))
+    kept = next(one for one in gateway.service.events if one.reason.startswith("rr"))
+    assert len(kept.reason + kept.message + kept.subject) < 6000
+    assert kept.message == "m" * len(kept.message)
+
+
 async def test_status_events_and_down(gateway: Gateway) -> None:
     mesh = gateway.mesh
     event = Event(1.0, "warning", "quota_degraded", "the policy actor is away", "ratelimit/x")

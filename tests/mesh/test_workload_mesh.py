@@ -117,6 +117,26 @@ def test_copies_are_balanced_replaced_scaled_and_drained(site: Site) -> None:
         untyped_ray.kill(served._served.keeper)
 
 
+@pytest.mark.timeout(180)
+def test_a_keeper_that_dies_keeps_to_the_number_it_was_scaled_to(site: Site) -> None:
+    """Else the workloads of the other copies, which end with it, stay in the mesh and answer nobody."""
+    served = site.mesh.serve(make_app(), "kept", "v2", replicas=1)
+    try:
+        served.scale(2)
+        before = healthy(served.status(), 2, without="")
+        pid = untyped_ray.get(served._served.keeper.__ray_call__.remote(lambda _: os.getpid()))
+        os.kill(pid, signal.SIGKILL)
+        after = eventually(lambda: healthy(served.status(), 2, without=""), timeout_s=60.0)
+        assert not after & before
+        with site.mesh.attach("caller", "v2", 0) as caller:
+            answers = Counter(call(caller.http_proxy, "http://kept/pid") for _ in range(20))
+            assert {text for _, text in answers} == after
+            assert {status for status, _ in answers} == {200}
+        served.stop()
+    finally:
+        untyped_ray.kill(served._served.keeper)
+
+
 def healthy(replicas: list[Any], count: int, without: str) -> set[str]:
     found = {str(one.pid) for one in replicas if one.state == "HEALTHY"} - {without}
     return found if len(found) == count else set()

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from ray_mesh.actors.inventory import Inventory, Member
-from ray_mesh.actors.sidecars import ABSENT_S, ATTEST_WITHIN_S, LIVE_S, Presence, check_node_name
-from ray_mesh.errors import ConfigError, Unavailable
-from ray_mesh.gateway.sidecars import TRIES_BURST, TRIES_PER_S, Tries
+from ray_mesh.actors.settings import MeshOptions, why_no_sidecars
+from ray_mesh.actors.sidecars import (
+    ABSENT_S,
+    ATTEST_WITHIN_S,
+    LIVE_S,
+    Presence,
+    Sidecars,
+    check_node_name,
+)
+from ray_mesh.bus.client import Message
+from ray_mesh.bus.credentials import BrokerAddress
+from ray_mesh.bus.external import ExternalNats
+from ray_mesh.bus.messages import JoinRequest, encode
+from ray_mesh.errors import ConfigError, PolicyDenied, Unauthenticated, Unavailable
+from ray_mesh.gateway.sidecars import TRIES_BURST, TRIES_PER_S, SidecarDesk, Tries
 
 
 def test_a_sidecar_that_never_shows_its_certificate_is_removed() -> None:
@@ -70,3 +85,49 @@ def test_tries_are_bounded_and_come_back_with_time() -> None:
     tries.take(1.0 / TRIES_PER_S)
     with pytest.raises(Unavailable):
         tries.take(1.0 / TRIES_PER_S)
+
+
+BEARER = "Bearer s"
+ATTACH = {"service": "s", "version": "v1", "port": 0}
+JOIN = {"serviceAccount": "default/web", "node": "sidecar-a", "nkey": "UA", "identityKeySha256": ""}
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda desk: desk.create_token({"serviceAccount": "default/web"}),
+        lambda desk: desk.join(BEARER, JOIN),
+        lambda desk: desk.attest(BEARER, {"chain": []}),
+        lambda desk: desk.attach(BEARER, ATTACH, "me"),
+        lambda desk: desk.detach(BEARER, "me"),
+        lambda desk: desk.leave(BEARER, "me"),
+    ],
+)
+async def test_where_sidecars_are_refused_nobody_is_asked_about_them(
+    ask: Callable[[SidecarDesk], Awaitable[object]],
+) -> None:
+    """Whoever shares the one credential of all could answer in the name of the controller."""
+    shared = MeshOptions(nats=ExternalNats("tls://nats.example"))
+    refusal = why_no_sidecars(shared)
+    nothing = cast(Any, None)
+    with pytest.raises(PolicyDenied, match="no sidecar may hold"):
+        await ask(SidecarDesk(nothing, nothing, nothing, nothing, nothing, refusal=refusal))
+
+
+def test_sidecars_are_refused_only_where_roles_and_proxies_share_a_credential() -> None:
+    apart = ExternalNats("tls://nats.example", has_proxy_login=True)
+    assert why_no_sidecars(MeshOptions()) == why_no_sidecars(MeshOptions(nats=apart)) == ""
+
+
+async def test_a_token_that_is_guessed_costs_no_write_to_disk(tmp_path: Path) -> None:
+    inventory = Inventory(tmp_path / "actors.json")
+    nothing = cast(Any, None)
+    sidecars = Sidecars(inventory, nothing, "mesh.local", BrokerAddress("", ""), nothing)
+    request = JoinRequest("ab", "default/web", "sidecar-a", "UA", b"", "cd")
+    with pytest.raises(Unauthenticated):
+        await sidecars._answer_join(Message("mesh.v1.control.join", encode(request)))
+    assert not inventory.path.exists()
+    inventory.tokens.add("ab", "default/other", 60, time.time())
+    with pytest.raises(PolicyDenied, match="used up by this try"):
+        await sidecars._answer_join(Message("mesh.v1.control.join", encode(request)))
+    assert Inventory.load(inventory.path).tokens.tokens["ab"].used
