@@ -11,9 +11,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, build_opener
 
 import psutil
 from mesh_site import Site, eventually
@@ -53,12 +55,16 @@ def under_traffic(site: Site, name: str) -> Iterator[Case]:
         case = Case(name, tally)
         case.more_requests()
         case.began_at, began_at = time.monotonic(), time.time()
-        yield case
-    for event in events(site) if tally.failures else ():
-        if event.at >= began_at and event.severity != "info":
-            print(f"  {event.at - began_at:.1f} {event.source} {event.reason}: {event.message[:160]}")
-    figures = {"case": name, "requests": tally.requests, "failed": tally.failures, **case.seconds}
-    print(json.dumps(figures))
+        try:
+            yield case
+        finally:
+            for event in events(site) if tally.failures else ():
+                if event.at >= began_at and event.severity != "info":
+                    print(f"  {event.at - began_at:.1f} {event.source} {event.reason}: {event.message[:160]}")
+            figures = {"case": name, "requests": tally.requests, "failed": tally.failures, **case.seconds}
+            print(json.dumps(figures))
+            if tally.failures:
+                print(json.dumps({"problems": tally.problems}))
 
 
 def is_whole(case: Case) -> bool:
@@ -66,6 +72,23 @@ def is_whole(case: Case) -> bool:
     failures = case.tally.failures
     case.more_requests(50)
     return case.tally.failures == failures
+
+
+def teach(site: Site) -> None:
+    """Have every proxy know every service of Bookinfo, by requests on connections of their own.
+
+    A proxy learns of a service by the first request for it, which it cannot while the broker is away.
+    """
+    ticket = site.mesh.attach("teacher", "v1", 0, name="teacher")
+    try:
+        site.mesh.wait(ticket.revision, timeout_s=30.0)
+        opener = build_opener(ProxyHandler({"http": ticket.http_proxy}))
+        for host in ("productpage", "details", "reviews", "ratings"):
+            for _ in range(16):
+                with suppress(HTTPError), opener.open(f"http://{host}:9080/health", timeout=10.0) as response:
+                    response.read()
+    finally:
+        site.mesh.detach("teacher")
 
 
 def actors(site: Site, role: str) -> list[Actor]:

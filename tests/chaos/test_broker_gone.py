@@ -11,6 +11,7 @@ import pytest
 from damage import (
     RECOVERED_WITHIN_S,
     Case,
+    teach,
     told,
     under_traffic,
     without_broker,
@@ -51,6 +52,7 @@ def check_that_people_are_told(site: Site) -> None:
 
 
 def outage(site: Site, seconds: float, *, is_store_lost: bool) -> None:
+    teach(site)
     before = site.apply(SERVICE)
     copy = Path(site.running.state.state_dir, "desired.export")
     eventually(lambda: b"admitted-before" in copy.read_bytes())

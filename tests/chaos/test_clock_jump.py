@@ -1,5 +1,5 @@
-"""The clock of a machine is set by two hours under traffic: every process of Ray and of the mesh sees the
-new time at once (a preloaded library), all but nats-server, which reads it from the kernel itself."""
+"""The clock of a machine is set by two hours under traffic: every Python process of the mesh sees the
+new time at once (a preloaded library). Ray's C++ code and nats-server keep to the clock of the kernel."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from damage import (
     is_whole,
     replaced,
     replacement_told,
+    teach,
     told,
     under_traffic,
 )
@@ -53,6 +54,7 @@ def test_a_role_that_freezes_is_replaced_and_fails_no_request(site: Site, role: 
 def test_a_broker_that_freezes_is_ended_and_started_again(site: Site) -> None:
     process = broker_process(site)
     assert process is not None
+    teach(site)
     began_at = time.time()
     with under_traffic(site, "frozen broker") as case, frozen([process.pid]):
         eventually(lambda: is_broker_back(site, process.pid), timeout_s=RECOVERED_WITHIN_S)

@@ -16,12 +16,13 @@ from own_mesh import own_mesh
 
 from ray_mesh.errors import Unavailable
 
-SERVICE = """
+SERVICE = f"""
 apiVersion: v1
 kind: Service
-metadata: {name: one-more}
-spec: {selector: {app: nobody}, ports: [{name: http, port: 80}]}
+metadata: {{name: one-more, annotations: {{note: "{"x" * 100_000}"}}}}
+spec: {{selector: {{app: nobody}}, ports: [{{name: http, port: 80}}]}}
 """
+"""Too large for the rest of a page that the store has already."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
