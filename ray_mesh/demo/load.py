@@ -67,11 +67,18 @@ def read_page(status: int, page: str) -> View:
 class Load:
     """A crowd of users (an empty name is nobody logged in) that views ``<base_url>/productpage``."""
 
-    def __init__(self, base_url: str, rate: float = 20.0, users: tuple[str, ...] = ("", "jason")) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        rate: float = 20.0,
+        users: tuple[str, ...] = ("", "jason"),
+        timeout_s: float = VIEW_TIMEOUT_S,
+    ) -> None:
         self._page = f"{base_url.rstrip('/')}/productpage"
         self._login = f"{base_url.rstrip('/')}/login"
         self._rate = rate
         self._users = users
+        self._timeout_s = timeout_s
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._under_way: set[asyncio.Task[None]] = set()
         self.tally = Tally()
@@ -83,7 +90,7 @@ class Load:
             Unavailable: it did not within ``deadline_s``; the message says how the last try ended.
         """
         for user in self._users:
-            self._sessions[user] = _new_session()
+            self._sessions[user] = _new_session(self._timeout_s)
         give_up_at = time.monotonic() + deadline_s
         while problem := await self._try_once():
             if time.monotonic() > give_up_at:
@@ -155,8 +162,8 @@ class Load:
             return f"login of {user!r}: {type(error).__name__}: {error}"
 
 
-def _new_session() -> aiohttp.ClientSession:
+def _new_session(timeout_s: float) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         cookie_jar=aiohttp.CookieJar(unsafe=True),
-        timeout=aiohttp.ClientTimeout(total=VIEW_TIMEOUT_S),
+        timeout=aiohttp.ClientTimeout(total=timeout_s),
     )

@@ -16,7 +16,7 @@ from urllib.error import HTTPError
 from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, ProxyHandler, build_opener
 
 from ray_mesh.demo.deployment import Deployment
-from ray_mesh.demo.load import Load, Tally
+from ray_mesh.demo.load import VIEW_TIMEOUT_S, Load, Tally
 from ray_mesh.errors import Unavailable
 from ray_mesh.launch import RunningMesh
 from ray_mesh.sdk import Mesh
@@ -104,10 +104,10 @@ spec: {{serviceAccount: nobody, nodes: ["*"]}}
         return load.tally
 
     @contextmanager
-    def traffic(self, rate: float = 25.0) -> Iterator[Tally]:
+    def traffic(self, rate: float = 25.0, timeout_s: float = VIEW_TIMEOUT_S) -> Iterator[Tally]:
         """Page views in the background; the tally grows while the block runs."""
         loop = asyncio.new_event_loop()
-        load = Load(self.ingress, rate=rate)
+        load = Load(self.ingress, rate=rate, timeout_s=timeout_s)
         ready = threading.Event()
         stop = asyncio.Event()
 
