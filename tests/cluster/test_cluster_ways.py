@@ -144,6 +144,7 @@ def test_check_finds_nothing_that_fails(head: Head) -> None:
         "gcs": "warning",
         "files": "",
         "clock": "",
+        "nats": "ok",
         "api": "ok",
         "broker": "ok",
         "certificates": "ok",
