@@ -281,11 +281,15 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """What every proxy needs to know of the mesh. Key ``mesh.mesh.mesh``."""
+    """What every proxy needs to know of the mesh. Key ``mesh.mesh.mesh``.
+
+    ``explains_to_outside``: replies of the mesh that leave through a gateway carry their sentence.
+    """
 
     trust_domain: str
     root_namespace: str
     outbound_policy: Literal["REGISTRY_ONLY"] = "REGISTRY_ONLY"
+    explains_to_outside: bool = codec.later(False)
 
 
 Resource: TypeAlias = Service | Endpoints | Workload | Node | Gateway | Mesh

@@ -67,7 +67,9 @@ def compile_key(world: World, stored_key: str) -> snapshot.Resource | None:
     node, key = split_key(stored_key)
     match snapshot.kind_of(key):
         case "mesh" if not node:
-            return snapshot.Mesh(world.trust_domain, ROOT_NAMESPACE)
+            return snapshot.Mesh(
+                world.trust_domain, ROOT_NAMESPACE, explains_to_outside=world.explains_to_outside
+            )
         case "service" if not node:
             callee = world.callee(snapshot.host_for(key))
             return compile_service(world, callee) if callee else None

@@ -77,6 +77,13 @@ class World:
         config = self._documents.get(MESH_CONFIG_KEY)
         return config.read(MeshConfigSpec).trust_domain if config else DEFAULT_TRUST_DOMAIN
 
+    @property
+    def explains_to_outside(self) -> bool:
+        """Whether replies of the mesh carry their sentence through gateways."""
+        config = self._documents.get(MESH_CONFIG_KEY)
+        explain = config.read(MeshConfigSpec).explain if config else None
+        return explain is not None and explain.gateways
+
     def has(self, *term: str) -> bool:
         """Whether any document has a term."""
         return bool(self._index.get(term))

@@ -21,6 +21,13 @@ from ray_mesh.proxy.timers import Wheel
 from ray_mesh.proxy.trace import child_of
 
 
+@dataclass(slots=True)
+class Explaining:
+    """Who is told why the mesh refused a request: callers inside always, the outside of gateways if set."""
+
+    gateways: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Effects:
     """What a request may cause in the world, shared by the entries of a plane."""
@@ -29,6 +36,7 @@ class Effects:
     dialer: Dialer
     registry: Registry
     journal: Journal
+    explaining: Explaining
 
 
 class Caller:
@@ -109,7 +117,9 @@ class Caller:
         destination = self.effects.registry.find(target.host)
         if destination is None:
             unknown = outcome == "unknown"
-            request.refuse(replies.not_in_mesh(target.host) if unknown else replies.unknown_yet(target.host))
+            request.refuse(
+                replies.no_destination(target.host) if unknown else replies.unknown_yet(target.host)
+            )
             return
         cluster = destination.cluster(target.subset, time.monotonic(), target.port)
         if cluster is None:

@@ -52,6 +52,7 @@ class Guard:
                     request.path.decode("latin-1"),
                 )
             )
+            request.policy = decision.policy
             if not decision.allowed:
                 request.refuse(replies.denied(decision, principal, self._name))
                 return

@@ -74,6 +74,7 @@ class RequestHead:
         "forwarded_for",
         "has_proto",
         "host",
+        "is_brief",  # the next proxy asks for replies without explanation
         "length",
         "lower",  # the block in lower case
         "request_id",
@@ -100,6 +101,7 @@ class RequestHead:
         self.has_proto = False
         self.source = b""
         self.service = b""
+        self.is_brief = False
 
     def named(self, name: bytes) -> bytes | None:
         """The values of a field (name in lower case) joined with ``, ``; None when absent."""
@@ -191,6 +193,8 @@ def read_request(block: bytes, dropped: frozenset[bytes]) -> RequestHead:
             cuts.append((found.start() + 1, end + 2))
             if name == b"x-mesh-source":
                 head.source = block[start:end]
+            elif name == b"x-mesh-explain":
+                head.is_brief = value == b"no"
             elif name == b"x-mesh-service":
                 head.service = value
         if (

@@ -48,7 +48,10 @@ _NO_CALLBACKS = object()
 
 
 class ServerEntry(Entry, Protocol):
-    """What the server side needs of an entry."""
+    """What the server side needs of an entry. ``is_brief``: its replies say nothing of the inside."""
+
+    @property
+    def is_brief(self) -> bool: ...
 
     def read_head(self, block: bytes) -> RequestHead:
         """Understand a block of fields with the entry's rules; raises BadHead."""
@@ -401,7 +404,8 @@ class Http1Server(asyncio.Protocol):
     def _refuse(self, reply: Reply) -> None:
         """Answer bytes that are no request, and close."""
         self._rest = b""
-        self._write(reply.render(close=True))
+        is_brief = self._entry is not None and self._entry.is_brief
+        self._write(reply.render(close=True, is_brief=is_brief))
         self._linger()
 
     def _linger(self) -> None:
@@ -428,7 +432,14 @@ class Http1Server(asyncio.Protocol):
         if request is None:
             return
         self._closing = reply.closes or self._closes_after(request)
-        self._write(reply.render(close=self._closing, without_body=request.method == b"HEAD"))
+        entry = self._entry
+        answer = reply.render(
+            close=self._closing,
+            without_body=request.method == b"HEAD",
+            is_brief=request.head.is_brief or (entry is not None and entry.is_brief),
+            request_id=request.request_id.decode("latin-1"),
+        )
+        self._write(answer)
         self.end()
 
     def send_whole(self, response: bytes) -> bool:

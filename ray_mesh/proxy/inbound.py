@@ -84,6 +84,8 @@ def _read_claim(announced: bytes, namespace: str) -> Claim:
 class Inbound:
     """The entry of one workload on the node's mTLS port. Its requests carry their :class:`Peer`."""
 
+    is_brief = False
+
     def __init__(
         self,
         workload: Workload,

@@ -1,8 +1,9 @@
 """Traffic from outside the mesh: a gateway workload's plaintext listener, one per Gateway port.
 
 Nothing that the outside says about itself is believed: ``x-forwarded-*`` and ``x-request-id`` are
-replaced; ``traceparent`` is kept, so that a client can follow its request. The policies and rate limits
-of the gateway workload hold here too; the outside is a caller without identity.
+replaced; ``traceparent`` is kept, so that a client can follow its request. Replies of the mesh name
+nothing of the inside unless MeshConfig says so; the access record has the whole sentence. The policies and
+rate limits of the gateway workload hold here too; the outside is a caller without identity.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ class Ingress(Caller):
         self._server: GatewayServer | None = None
         self._tables: dict[int, RouteTable] = {}
         self._views: dict[bytes, RouteTable] = {}
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether clients get no explanations (MeshConfig ``explain.gateways``)."""
+        return not self.effects.explaining.gateways
 
     def set_server(self, server: GatewayServer | None) -> None:
         """Take a new version of the listener's virtual hosts."""
@@ -77,11 +83,16 @@ class Ingress(Caller):
         if table is None:
             workload = self.source.workload
             scope = Scope(workload.namespace, frozenset(workload.labels), self.port, is_gateway=True)
-            table = self._tables[number] = RouteTable(hosts[number].routes, scope, self.source.announced)
+            table = self._tables[number] = RouteTable(hosts[number].routes, scope, self._announced)
         if len(self._views) >= _MAX_VIEWS:
             self._views = {}
         self._views[request.host] = table
         return table
+
+    @property
+    def _announced(self) -> bytes:
+        """Who calls, for the next proxy, whose replies pass through here."""
+        return self.source.announced + (b"\r\nx-mesh-explain: no" if self.is_brief else b"")
 
 
 def best_virtual_host(hosts: tuple[VirtualHost, ...], host: str) -> int | None:

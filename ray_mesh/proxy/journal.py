@@ -12,14 +12,25 @@ from ray_mesh.telemetry.series import Edge
 from ray_mesh.telemetry.table import SeriesTable
 
 RECORDS = 512
+_GONE = "client_gone"
 
 
 @dataclass(frozen=True, slots=True)
 class AccessRecord:
-    """One finished request. ``started_at`` is wall clock; sizes are those of the bodies."""
+    """One finished request. ``started_at`` is wall clock; sizes are those of the bodies.
+
+    Phases are in seconds since the head came, None where a phase was not reached: ``decided_s`` it was
+    known where it goes, ``connected_s`` a connection was made (none when one was at hand),
+    ``first_byte_s`` the response began, ``duration_s`` its end. ``reason`` and ``message`` are those of
+    an answer made here. ``cluster`` is ``host|subset|port``; ``policy`` is the authorization policy that
+    decided.
+    """
 
     edge: Edge
     started_at: float
+    decided_s: float | None
+    connected_s: float | None
+    first_byte_s: float | None
     duration_s: float
     method: str
     host: str
@@ -30,7 +41,16 @@ class AccessRecord:
     request_id: str
     traceparent: str
     user_agent: str
+    trace_id: str
+    route: str
+    cluster: str
     upstream: str
+    status: int
+    flags: str
+    reason: str
+    message: str
+    principal: str
+    policy: str
 
 
 class Journal:
@@ -50,9 +70,15 @@ class Journal:
 def _record(request: Request, edge: Edge, offset_s: float) -> AccessRecord:
     member = request.member
     agent = request.header(b"user-agent") or b""
+    cluster = request.cluster
+    reply = request.reply
+    ends_s = request.duration_s if request.responded else None
     return AccessRecord(
         edge=edge,
         started_at=request.started_at + offset_s,
+        decided_s=_since(request, request.decided_at),
+        connected_s=_since(request, request.connected_at),
+        first_byte_s=_since(request, request.first_byte_at) or ends_s,
         duration_s=request.duration_s,
         method=request.method.decode("latin-1"),
         host=request.host.decode("latin-1"),
@@ -63,8 +89,21 @@ def _record(request: Request, edge: Edge, offset_s: float) -> AccessRecord:
         request_id=request.request_id.decode("latin-1"),
         traceparent=request.traceparent.decode("latin-1"),
         user_agent=agent.decode("latin-1"),
+        trace_id=request.traceparent[3:35].decode("latin-1"),
+        route=edge.route,
+        cluster=f"{cluster.destination.host}|{cluster.subset}|{cluster.port}" if cluster is not None else "",
         upstream=f"{member.endpoint.address}:{member.endpoint.port}" if member is not None else "",
+        status=edge.code,
+        flags=edge.flags,
+        reason=reply.reason if reply is not None else _GONE if "DC" in edge.flags.split(",") else "",
+        message=reply.message if reply is not None else "",
+        principal=edge.source_principal,
+        policy=request.policy,
     )
+
+
+def _since(request: Request, at: float) -> float | None:
+    return at - request.started_at if at else None
 
 
 def security_of(request: Request) -> Literal["mutual_tls", "none", "unknown"]:

@@ -28,6 +28,8 @@ _MAX_VIEWS = 1024
 class Outbound(Caller):
     """The entry of one workload's outbound listener."""
 
+    is_brief = False
+
     def __init__(self, source: Source, effects: Effects) -> None:
         super().__init__(source, effects)
         self._token = source.workload.token_sha256

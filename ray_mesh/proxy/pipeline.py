@@ -125,12 +125,15 @@ class Request:
         "body_done",
         "client",  # the address of the downstream, as text
         "cluster",
+        "connected_at",  # when a connection had been made for it; 0 when a pooled one was used
         "connection",
         "deadline",
+        "decided_at",  # when it was known where it goes
         "done",
         "duration_s",
         "entry",
         "extra",  # header lines that the next hop gets besides head.fields
+        "first_byte_at",  # of the response; 0 when the response came whole
         "flags",
         "head",
         "host",
@@ -140,9 +143,11 @@ class Request:
         "path",
         "peer",  # who the downstream proved to be, where it did
         "pending",
+        "policy",  # the authorization policy that decided, where one did
         "pool",
         "query",
         "replay",
+        "reply",  # the answer made here, if one was
         "request_bytes",
         "request_id",
         "responded",
@@ -196,6 +201,9 @@ class Request:
         self.replay: list[bytes] | None = None
         self.tried: tuple[Member, ...] = ()
         self.attempts = 0
+        self.decided_at = self.connected_at = self.first_byte_at = 0.0
+        self.reply: Reply | None = None
+        self.policy = ""
         self.deadline: _Deadline | None = None
         self.body_done = head.length == 0
         self.responded = False
@@ -223,6 +231,7 @@ class Request:
 
     def forward(self, cluster: Cluster) -> None:
         """Send the request to a member of the cluster that was not tried yet."""
+        self.decided_at = _now()
         member = cluster.choose(self.tried)
         if member is None:
             host = cluster.destination.host
@@ -242,12 +251,16 @@ class Request:
         pool = self.pool = self.entry.pool(member)
         connection = None if fresh else pool.take(self.started_at, self)
         if connection is not None:
-            self.start_on(connection)  # type: ignore[arg-type]
+            self._start_on(connection)  # type: ignore[arg-type]
         else:
             self.entry.dial(self, pool, member)
 
     def start_on(self, connection: Connection) -> None:
-        """A connection is there."""
+        """A connection was made for it."""
+        self.connected_at = _now()
+        self._start_on(connection)
+
+    def _start_on(self, connection: Connection) -> None:
         self.connection = connection
         self.security = connection.security
         connection.start(self)
@@ -257,6 +270,7 @@ class Request:
         if self.done:
             return
         stream = self.stream
+        self.reply = reply
         self.flags = f"{self.flags},{reply.flag}" if self.flags else reply.flag
         if self.connection is not None:
             self.connection.abandon()
@@ -341,7 +355,7 @@ class Request:
             return
         self.connection = None
         if self.responded:
-            self.refuse(Reply(self.status, "UC", "upstream_reset", "cut off"))
+            self.refuse(replies.cut_off(self.status, _where(member)))
             return
         if not self.is_replayable or self.attempts >= MAX_ATTEMPTS:
             self.refuse(replies.connection_reset(_where(member)))
@@ -381,6 +395,7 @@ class Request:
         """The head of the final response came, with the first of its body; see :meth:`Stream.respond`."""
         self.status = status
         self.responded = True
+        self.first_byte_at = _now()
         self.response_bytes = len(payload)
         member = self.member
         if member is not None and member.failures:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ray_mesh import addresses, snapshot
 from ray_mesh.errors import ConfigError, PeerError
-from ray_mesh.proxy.caller import Effects
+from ray_mesh.proxy.caller import Effects, Explaining
 from ray_mesh.proxy.connections import Connections
 from ray_mesh.proxy.connector import Dialer, MutualTls, Plaintext, UpstreamConnector, Upstreams
 from ray_mesh.proxy.events import Events, OnEvent
@@ -77,7 +77,7 @@ class DataPlane:
         outside = Outside(self._why_unfit, self._resolver)
         self._dialer = Dialer(Upstreams(connector or MutualTls(), outside))
         self._app_dialer = Dialer(Plaintext())
-        self._effects = Effects(self.wheel, self._dialer, self._registry, self._journal)
+        self._effects = Effects(self.wheel, self._dialer, self._registry, self._journal, Explaining())
         self._events = Events()
         self._reservations = Reservations(self.wheel)
         self._hosting = Hosting(
@@ -186,6 +186,7 @@ class DataPlane:
             case snapshot.Mesh(trust_domain=trust_domain):
                 if trust_domain != self.config.trust_domain:
                     raise PeerError(f"{key} is of {trust_domain}, this is {self.config.trust_domain}")
+                self._explain(resource.explains_to_outside)
             case snapshot.Service():
                 self._registry.set_service(resource.host, resource)
                 self._forget_views()
@@ -304,6 +305,8 @@ class DataPlane:
             self._hosting.remove(key)
         elif kind == "gateway":
             self._hosting.set_gateway(f"workload.{namespace}.{name}", None)
+        elif kind == "mesh":
+            self._explain(False)
         elif kind == "service":
             self._registry.set_service(host, None)
             self._forget_views()
@@ -334,6 +337,11 @@ class DataPlane:
         if port == self.inbound_port or any(port in local.ports for local in self._hosting):
             return "a port of the mesh itself or of one of its workloads"
         return ""
+
+    def _explain(self, to_outside: bool) -> None:
+        if self._effects.explaining.gateways != to_outside:
+            self._effects.explaining.gateways = to_outside
+            self._forget_views()  # the next proxy is told as well
 
     def _forget_views(self) -> None:
         for local in self._hosting:

@@ -17,7 +17,7 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer made here. ``reason`` is a stable word; ``fields`` are further header lines; ``closes``
-    ends the connection with it."""
+    ends the connection with it. ``is_public``: the sentence says nothing but what the client sent."""
 
     status: int
     flag: str
@@ -25,16 +25,26 @@ class Reply:
     message: str
     fields: tuple[str, ...] = ()
     closes: bool = False
+    is_public: bool = False
 
-    def render(self, *, close: bool, without_body: bool = False) -> bytes:
-        """The reply as HTTP/1.1; ``without_body`` for HEAD."""
-        body = json.dumps({"error": self.reason, "flag": self.flag, "message": self.message}).encode() + b"\n"
+    def render(
+        self, *, close: bool, without_body: bool = False, is_brief: bool = False, request_id: str = ""
+    ) -> bytes:
+        """The reply as HTTP/1.1; ``without_body`` for HEAD, ``is_brief`` without what names the inside."""
+        is_brief = is_brief and not self.is_public
+        said = {"error": self.reason, "flag": self.flag}
+        if not is_brief:
+            said["message"] = self.message
+        if request_id:
+            said["request_id"] = request_id
+        body = json.dumps(said).encode() + b"\n"
+        fields = [line for line in self.fields if not (is_brief and line.startswith("x-mesh-"))]
         lines = [
             f"HTTP/1.1 {self.status} {_PHRASES.get(self.status, 'Error')}",
             "content-type: application/json",
             f"content-length: {len(body)}",
             f"{FLAG_HEADER}: {self.flag or '-'}",
-            *self.fields,
+            *fields,
         ]
         if close:
             lines.append("connection: close")
@@ -49,7 +59,8 @@ def bad_request(code: int, message: str) -> Reply:
     """The client's message cannot be understood one way only, or asks for what is not served."""
     fields = ("upgrade: HTTP/1.1",) if code == 426 else ()
     reason = _BAD_REQUESTS.get(code, "bad_request")
-    return Reply(code, "DPE", reason, f"{message}; the request was not forwarded", fields)
+    message = f"{message}; the request was not forwarded"
+    return Reply(code, "DPE", reason, message, fields, is_public=True)
 
 
 def not_in_mesh(host: str) -> Reply:
@@ -112,7 +123,7 @@ def unknown_yet(host: str) -> Reply:
     """The control plane did not answer in time what the host is."""
     return Reply(
         503,
-        "NR",
+        "NC",
         "host_unknown_yet",
         f"configuration of {host} did not arrive in time; is the control plane reachable?",
         ("retry-after: 1",),
@@ -137,11 +148,21 @@ def no_proxy(host: str, endpoints: list[str]) -> Reply:
     )
 
 
+def no_destination(host: str) -> Reply:
+    """A route names a host that no service has."""
+    return Reply(
+        503,
+        "NC",
+        "no_such_destination",
+        f"a route sends to {host!r}, which is not in the mesh; correct the VirtualService or register it",
+    )
+
+
 def no_subset(host: str, subset: str) -> Reply:
     """A route names a subset that the service does not have."""
     return Reply(
         503,
-        "UH",
+        "NC",
         "no_such_subset",
         f"{host} has no subset {subset!r}; add it to the service's DestinationRule",
     )
@@ -161,6 +182,13 @@ def connection_reset(where: str) -> Reply:
     """The upstream closed before it answered, and the request cannot be sent again safely."""
     return Reply(
         503, "UC", "upstream_reset", f"{where} closed the connection before it answered; not safe to repeat"
+    )
+
+
+def cut_off(status: int, where: str) -> Reply:
+    """The upstream closed in the middle of its response, which has gone out in part."""
+    return Reply(
+        status, "UC", "response_cut_off", f"{where} closed the connection before its response was complete"
     )
 
 

@@ -45,12 +45,20 @@ class OutboundTrafficPolicy(Model):
     mode: Annotated[Literal["REGISTRY_ONLY", "ALLOW_ANY"], Only(("REGISTRY_ONLY",))] = "REGISTRY_ONLY"
 
 
+class Explain(Model):
+    """Who is told why the mesh refused a request. Callers inside always are; ``gateways`` tells clients
+    outside too, with names of workloads, policies and addresses."""
+
+    gateways: bool = False
+
+
 class MeshConfigSpec(Model):
     """Settings of the whole mesh: one document, ``mesh`` in the root namespace."""
 
     trust_domain: DnsName = DEFAULT_TRUST_DOMAIN
     root_namespace: Annotated[str, Only((ROOT_NAMESPACE,))] = ROOT_NAMESPACE
     outbound_traffic_policy: OutboundTrafficPolicy | None = None
+    explain: Explain | None = None
 
 
 class WorkloadSpec(Model):

@@ -53,12 +53,13 @@ def test_an_allowed_caller_still_calls_when_others_may_not(clean: Site) -> None:
     assert "Error fetching product reviews" not in clean.page()
 
 
-def test_a_denial_names_the_policy(clean: Site) -> None:
+def test_a_denial_names_no_policy_to_the_outside(clean: Site) -> None:
     clean.apply(NOBODY)
     status, body, headers = clean.get("/productpage")
     assert status == 403
     assert headers["x-mesh-flag"] == "UAEX"
-    assert "default/nobody" in json.loads(body)["message"]
+    assert json.loads(body)["error"] == "denied"
+    assert "default/nobody" not in body
 
 
 def test_a_service_account_without_binding_cannot_attach(site: Site) -> None:
