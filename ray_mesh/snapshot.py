@@ -24,9 +24,10 @@ Labels: TypeAlias = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class StringMatch:
-    """Istio's StringMatch. ``present`` is an empty header match: any value will do."""
+    """Istio's StringMatch. ``present`` is an empty header match: any value will do. ``regex`` is of RE2 and
+    matches the whole text."""
 
-    kind: Literal["exact", "prefix", "present"]
+    kind: Literal["exact", "prefix", "present", "regex"]
     value: str = ""
 
 
@@ -53,6 +54,7 @@ class RequestMatch:
     source_labels: Labels = ()
     source_namespace: str = ""
     gateways: tuple[str, ...] = ()
+    scheme: StringMatch | None = codec.later(None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,7 @@ def _match(match: HttpMatch, place: Place) -> snapshot.RequestMatch:
     in_mesh = place.ingress is None
     return snapshot.RequestMatch(
         uri=_text(match.uri),
+        scheme=_text(match.scheme),
         method=_text(match.method),
         authority=_text(match.authority),
         headers=_headers(match.headers),
@@ -127,6 +128,8 @@ def _text(match: StringMatch | None) -> snapshot.StringMatch | None:
         return snapshot.StringMatch("exact", match.exact)
     if match.prefix is not None:
         return snapshot.StringMatch("prefix", match.prefix)
+    if match.regex is not None:
+        return snapshot.StringMatch("regex", match.regex)
     return snapshot.StringMatch("present")
 
 
@@ -136,11 +139,10 @@ def _named(matches: dict[str, StringMatch]) -> tuple[snapshot.NamedMatch, ...]:
 
 
 def _headers(matches: dict[str, StringMatch]) -> tuple[snapshot.NamedMatch, ...]:
-    """As :func:`_named`; an exact empty value also asks for presence only, as in Istio."""
+    """As :func:`_named`; an empty value also asks for presence only, as in Istio."""
     present = snapshot.StringMatch("present")
-    empty = snapshot.StringMatch("exact", "")
     return tuple(
-        snapshot.NamedMatch(named.name.lower(), present if named.match == empty else named.match)
+        snapshot.NamedMatch(named.name.lower(), named.match if named.match.value else present)
         for named in _named(matches)
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
+from ray_mesh.patterns import compile_pattern
 from ray_mesh.proxy.hosts import split_authority
 from ray_mesh.proxy.path import query_parameters
 from ray_mesh.snapshot import NamedMatch, RequestMatch, Route, StringMatch
@@ -36,12 +37,16 @@ Predicate = Callable[[Matchable], bool]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Who asks: a workload of the mesh, or a gateway workload on behalf of the outside."""
+    """Who asks, and how: a workload of the mesh, or a gateway workload on behalf of the outside.
+
+    ``scheme`` is what the listener speaks.
+    """
 
     namespace: str
     labels: frozenset[tuple[str, str]]
     port: int
     is_gateway: bool = False
+    scheme: str = "http"
 
 
 def compile_matches(matches: Sequence[RequestMatch], scope: Scope) -> Predicate | bool | None:
@@ -86,6 +91,7 @@ def _applies(match: RequestMatch, scope: Scope) -> bool:
         and match.port in (0, scope.port)
         and match.source_namespace in ("", scope.namespace)
         and scope.labels.issuperset(match.source_labels)
+        and (match.scheme is None or text_test(match.scheme)(scope.scheme.encode()))
     )
 
 
@@ -116,7 +122,11 @@ def _any(predicates: list[Predicate]) -> Predicate:
     return lambda request: any(predicate(request) for predicate in predicates)
 
 
-def _text(match: StringMatch, fold_case: bool = False) -> Callable[[bytes], bool]:
+def text_test(match: StringMatch, fold_case: bool = False) -> Callable[[bytes], bool]:
+    """The test of one text; ``fold_case`` says that the text is in lower case (a regex is as written)."""
+    if match.kind == "regex":
+        fullmatch = compile_pattern(match.value).fullmatch
+        return lambda text: fullmatch(text) is not None
     value = match.value.lower().encode() if fold_case else match.value.encode()
     if match.kind == "exact":
         return value.__eq__
@@ -126,24 +136,25 @@ def _text(match: StringMatch, fold_case: bool = False) -> Callable[[bytes], bool
 
 
 def _method(match: StringMatch) -> Predicate:
-    test = _text(match)
+    test = text_test(match)
     return lambda request: test(request.method)
 
 
 def _uri(match: StringMatch, ignore_case: bool) -> Predicate:
     value = match.value.encode()
+    if match.kind == "regex" or match.kind == "present":
+        test = text_test(match)
+        return lambda request: test(request.path)
     if ignore_case:
-        test = _text(match, fold_case=True)
+        test = text_test(match, fold_case=True)
         return lambda request: test(request.path.lower())
     if match.kind == "prefix":
         return lambda request: request.path.startswith(value)
-    if match.kind == "exact":
-        return lambda request: request.path == value
-    return lambda request: True
+    return lambda request: request.path == value
 
 
 def _authority(match: StringMatch) -> Predicate:
-    test = _text(match, fold_case=True)
+    test = text_test(match, fold_case=True)
 
     def matches(request: Matchable) -> bool:
         split = split_authority(request.host)
@@ -153,7 +164,7 @@ def _authority(match: StringMatch) -> Predicate:
 
 
 def _header(named: NamedMatch) -> Predicate:
-    name, test = named.name.encode(), _text(named.match)
+    name, test = named.name.encode(), text_test(named.match)
 
     def matches(request: Matchable) -> bool:
         value = request.header(name)
@@ -163,12 +174,15 @@ def _header(named: NamedMatch) -> Predicate:
 
 
 def _without_header(named: NamedMatch) -> Predicate:
-    has = _header(named)
-    return lambda request: not has(request)
+    """A header that is not there counts as an empty one, as in Istio."""
+    name, test = named.name.encode(), text_test(named.match)
+    if named.match.kind == "present":
+        return lambda request: request.header(name) is None
+    return lambda request: not test(request.header(name) or b"")
 
 
 def _query(named: tuple[NamedMatch, ...]) -> Predicate:
-    tests = [(each.name.encode(), _text(each.match)) for each in named]
+    tests = [(each.name.encode(), text_test(each.match)) for each in named]
 
     def matches(request: Matchable) -> bool:
         values = query_parameters(request.query, _decode_parameter)

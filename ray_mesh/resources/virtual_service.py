@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ray_mesh.patterns import compile_pattern
 from ray_mesh.resources.hosts import is_host_pattern, pattern_covers
 from ray_mesh.resources.schema import (
     LATER,
@@ -30,11 +31,20 @@ class StringMatch(Model):
 
     exact: str | None = None
     prefix: str | None = None
-    regex: Annotated[str | None, LATER] = None
+    regex: str | None = None
 
     def flaws(self) -> Iterator[Flaw]:
         if len(self.model_fields_set) > 1:
             yield Flaw((), "set one of exact, prefix and regex")
+        if self.regex is not None:
+            yield from _pattern_flaws("regex", self.regex)
+
+
+def _pattern_flaws(field: str, pattern: str) -> Iterator[Flaw]:
+    try:
+        compile_pattern(pattern)
+    except ValueError as error:
+        yield Flaw((field,), str(error))
 
 
 class HttpMatch(Model):
@@ -42,7 +52,7 @@ class HttpMatch(Model):
 
     name: str = ""
     uri: StringMatch | None = None
-    scheme: Annotated[StringMatch | None, LATER] = None
+    scheme: StringMatch | None = None
     method: StringMatch | None = None
     authority: StringMatch | None = None
     headers: dict[str, StringMatch] = {}
@@ -56,7 +66,7 @@ class HttpMatch(Model):
     stat_prefix: Annotated[str | None, LATER] = None
 
     def flaws(self) -> Iterator[Flaw]:
-        for name in ("uri", "method", "authority"):
+        for name in ("uri", "scheme", "method", "authority"):
             match = getattr(self, name)
             if match is not None and not match.model_fields_set:
                 yield Flaw((name,), "set one of exact, prefix and regex")

@@ -151,11 +151,7 @@ def test_every_problem_of_a_text_is_told_at_once() -> None:
         ),
         (f"{{{ROUTE}, mirror_percent: 5}}", ["spec.http[0].mirror_percent"]),
         ("{redirect: {uri: /x}}", ["spec.http[0].redirect"]),
-        (f"{{{ROUTE}, match: [{{uri: {{regex: '.*'}}}}]}}", ["spec.http[0].match[0].uri.regex"]),
-        (
-            f"{{{ROUTE}, match: [{{headers: {{a: {{regex: x}}}}}}]}}",
-            ["spec.http[0].match[0].headers.a.regex"],
-        ),
+        (f"{{{ROUTE}, match: [{{statPrefix: x}}]}}", ["spec.http[0].match[0].statPrefix"]),
         (
             f"{{{ROUTE}, fault: {{abort: {{grpcStatus: NOT_FOUND}}}}}}",
             ["spec.http[0].fault.abort.grpcStatus"],
