@@ -17,6 +17,7 @@ their lines out costs a third of looking at every field, and keeps the rest byte
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 
 from ray_mesh.errors import PeerError
 from ray_mesh.proxy.trace import is_valid
@@ -37,6 +38,8 @@ _RESPONSE_FIELD = re.compile(
     rb"t(?:e|railer|ransfer-encoding)|upgrade|x-mesh-[^:]*):[ \t]*([^\r]*)"
 )
 _REQUEST_ID = re.compile(rb"\nx-request-id: ([0-9A-Za-z._-]{1,128})\r\n")
+_PROTOCOL = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
+_HTTP_PROTOCOL = re.compile(rb"h2|http(?:/|$)", re.IGNORECASE)
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection proxy-authorization proxy-authenticate te trailer "
@@ -75,6 +78,7 @@ class RequestHead:
         "has_proto",
         "host",
         "is_brief",  # the next proxy asks for replies without explanation
+        "is_framed",  # the caller's proxy asks for a framed tunnel
         "length",
         "lower",  # the block in lower case
         "request_id",
@@ -92,6 +96,7 @@ class RequestHead:
         self.length = 0
         self.closes = False
         self.expects = False
+        self.is_framed = False
         self.upgrade = b""
         self.credential = b""
         self.admitted_by: bytes | None = None
@@ -153,7 +158,7 @@ def read_request(block: bytes, dropped: frozenset[bytes]) -> RequestHead:
     lower = block.lower()
     _check_count(lower)
     head = RequestHead(block, lower)
-    options = b""
+    options = upgrade = b""
     hosts = lengths = codings = 0
     cuts: list[tuple[int, int]] = []
     for found in _REQUEST_FIELD.finditer(lower):
@@ -188,7 +193,7 @@ def read_request(block: bytes, dropped: frozenset[bytes]) -> RequestHead:
         elif name == b"expect":
             head.expects = _expects(value)
         elif name == b"upgrade":
-            head.upgrade = value
+            upgrade = upgrade + b"," + block[start:end]
         elif name[:7] == b"x-mesh-":
             cuts.append((found.start() + 1, end + 2))
             if name == b"x-mesh-source":
@@ -197,6 +202,8 @@ def read_request(block: bytes, dropped: frozenset[bytes]) -> RequestHead:
                 head.is_brief = value == b"no"
             elif name == b"x-mesh-service":
                 head.service = value
+            elif name == b"x-mesh-tunnel":
+                head.is_framed = value == b"framed"
         if (
             name[:2] == b"x-"
             and b"x-forwarded-" in dropped
@@ -211,14 +218,38 @@ def read_request(block: bytes, dropped: frozenset[bytes]) -> RequestHead:
     if cuts:
         head.fields = _cut(block, cuts)
     if options:
-        head.closes, head.fields = _apply_options(options, head.fields)
+        names = _options(options)
+        head.closes = b"close" in names
+        head.fields = without(head.fields, names - _KNOWN_OPTIONS)
+        if upgrade and b"upgrade" in names:
+            _take_upgrade(head, upgrade)
     return head
+
+
+def _take_upgrade(head: RequestHead, value: bytes) -> None:
+    """Ask the next hop for the same protocols, but not for another version of HTTP: its requests would
+    pass unseen."""
+    wanted = protocols(value)
+    if not all(_PROTOCOL.fullmatch(each) for each in wanted):
+        raise BadHead("Upgrade is not a list of protocols")
+    head.upgrade = b", ".join(each for each in wanted if not _HTTP_PROTOCOL.match(each))
+    if not head.upgrade:
+        return
+    if head.length:
+        raise BadHead("an upgrade with a body")
+    head.fields += b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
+
+
+def protocols(value: bytes) -> list[bytes]:
+    """The protocols that a value of Upgrade names."""
+    return [each for each in (part.strip(b" \t") for part in value.split(b",")) if each]
 
 
 class ResponseHead:
     """What one block of response fields says; see :class:`RequestHead`.
 
-    ``length`` is None when the body ends with the connection.
+    ``length`` is None when the body ends with the connection. ``upgrade`` names the protocol that is
+    switched to, with 101.
     """
 
     __slots__ = ("block", "closes", "fields", "length", "upgrade")
@@ -228,7 +259,7 @@ class ResponseHead:
         self.fields = block
         self.length: int | None = None
         self.closes = False
-        self.upgrade = False
+        self.upgrade = b""
 
 
 def read_response(block: bytes, trusts_mesh_fields: bool) -> ResponseHead:
@@ -240,7 +271,7 @@ def read_response(block: bytes, trusts_mesh_fields: bool) -> ResponseHead:
     lower = block.lower()
     _check_count(lower)
     head = ResponseHead(block)
-    options = b""
+    options = upgrade = b""
     lengths = codings = 0
     cuts: list[tuple[int, int]] = []
     for found in _RESPONSE_FIELD.finditer(lower):
@@ -255,7 +286,7 @@ def read_response(block: bytes, trusts_mesh_fields: bool) -> ResponseHead:
         elif name == b"connection":
             options = options + b"," + value
         elif name == b"upgrade":
-            head.upgrade = True
+            upgrade = upgrade + b"," + block[found.start(2) : found.end(2)]
         elif trusts_mesh_fields and name.startswith(b"x-mesh-"):
             continue
         cuts.append((found.start() + 1, found.end() + 2))
@@ -265,7 +296,11 @@ def read_response(block: bytes, trusts_mesh_fields: bool) -> ResponseHead:
     if cuts:
         head.fields = _cut(block, cuts)
     if options:
-        head.closes, head.fields = _apply_options(options, head.fields)
+        names = _options(options)
+        head.closes = b"close" in names
+        head.fields = without(head.fields, names - _KNOWN_OPTIONS)
+        if b"upgrade" in names:
+            head.upgrade = b", ".join(protocols(upgrade))
     return head
 
 
@@ -310,13 +345,18 @@ def _cut(block: bytes, cuts: list[tuple[int, int]]) -> bytes:
     return b"".join(kept)
 
 
-def _apply_options(options: bytes, fields: bytes) -> tuple[bool, bytes]:
-    """Obey the options of Connection (lower case): whether to close, and the fields that are left."""
+def _options(options: bytes) -> set[bytes]:
+    """The options of Connection (lower case)."""
     names = {option.strip() for option in options.split(b",")} - {b""}
     if names & _UNDROPPABLE:
         raise BadHead("Connection names a field that is not hop-by-hop")
-    extra = names - _KNOWN_OPTIONS
-    if extra:
-        kept = [line for line in fields.split(b"\r\n") if line.partition(b":")[0].lower() not in extra]
-        fields = b"\r\n".join(kept)
-    return b"close" in names, fields
+    return names
+
+
+def without(fields: bytes, names: Set[bytes]) -> bytes:
+    """A block without the fields of those names (lower case)."""
+    if not names:
+        return fields
+    return b"\r\n".join(
+        line for line in fields.split(b"\r\n") if line.partition(b":")[0].lower() not in names
+    )

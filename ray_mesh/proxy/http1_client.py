@@ -15,14 +15,26 @@ import httptools
 
 from ray_mesh.proxy import body
 from ray_mesh.proxy.body import BadBody, BodyReader
-from ray_mesh.proxy.head import CHUNKED, MAX_HEAD_BYTES, BadHead, ResponseHead, read_response
+from ray_mesh.proxy.head import (
+    CHUNKED,
+    MAX_HEAD_BYTES,
+    BadHead,
+    ResponseHead,
+    protocols,
+    read_response,
+    without,
+)
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import Pool
+from ray_mesh.proxy.tunnel import FRAMED, Side
 
 BUFFER_BYTES = 64 * 1024
+MAX_INTERIMS = 32
+"""How many 1xx responses may come before the final one."""
 _HEAD_END = b"\r\n\r\n"
 _NO_CALLBACKS = object()
 _BODILESS = (204, 304)
+_NOT_INTERIM = frozenset((b"content-length", b"x-mesh-tunnel"))
 _now = time.monotonic
 
 
@@ -35,6 +47,7 @@ class Http1Client(asyncio.Protocol):
     __slots__ = (
         "_generation",
         "_head",
+        "_interims",
         "_is_mesh_peer",
         "_is_paused",
         "_is_pooled",
@@ -72,6 +85,7 @@ class Http1Client(asyncio.Protocol):
         self._raw_head = b""
         self._head: ResponseHead | None = None
         self._status = 0
+        self._interims = 0
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -96,9 +110,14 @@ class Http1Client(asyncio.Protocol):
         """Send the request's head, and its body as far as it is there."""
         self._request = request
         self._reader = None
+        self._interims = 0
         head = request.head
         length = head.length
-        extra = request.announced + request.extra if self._is_mesh_peer else request.extra
+        extra = request.extra
+        if self._is_mesh_peer:
+            extra = request.announced + extra
+            if head.upgrade:
+                extra = FRAMED + extra
         if length == 0:
             self._transport.write(  # type: ignore[union-attr]
                 b"%b %b%b HTTP/1.1%b%b\r\n"
@@ -190,8 +209,8 @@ class Http1Client(asyncio.Protocol):
         parser = httptools.HttpResponseParser(_NO_CALLBACKS)
         try:
             parser.feed_data(raw)
-        except httptools.HttpParserUpgrade as error:
-            raise BadHead("an upgrade that was not asked for") from error
+        except httptools.HttpParserUpgrade:
+            pass  # a 101, which is looked at below
         except httptools.HttpParserError as error:
             raise BadHead(str(error)) from error
         if raw[:8] not in (b"HTTP/1.1", b"HTTP/1.0"):
@@ -205,12 +224,39 @@ class Http1Client(asyncio.Protocol):
     def _pass_interim(
         self, request: Request, status: int, raw: bytes, head: ResponseHead, rest: bytes
     ) -> None:
+        if head.length:
+            raise BadHead("an interim response with a body")
+        line = raw[: raw.find(b"\r\n")]
+        fields = without(head.fields, _NOT_INTERIM)
         if status == 101:
-            raise BadHead("an upgrade that was not asked for")
+            self._switch(request, line, fields, head, rest)
+            return
+        self._interims += 1
+        if self._interims > MAX_INTERIMS:
+            raise BadHead(f"more than {MAX_INTERIMS} interim responses")
         if request.stream is not None:
-            request.stream.interim(raw[: raw.find(b"\r\n")], head.fields)
+            request.stream.interim(line, fields)
         if rest:
             self._take_head(request, rest)
+
+    def _switch(self, request: Request, line: bytes, fields: bytes, head: ResponseHead, rest: bytes) -> None:
+        """Give the connection to a tunnel."""
+        asked = {each.lower() for each in protocols(request.head.upgrade)}
+        if head.upgrade.lower() not in asked:
+            raise BadHead("an upgrade that was not asked for")
+        is_framed = self._is_mesh_peer and b"\n" + FRAMED in head.block.lower()
+        self._request = None
+        self.is_open = False
+        self.resume()
+        far = Side(self.transport, is_framed=is_framed, on_lost=self._forget)
+        fields += b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
+        request.on_switch(line, fields, far)
+        if rest:
+            far.data_received(rest)
+
+    def _forget(self) -> None:
+        if self._is_pooled:
+            self._pool.forget(self)
 
     def _deliver(self, request: Request, status: int, head: ResponseHead, data: bytes, end: int) -> None:
         size = len(data) - end
@@ -265,8 +311,7 @@ class Http1Client(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
         self.is_open = False
-        if self._is_pooled:
-            self._pool.forget(self)
+        self._forget()
         request, self._request = self._request, None
         if request is None:
             return

@@ -26,6 +26,7 @@ from ray_mesh.proxy.pipeline import Entry, Request
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.timers import Wheel
 from ray_mesh.proxy.trace import is_valid
+from ray_mesh.proxy.tunnel import FRAMED, Side, Tunnel
 
 BUFFER_BYTES = 64 * 1024
 TICK_S = 10.0
@@ -298,8 +299,6 @@ class Http1Server(asyncio.Protocol):
         head = self._entry.read_head(plain[line_end:-2])
         if method == b"CONNECT":
             raise BadHead("CONNECT is not supported yet", 501)
-        if head.upgrade and head.upgrade != b"h2c":
-            raise BadHead(f"an upgrade to {head.upgrade.decode('latin-1')} is not supported yet", 501)
         if head.length:
             self._parser = None  # it expects a body now, which is read without it
         if not head.traceparent and not head.request_id:
@@ -471,6 +470,24 @@ class Http1Server(asyncio.Protocol):
     def interim(self, line: bytes, fields: bytes) -> None:
         """See :class:`.pipeline.Stream`."""
         self._write(b"HTTP/1.1%b%b\r\n" % (line[8:], fields))
+
+    def switch(self, line: bytes, fields: bytes, far: Side) -> None:
+        """See :class:`.pipeline.Stream`."""
+        request, self._request = self._request, None
+        rest, self._rest = self._rest, b""
+        assert request is not None
+        self._entry = None
+        is_framed = request.head.is_framed and self.peer is not None
+        self._write(b"HTTP/1.1%b%b%b\r\n" % (line[8:], fields, FRAMED if is_framed else b""))
+        near = Side(self.transport, is_framed=is_framed)
+        listening = self._listening
+        Tunnel(request, near, far, listening.connections, listening.wheel, time.monotonic())
+        listening.connections.discard(self)
+        if rest:
+            near.data_received(rest)
+        self._resume_reading()
+        if self._is_blocked:
+            near.pause_writing()
 
     def send_body(self, payload: bytes) -> None:
         """See :class:`.pipeline.Stream`."""

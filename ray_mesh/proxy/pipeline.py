@@ -19,7 +19,7 @@ What may be sent again, and when:
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.cluster import Cluster, Member
@@ -27,6 +27,9 @@ from ray_mesh.proxy.head import RequestHead, ResponseHead
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.timers import Wheel
+
+if TYPE_CHECKING:
+    from ray_mesh.proxy.tunnel import Side
 
 MAX_ATTEMPTS = 3
 REPLAY_BYTES = 64 * 1024
@@ -58,6 +61,9 @@ class Stream(Protocol):
 
     def interim(self, line: bytes, fields: bytes) -> None:
         """Send an interim (1xx) response."""
+
+    def switch(self, line: bytes, fields: bytes, far: Side) -> None:
+        """Send a 101 and join with the connection that it came on: see :class:`.tunnel.Tunnel`."""
 
     def send_body(self, payload: bytes) -> None:
         """Send more of the body."""
@@ -401,6 +407,25 @@ class Request:
         if member is not None and member.failures:
             member.failures = 0
         self.stream.respond(line, head, length, payload)  # type: ignore[union-attr]
+
+    def on_switch(self, line: bytes, fields: bytes, far: Side) -> None:
+        """The upstream switches protocols; from here on the tunnel decides, until :meth:`end_tunnel`."""
+        stream = self.stream
+        assert stream is not None
+        self.status = 101
+        self.responded = self.done = True
+        self.stream = self.connection = None
+        if self.deadline is not None:
+            self.deadline.request = None
+            self.deadline = None
+        stream.switch(line, fields, far)
+
+    def end_tunnel(self, request_bytes: int, response_bytes: int, flag: str) -> None:
+        """Both directions are over."""
+        self.request_bytes, self.response_bytes = request_bytes, response_bytes
+        if flag:
+            self.flags = f"{self.flags},{flag}" if self.flags else flag
+        self._finish()
 
     def on_body(self, payload: bytes) -> None:
         """More of the response's body came."""

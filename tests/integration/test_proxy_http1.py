@@ -120,7 +120,6 @@ REFUSED = {
     b"Host: reviews\r\nConnection: content-length\r\nContent-Length: 5\r\n": 400,
     b"Host: reviews\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(101)): 431,
     b"Host: reviews\r\nX: " + b"y" * 70_000 + b"\r\n": 431,
-    b"Host: reviews\r\nConnection: upgrade\r\nUpgrade: websocket\r\n": 501,
 }
 
 
