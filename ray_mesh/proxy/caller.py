@@ -12,6 +12,7 @@ from ray_mesh.proxy.cluster import Cluster, Member
 from ray_mesh.proxy.connector import Dialer
 from ray_mesh.proxy.fault import draw
 from ray_mesh.proxy.journal import Journal
+from ray_mesh.proxy.overload import Overload
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.registry import Outcome, Registry
@@ -37,6 +38,7 @@ class Effects:
     registry: Registry
     journal: Journal
     explaining: Explaining
+    overload: Overload
 
 
 class Caller:

@@ -7,12 +7,14 @@ import functools
 import ssl
 import weakref
 from collections.abc import Iterator
+from typing import Protocol
 
 from ray_mesh.errors import ConfigError, PeerError
 from ray_mesh.proxy.caller import Effects
 from ray_mesh.proxy.connector import Dialer
 from ray_mesh.proxy.events import Events
-from ray_mesh.proxy.http1_server import Http1Server, Listening, ServerEntry
+from ray_mesh.proxy.http1_server import Http1Server, ServerEntry
+from ray_mesh.proxy.http1_server import Listening as Shared
 from ray_mesh.proxy.inbound import Inbound, Peer
 from ray_mesh.proxy.limits import Limits
 from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
@@ -22,6 +24,13 @@ from ray_mesh.security.svid import Svid
 from ray_mesh.snapshot import Gateway, Workload
 
 _UNRECOGNIZED_NAME = ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+
+
+class Listening(Shared, Protocol):
+    """What connections share, and whether there may be more of them."""
+
+    @property
+    def admits_more(self) -> bool: ...
 
 
 class Hosting:
@@ -139,7 +148,7 @@ class Hosting:
         """After a handshake on the mTLS port: verify who the peer is."""
         connection: ssl.SSLObject = transport.get_extra_info("ssl_object")
         local = self._by_context.get(connection.context)
-        if local is None or local.identity is None:
+        if local is None or local.identity is None or not self._listening.admits_more:
             return None
         address = _address(transport)
         try:
@@ -155,7 +164,7 @@ class Hosting:
 
     def _admit(self, key: str, server: Http1Server, transport: asyncio.Transport) -> ServerEntry | None:
         """A connection to one of a workload's own ports."""
-        local = self.locals.get(key)
+        local = self.locals.get(key) if self._listening.admits_more else None
         server.client = _address(transport)
         return local.entry_of(transport.get_extra_info("sockname")[1]) if local is not None else None
 

@@ -66,14 +66,14 @@ class ListeningConfig(Protocol):
 
 
 class Listening(Protocol):
-    """What connections share: the wheel, who is open, and whether the plane drains."""
+    """What connections share: the wheel, who is open, and whether they end after their request."""
 
     @property
     def config(self) -> ListeningConfig: ...
 
     wheel: Wheel
     connections: Connections
-    is_draining: bool
+    ends_connections: bool
 
 
 Admit = Callable[["Http1Server", asyncio.Transport], ServerEntry | None]
@@ -528,7 +528,7 @@ class Http1Server(asyncio.Protocol):
         return (
             self._closing
             or request.head.closes
-            or self._listening.is_draining
+            or self._listening.ends_connections
             or self._reader is not None
             or self._is_unread
             or request.started_at >= self.expires_at

@@ -11,6 +11,7 @@ from ray_mesh.proxy.cluster import Cluster, Destination, Member
 from ray_mesh.proxy.connector import Dialer
 from ray_mesh.proxy.guard import Guard
 from ray_mesh.proxy.head import RequestHead, read_request
+from ray_mesh.proxy.overload import Level
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import APP_FRESH_S, Pool
 from ray_mesh.proxy.tls import Trust, chain_deadline
@@ -136,6 +137,9 @@ class Inbound:
 
     def begin(self, request: Request) -> None:
         """See :class:`.pipeline.Entry`."""
+        if self._effects.overload.level >= Level.NO_INBOUND:
+            request.refuse(replies.OVERLOADED)
+            return
         peer = request.peer
         head = request.head
         if not isinstance(peer, Peer) or not peer.is_current(request.started_at):

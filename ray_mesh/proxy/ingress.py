@@ -14,6 +14,7 @@ from ray_mesh.proxy.guard import Guard
 from ray_mesh.proxy.head import RequestHead, read_request
 from ray_mesh.proxy.hosts import split_authority
 from ray_mesh.proxy.match import Scope
+from ray_mesh.proxy.overload import Level
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.routes import RouteTable
 from ray_mesh.proxy.source import Source
@@ -56,6 +57,9 @@ class Ingress(Caller):
 
     def begin(self, request: Request) -> None:
         """See :class:`.pipeline.Entry`."""
+        if self.effects.overload.level >= Level.NO_INGRESS:
+            request.refuse(replies.OVERLOADED)
+            return
         request.request_id = new_request_id()
         request.extra = b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\n" % request.client
         guard = self._guard

@@ -13,6 +13,7 @@ from ray_mesh.proxy.caller import Caller, Effects
 from ray_mesh.proxy.head import RequestHead, read_request
 from ray_mesh.proxy.hosts import meanings, split_authority
 from ray_mesh.proxy.match import Scope
+from ray_mesh.proxy.overload import Level
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.registry import Outcome
 from ray_mesh.proxy.replies import Reply
@@ -52,6 +53,9 @@ class Outbound(Caller):
 
     def begin(self, request: Request) -> None:
         """See :class:`.pipeline.Entry`."""
+        if self.effects.overload.level >= Level.NO_OUTBOUND:
+            request.refuse(replies.OVERLOADED)
+            return
         head = request.head
         if head.admitted_by is not self._token:
             if not self._accepts(head.credential):

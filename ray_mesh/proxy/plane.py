@@ -15,15 +15,17 @@ from ray_mesh.errors import ConfigError, PeerError
 from ray_mesh.proxy.caller import Effects, Explaining
 from ray_mesh.proxy.connections import Connections
 from ray_mesh.proxy.connector import Dialer, MutualTls, Plaintext, UpstreamConnector, Upstreams
-from ray_mesh.proxy.events import Events, OnEvent
+from ray_mesh.proxy.events import Events, OnEvent, Severity
 from ray_mesh.proxy.hosting import Hosting
 from ray_mesh.proxy.http1_server import Http1Server
 from ray_mesh.proxy.journal import AccessRecord, Journal
 from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
 from ray_mesh.proxy.outside import Lookup, Outside, Resolver, system_lookup
+from ray_mesh.proxy.overload import USUAL, Level, Overload, OverloadLimits
 from ray_mesh.proxy.registry import Registry
 from ray_mesh.proxy.timers import Wheel
 from ray_mesh.proxy.tls import Trust, server_context
+from ray_mesh.proxy.vitals import Vitals, usual_limits
 from ray_mesh.security.bundle import Bundle
 from ray_mesh.security.svid import Svid
 from ray_mesh.telemetry.table import SeriesTable
@@ -33,23 +35,37 @@ SWEEP_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PlaneConfig:
-    """Where a plane runs. ``inbound_port`` 0 takes any free port; the planes of a node share one."""
+    """Where a plane runs. ``inbound_port`` 0 takes any free port; the planes of a node share one.
+    ``admin_port`` is the plane's own, on loopback; 0 takes any, None opens none."""
 
     name: str
     node: str
     trust_domain: str
     bind_address: str = LOOPBACK
     inbound_port: int = 0
+    admin_port: int | None = 0
+    limits: OverloadLimits = USUAL
 
 
 @dataclass(frozen=True, slots=True)
 class PlaneStats:
-    """For people: what is open now, and events so far by reason."""
+    """For people: what is open now, how the process is, and events so far by reason.
+
+    ``lag_s`` is how late the loop was all the time of late, ``lag_max_s`` the longest single lateness.
+    """
 
     connections: int
     in_flight: int
     workloads: int
     hosts: int
+    overload_level: int
+    pressure: float
+    memory_bytes: int
+    lag_s: float
+    lag_max_s: float
+    gc_pauses: int
+    gc_pause_max_s: float
+    gc_pause_total_s: float
     events: Mapping[str, int]
 
 
@@ -69,15 +85,19 @@ class DataPlane:
         self.config = config
         self.connections = Connections()
         self.is_draining = False
+        self.ends_connections = False
         self.trust = Trust()
         self.wheel = Wheel(asyncio.get_running_loop())
         self._journal = Journal()
+        self._overload = Overload(usual_limits(config.limits))
         self._registry = Registry(self.wheel)
         self._resolver = Resolver(lookup)
         outside = Outside(self._why_unfit, self._resolver)
         self._dialer = Dialer(Upstreams(connector or MutualTls(), outside))
         self._app_dialer = Dialer(Plaintext())
-        self._effects = Effects(self.wheel, self._dialer, self._registry, self._journal, Explaining())
+        self._effects = Effects(
+            self.wheel, self._dialer, self._registry, self._journal, Explaining(), self._overload
+        )
         self._events = Events()
         self._reservations = Reservations(self.wheel)
         self._hosting = Hosting(
@@ -86,6 +106,8 @@ class DataPlane:
         self._base_context = server_context(self.trust)
         self._base_context.sni_callback = self._hosting.choose_context
         self._inbound: Listener | None = None
+        self._vitals = Vitals(self.wheel, self._overload, lambda: len(self.connections), self._take_level)
+        self._overload.on_change = self._tell_level
 
     # Life.
 
@@ -104,6 +126,7 @@ class DataPlane:
         bound = self._reservations.claim(port, address) or bind(address, port)
         self._inbound = Listener(bound, lambda: Http1Server(self, self._hosting.admit_peer))
         self.wheel.add(time.monotonic() + SWEEP_S, self)
+        self._vitals.start()
 
     async def accept(self) -> None:
         """Accept on the inbound port that :meth:`bind` bound."""
@@ -128,7 +151,7 @@ class DataPlane:
         A client that keeps a connection learns it from its next response: to close an idle one could
         cross a request under way. Follow with :meth:`drain`.
         """
-        self.is_draining = True
+        self.is_draining = self.ends_connections = True
         await self._close_listeners()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
@@ -136,7 +159,7 @@ class DataPlane:
 
     async def drain(self, timeout_s: float) -> bool:
         """Accept no more and let requests finish; whether all did within ``timeout_s``."""
-        self.is_draining = True
+        self.is_draining = self.ends_connections = True
         await self._close_listeners()
         for connection in self.connections:
             connection.drain()
@@ -149,7 +172,7 @@ class DataPlane:
 
     async def stop(self) -> None:
         """End everything now."""
-        self.is_draining = True
+        self.is_draining = self.ends_connections = True
         await self._close_listeners()
         self._reservations.close()
         for connection in self.connections:
@@ -159,7 +182,14 @@ class DataPlane:
         await self._app_dialer.stop()
         for local in self._hosting:
             local.retire()
+        self._vitals.stop()
         self.wheel.stop()
+
+    @property
+    def admits_more(self) -> bool:
+        """Whether another connection may come."""
+        limit = self._overload.limits.max_connections
+        return self._overload.level < Level.NO_CONNECTIONS and len(self.connections) < limit
 
     @property
     def inbound_port(self) -> int:
@@ -271,6 +301,14 @@ class DataPlane:
             in_flight=sum(not connection.is_idle for connection in self.connections),
             workloads=len(self._hosting.locals),
             hosts=len(self._registry),
+            overload_level=self._overload.level,
+            pressure=self._overload.pressure,
+            memory_bytes=self._vitals.sample.memory_bytes,
+            lag_s=self._vitals.sample.lag_s,
+            lag_max_s=self._vitals.max_lag_s,
+            gc_pauses=self._vitals.pauses.count,
+            gc_pause_max_s=self._vitals.pauses.max_s,
+            gc_pause_total_s=self._vitals.pauses.total_s,
             events=dict(self._events.counts),
         )
 
@@ -342,6 +380,13 @@ class DataPlane:
         if self._effects.explaining.gateways != to_outside:
             self._effects.explaining.gateways = to_outside
             self._forget_views()  # the next proxy is told as well
+
+    def _take_level(self, level: Level) -> None:
+        self.ends_connections = self.is_draining or level >= Level.NO_KEEP_ALIVE
+
+    def _tell_level(self, level: Level, cause: str) -> None:
+        severity: Severity = "warning" if level else "info"
+        self._events.report("overload", severity, f"{level.name} from now on: {cause}")
 
     def _forget_views(self) -> None:
         for local in self._hosting:

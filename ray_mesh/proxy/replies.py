@@ -214,6 +214,15 @@ def stalled(idle_s: float) -> Reply:
     return Reply(504, "SI", "stream_idle", f"no byte moved in either direction for {idle_s:g} s")
 
 
+OVERLOADED = Reply(
+    503,
+    "OM",
+    "overloaded",
+    "this proxy has too many connections, too little memory or a loop that is late; try again",
+    ("retry-after: 1",),
+    closes=True,
+    is_public=True,
+)
 TOKEN_REQUIRED = Reply(
     407,
     "UAEX",

@@ -8,6 +8,7 @@ item decides whether it still cares (a finished request does not).
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Protocol
 
@@ -21,11 +22,39 @@ class Timed(Protocol):
         """Called once, at most one slot after the deadline. What it raises is reported and stops no other."""
 
 
+class Lag:
+    """How late the wheel turns, which is how long anything waits for the loop."""
+
+    LASTING_TURNS = 5
+
+    def __init__(self) -> None:
+        self._turns = 0
+        self._least_s = math.inf
+        self._longest_s = 0.0
+
+    def note(self, late_s: float) -> None:
+        """One turn."""
+        self._turns += 1
+        self._least_s = min(self._least_s, late_s)
+        self._longest_s = max(self._longest_s, late_s)
+
+    def take(self, before_s: float) -> tuple[float, float]:
+        """What every turn was late by (``before_s`` until enough have come), and the latest one, since last
+        asked. Seconds."""
+        if self._turns < self.LASTING_TURNS:
+            return before_s, self._longest_s
+        lag = max(self._least_s, 0.0), self._longest_s
+        self._turns, self._least_s, self._longest_s = 0, math.inf, 0.0
+        return lag
+
+
 class Wheel:
     """Runs on one event loop; times are those of ``time.monotonic``, in seconds."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.lag = Lag()
         self._loop = loop
+        self._due_at = 0.0
         self._slots: dict[int, list[Timed]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -36,7 +65,7 @@ class Wheel:
         if items is None:
             self._slots[slot] = [item]
             if self._timer is None:
-                self._timer = self._loop.call_later(SLOT_S, self._turn)
+                self._wind(time.monotonic())
         else:
             items.append(item)
 
@@ -49,6 +78,7 @@ class Wheel:
 
     def _turn(self) -> None:
         now = time.monotonic()
+        self.lag.note(now - self._due_at)
         current = int(now / SLOT_S)
         for slot in [slot for slot in self._slots if slot <= current]:
             for item in self._slots.pop(slot):
@@ -57,4 +87,10 @@ class Wheel:
                 except Exception as error:  # noqa: BLE001 - reported; the others must not stop
                     report = {"message": f"a deadline of {item!r} failed", "exception": error}
                     self._loop.call_exception_handler(report)
-        self._timer = self._loop.call_later(SLOT_S, self._turn) if self._slots else None
+        self._timer = None
+        if self._slots:
+            self._wind(now)
+
+    def _wind(self, now: float) -> None:
+        self._due_at = now + SLOT_S
+        self._timer = self._loop.call_later(SLOT_S, self._turn)
