@@ -1,4 +1,9 @@
-"""HTTP/1.1 bodies: where they end. Strict, incremental, and bounded in memory."""
+"""HTTP/1.1 bodies: where they end. Strict, incremental, and bounded in memory.
+
+Trailer fields are checked and travel on, but for those that RFC 9110 section 6.5.1 wants in the head only
+(framing, routing, authentication, what describes the content) and those that are the mesh's own to say.
+Chunk extensions are of one hop: checked and dropped.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,24 @@ import re
 from typing import Protocol
 
 from ray_mesh.errors import PeerError
-from ray_mesh.proxy.head import CHUNKED
+from ray_mesh.proxy.head import CHUNKED, MAX_FIELDS
 
 MAX_TRAILER_BYTES = 16 * 1024
 _MAX_LINE_BYTES = 512
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e]*)?")
-_FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_SIZE = re.compile(
+    rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED)
+)
+_FIELD = re.compile(rb"(%b):[\t\x20-\x7e\x80-\xff]*" % _TOKEN)
+_NO_TRAILER = re.compile(
+    rb"(?:content-|proxy-|x-mesh-|x-forwarded-|x-envoy-|x-b3-|if-|accept|access-control-|sec-|strict-).*|"
+    rb"connection|keep-alive|te|trailer|transfer-encoding|upgrade|host|"
+    rb"authorization|www-authenticate|cookie|set-cookie|"
+    rb"cache-control|expect|max-forwards|pragma|range|age|date|expires|location|retry-after|vary|"
+    rb"traceparent|tracestate|b3|x-request-id",
+    re.IGNORECASE,
+)
 LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -23,6 +40,10 @@ class BadBody(PeerError):
 
 class BodyReader(Protocol):
     """Takes bytes of a connection and says which belong to the body."""
+
+    @property
+    def trailer(self) -> bytes:
+        """Trailer fields that may travel on, each with its CRLF; complete when the body is."""
 
     def feed(self, received: bytes) -> tuple[bytes, bytes | None]:
         """The payload found, and what follows the body (None while the body goes on).
@@ -44,10 +65,17 @@ def frame(payload: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(payload), payload) if payload else b""
 
 
+def last_chunk(trailer: bytes) -> bytes:
+    """What ends a chunked body."""
+    return b"0\r\n%b\r\n" % trailer if trailer else LAST_CHUNK
+
+
 class LengthReader:
     """A body of a known number of bytes."""
 
     __slots__ = ("left",)
+
+    trailer = b""
 
     def __init__(self, length: int) -> None:
         self.left = length
@@ -67,17 +95,21 @@ class EndlessReader:
 
     __slots__ = ()
 
+    trailer = b""
+
     def feed(self, received: bytes) -> tuple[bytes, bytes | None]:
         """See :class:`BodyReader`."""
         return received, None
 
 
 class ChunkedReader:
-    """RFC 9112 section 7.1. Extensions and trailer fields are checked and dropped."""
+    """RFC 9112 section 7.1."""
 
-    __slots__ = ("_kept", "_left", "_trailer")
+    __slots__ = ("_kept", "_left", "_trailer", "_trailer_fields", "trailer")
 
     def __init__(self) -> None:
+        self.trailer = b""
+        self._trailer_fields = 0
         self._kept = b""  # an unfinished line
         self._left = 0  # of the current chunk, with its CRLF
         self._trailer: int | None = None  # bytes of trailer seen, once the last chunk came
@@ -121,7 +153,7 @@ class ChunkedReader:
     def _take_size(self, line: bytes) -> None:
         found = _SIZE.fullmatch(line)
         if found is None or len(line) > _MAX_LINE_BYTES:
-            raise BadBody("a chunk size is not a hexadecimal number")
+            raise BadBody("a chunk size is not a hexadecimal number, or its extension is malformed")
         size = int(found[1], 16)
         if size:
             self._left = size + 2
@@ -131,8 +163,12 @@ class ChunkedReader:
     def _take_trailer(self, line: bytes) -> None:
         assert self._trailer is not None
         self._trailer += len(line) + 2
-        if self._trailer > MAX_TRAILER_BYTES or _FIELD.fullmatch(line) is None:
+        self._trailer_fields += 1
+        found = _FIELD.fullmatch(line)
+        if found is None or self._trailer > MAX_TRAILER_BYTES or self._trailer_fields > MAX_FIELDS:
             raise BadBody("a trailer field is malformed, or the trailer is too large")
+        if _NO_TRAILER.fullmatch(found[1]) is None:
+            self.trailer += line + b"\r\n"
 
     def _keep(self, line: bytes) -> None:
         limit = _MAX_LINE_BYTES if self._trailer is None else MAX_TRAILER_BYTES

@@ -128,7 +128,7 @@ class Http1Client(asyncio.Protocol):
         framing = b""
         if length == CHUNKED:
             framing = b"transfer-encoding: chunked\r\n"
-            payload = body.frame(payload) + (body.LAST_CHUNK if request.body_done else b"")
+            payload = body.frame(payload) + (body.last_chunk(request.trailer) if request.body_done else b"")
         self._transport.write(  # type: ignore[union-attr]
             b"%b %b%b HTTP/1.1%b%b%b\r\n%b"
             % (request.method, request.path, request.query, head.fields, extra, framing, payload)
@@ -136,9 +136,10 @@ class Http1Client(asyncio.Protocol):
 
     def send_body(self, payload: bytes, done: bool) -> None:
         """Send more of the request's body."""
-        assert self._request is not None
-        if self._request.head.length == CHUNKED:
-            payload = body.frame(payload) + (body.LAST_CHUNK if done else b"")
+        request = self._request
+        assert request is not None
+        if request.head.length == CHUNKED:
+            payload = body.frame(payload) + (body.last_chunk(request.trailer) if done else b"")
         if payload and not self.transport.is_closing():
             self.transport.write(payload)
 
@@ -273,6 +274,7 @@ class Http1Client(asyncio.Protocol):
         payload, rest = self._reader.feed(data[end:]) if size or not length else (b"", None)
         request.on_response(status, line, head, length, payload)
         if rest is not None:
+            request.response_trailer = self._reader.trailer
             self._end(request, head.closes, rest)
 
     def _take_body(self, request: Request, data: bytes) -> None:
@@ -282,6 +284,7 @@ class Http1Client(asyncio.Protocol):
         if payload:
             request.on_body(payload)
         if rest is not None:
+            request.response_trailer = self._reader.trailer
             self._end(request, self._head.closes, rest)
 
     def _end(self, request: Request, closes: bool, rest: bytes) -> None:

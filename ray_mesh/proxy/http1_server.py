@@ -3,13 +3,19 @@
 While a request is being answered, what the client sends after it is kept and reading is paused, so
 that a client that pipelines cannot make us hold more than one read's worth.
 
-HTTP/1.0 is answered 426: its clients cannot be given a body of unknown length safely.
+HTTP/1.0 clients get one answer per connection; a body of unknown length ends with it, and one that breaks
+off is a reset. What 1.0 does not have (chunks, interim responses, upgrades) they are not sent.
+
+``Expect: 100-continue`` travels on and the application answers it: only it knows whether it wants the body.
+An answer that comes before all of the body does closes the connection after it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import struct
 import time
 from collections.abc import Callable
 from math import inf
@@ -20,7 +26,15 @@ import httptools
 from ray_mesh.proxy import body, replies
 from ray_mesh.proxy.body import BadBody, BodyReader
 from ray_mesh.proxy.connections import Connections
-from ray_mesh.proxy.head import CHUNKED, MAX_HEAD_BYTES, BadHead, RequestHead, ResponseHead, set_apart
+from ray_mesh.proxy.head import (
+    CHUNKED,
+    MAX_HEAD_BYTES,
+    BadHead,
+    RequestHead,
+    ResponseHead,
+    set_apart,
+    without,
+)
 from ray_mesh.proxy.path import split_absolute, split_target
 from ray_mesh.proxy.pipeline import Entry, Request
 from ray_mesh.proxy.replies import Reply
@@ -46,6 +60,10 @@ _LINE = re.compile(
 )
 """A request line, in origin or absolute form, whose path is in normal form already."""
 _NO_CALLBACKS = object()
+_VERSION = re.compile(rb" HTTP/1\.[01]\Z")
+_RESET = struct.pack("ii", 1, 0)
+"""As SO_LINGER: closing is a reset."""
+_NOT_HTTP10 = frozenset((b"expect", b"upgrade"))
 
 
 class ServerEntry(Entry, Protocol):
@@ -92,6 +110,7 @@ class Http1Server(asyncio.Protocol):
         "_head",
         "_is_blocked",
         "_is_chunked",
+        "_is_http10",
         "_is_paused",
         "_is_unread",
         "_listening",
@@ -124,6 +143,7 @@ class Http1Server(asyncio.Protocol):
         self._discarding = 0  # bytes that may still be read and thrown away
         self._is_blocked = False  # the client does not read
         self._is_chunked = False
+        self._is_http10 = False  # the connection's only request
         self._is_paused = False
         self._is_unread = False
         self._activity = self._seen_activity = self._seen_unsent = self._ticks = 0
@@ -234,8 +254,8 @@ class Http1Server(asyncio.Protocol):
     # Reading.
 
     def _take_head(self, data: bytes) -> None:
-        if data[:2] == b"\r\n":
-            data = data[2:]  # RFC 9112 section 2.2: an empty line before a request is ignored
+        while data[:2] == b"\r\n":
+            data = data[2:]  # RFC 9112 section 2.2: empty lines before a request are ignored
         end = data.find(_HEAD_END) + 4
         if end < 4 or end > MAX_HEAD_BYTES:
             self._keep_partial(data)
@@ -287,6 +307,13 @@ class Http1Server(asyncio.Protocol):
         if len(data) > MAX_HEAD_BYTES:
             self._refuse(replies.bad_request(431, f"the head is larger than {MAX_HEAD_BYTES} bytes"))
             return
+        line, is_whole, _ = data.partition(b"\r\n")
+        if is_whole and _VERSION.search(line) is None:
+            self._refuse(replies.bad_request(400, "the request line does not end with HTTP/1.1 or HTTP/1.0"))
+            return
+        if data.count(b"\n") != data.count(b"\r\n"):
+            self._refuse(replies.bad_request(400, "a line is not ended by CRLF"))
+            return
         if not self._rest:
             self._ticks = 0
         self._rest = data
@@ -295,8 +322,13 @@ class Http1Server(asyncio.Protocol):
         """Understand a complete head, and remember it without what was set apart."""
         assert self._entry is not None
         line_end = plain.find(b"\r\n")
-        method, target = self._validate(plain[:line_end], raw)
-        head = self._entry.read_head(plain[line_end:-2])
+        method, target, version = self._validate(plain[:line_end], raw)
+        absolute = split_absolute(target)
+        block = plain[line_end:-2]
+        if version == b"HTTP/1.0":
+            self._is_http10 = True
+            block = _http10_block(block, absolute)
+        head = self._entry.read_head(block)
         if method == b"CONNECT":
             raise BadHead("CONNECT is not supported yet", 501)
         if head.length:
@@ -306,16 +338,16 @@ class Http1Server(asyncio.Protocol):
         elif not parent and is_valid(head.traceparent):
             parent = head.traceparent
         request_id = request_id or head.request_id
-        if target[:1] != b"/":
-            target, head = self._absolute(target, head)
+        if absolute is not None:
+            target, head = self._to_origin(*absolute, head)
         try:
             path, query = split_target(target)
         except ValueError as error:
             raise BadHead(str(error)) from error
         self._begin(method, path, query, head, parent, request_id, rest)
 
-    def _validate(self, line: bytes, raw: bytes) -> tuple[bytes, bytes]:
-        """Have llhttp accept the head; method and target."""
+    def _validate(self, line: bytes, raw: bytes) -> tuple[bytes, bytes, bytes]:
+        """Have llhttp accept the head; method, target and version."""
         parser = self._parser
         if parser is None:
             parser = self._parser = httptools.HttpRequestParser(_NO_CALLBACKS)
@@ -328,17 +360,11 @@ class Http1Server(asyncio.Protocol):
         parts = line.split(b" ")
         if len(parts) != 3 or parts[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
             raise BadHead("the request line is not 'method target HTTP/1.1'")
-        if parts[2] == b"HTTP/1.0":
-            raise BadHead("HTTP/1.0 is not served: use HTTP/1.1", 426)
-        return parts[0], parts[1]
+        return parts[0], parts[1], parts[2]
 
-    def _absolute(self, target: bytes, head: RequestHead) -> tuple[bytes, RequestHead]:
-        """Origin form of an absolute target, whose authority wins over Host (RFC 9112 section 3.2.2)."""
+    def _to_origin(self, authority: bytes, target: bytes, head: RequestHead) -> tuple[bytes, RequestHead]:
+        """What an absolute target means: its authority wins over Host (RFC 9112 section 3.2.2)."""
         assert self._entry is not None
-        absolute = split_absolute(target)
-        if absolute is None:
-            return target, head
-        authority, target = absolute
         if authority.lower() == head.host:
             return target, head
         kept = [line for line in head.block.split(b"\r\n") if line[:5].lower() != b"host:"]
@@ -357,6 +383,7 @@ class Http1Server(asyncio.Protocol):
         if rest is not None:
             self._reader = None
             self._rest = rest
+            request.trailer = reader.trailer
             if rest:
                 self._pause_reading()
         request.feed(payload, rest is not None)
@@ -459,7 +486,7 @@ class Http1Server(asyncio.Protocol):
             return
         close = self._closing = self._closes_after(request)
         framing = b"connection: close\r\n" if close else b""
-        if length is None or length == CHUNKED:
+        if (length is None or length == CHUNKED) and not self._is_http10:
             self._is_chunked = True
             framing += b"transfer-encoding: chunked\r\n"
             payload = body.frame(payload)
@@ -469,7 +496,8 @@ class Http1Server(asyncio.Protocol):
 
     def interim(self, line: bytes, fields: bytes) -> None:
         """See :class:`.pipeline.Stream`."""
-        self._write(b"HTTP/1.1%b%b\r\n" % (line[8:], fields))
+        if not self._is_http10:
+            self._write(b"HTTP/1.1%b%b\r\n" % (line[8:], fields))
 
     def switch(self, line: bytes, fields: bytes, far: Side) -> None:
         """See :class:`.pipeline.Stream`."""
@@ -498,7 +526,7 @@ class Http1Server(asyncio.Protocol):
         """See :class:`.pipeline.Stream`."""
         if self._is_chunked:
             self._is_chunked = False
-            self._write(body.LAST_CHUNK)
+            self._write(body.last_chunk(self._request.response_trailer if self._request else b""))
         self._request = None
         if self._closing:
             if self._reader is not None or self._is_unread or self._rest:
@@ -513,6 +541,9 @@ class Http1Server(asyncio.Protocol):
     def abort(self) -> None:
         """See :class:`.pipeline.Stream`."""
         self._request = None
+        if self._is_http10:
+            made = self.transport.get_extra_info("socket")
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
     def pause(self) -> None:
@@ -528,6 +559,7 @@ class Http1Server(asyncio.Protocol):
         return (
             self._closing
             or request.head.closes
+            or self._is_http10
             or self._listening.ends_connections
             or self._reader is not None
             or self._is_unread
@@ -537,6 +569,19 @@ class Http1Server(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if data and not self.transport.is_closing():
             self.transport.write(data)
+
+
+def _http10_block(block: bytes, absolute: tuple[bytes, bytes] | None) -> bytes:
+    """The fields of an HTTP/1.0 request as those of 1.1. What only 1.1 has means nothing in 1.0."""
+    block = without(block, _NOT_HTTP10)
+    lower = block.lower()
+    if b"\ntransfer-encoding:" in lower:
+        raise BadHead("Transfer-Encoding in HTTP/1.0")
+    if b"\nhost:" in lower:
+        return block
+    if absolute is None:
+        raise BadHead("no Host field: a mesh routes by host, so HTTP/1.0 needs it too")
+    return b"\r\nHost: " + absolute[0] + block
 
 
 class _Linger:

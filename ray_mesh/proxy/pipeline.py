@@ -158,6 +158,7 @@ class Request:
         "request_id",
         "responded",
         "response_bytes",
+        "response_trailer",
         "route",
         "security",
         "service",
@@ -166,6 +167,7 @@ class Request:
         "status",
         "stream",
         "traceparent",  # of the span that this hop is
+        "trailer",  # fields that follow the body, as bytes
         "tried",
     )
 
@@ -205,6 +207,7 @@ class Request:
         self.security = "unknown"
         self.pending: list[bytes] | None = None
         self.replay: list[bytes] | None = None
+        self.trailer = self.response_trailer = b""
         self.tried: tuple[Member, ...] = ()
         self.attempts = 0
         self.decided_at = self.connected_at = self.first_byte_at = 0.0

@@ -52,15 +52,14 @@ class Reply:
         return head if without_body else head + body
 
 
-_BAD_REQUESTS = {408: "request_timeout", 426: "upgrade_required", 501: "not_supported"}
+_BAD_REQUESTS = {408: "request_timeout", 501: "not_supported"}
 
 
 def bad_request(code: int, message: str) -> Reply:
     """The client's message cannot be understood one way only, or asks for what is not served."""
-    fields = ("upgrade: HTTP/1.1",) if code == 426 else ()
     reason = _BAD_REQUESTS.get(code, "bad_request")
     message = f"{message}; the request was not forwarded"
-    return Reply(code, "DPE", reason, message, fields, is_public=True)
+    return Reply(code, "DPE", reason, message, is_public=True)
 
 
 def not_in_mesh(host: str) -> Reply:

@@ -111,7 +111,8 @@ class Client:
             body = b""
             while size := int(await self.reader.readuntil(b"\r\n"), 16):
                 body += (await self.reader.readexactly(size + 2))[:-2]
-            assert await self.reader.readexactly(2) == b"\r\n"
+            while await self.reader.readuntil(b"\r\n") != b"\r\n":
+                pass
             return body
         length = answer.field("content-length")
         return await (self.reader.read() if length is None else self.reader.readexactly(int(length)))
@@ -232,7 +233,8 @@ class App:
             body = b""
             while size := int(await reader.readuntil(b"\r\n"), 16):
                 body += (await reader.readexactly(size + 2))[:-2]
-            await reader.readexactly(2)
+            while await reader.readuntil(b"\r\n") != b"\r\n":
+                pass
             return head, body
         length = lower.partition(b"content-length: ")[2].partition(b"\r\n")[0]
         return head, await reader.readexactly(int(length or 0))
