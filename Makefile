@@ -1,4 +1,4 @@
-# make demo | test | chaos | check | bench | scale | format | clean
+# make demo | test | slow | chaos | check | bench | scale | format | clean
 #
 # The environment is made in .venv when it is missing or older than pyproject.toml or constraints.txt.
 # ARGS goes through: make demo ARGS="--duration 30 -o json", make test ARGS="tests/unit -x".
@@ -15,13 +15,17 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
 ARGS ?=
 
-.PHONY: demo test chaos check bench scale format clean
+.PHONY: demo test slow chaos check bench scale format clean
 
 demo: $(VENV)/.run
 	@exec $(BIN)/ray-mesh demo $(ARGS)
 
 test: $(VENV)/.dev
 	@exec $(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+# What `make test` leaves out for its time.
+slow: $(VENV)/.dev
+	@exec $(BIN)/python -m pytest -m slow $(ARGS)
 
 # Failures under traffic, the slow ones too; -s shows the figures of docs/failures.md. About ten minutes.
 chaos: $(VENV)/.dev

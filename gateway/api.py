@@ -131,7 +131,7 @@ class Api:
             )
         problems += reply.problems
         rows = parts.view.proxies(time.monotonic())
-        problems += [f"proxy {row.proxy} is {row.sync}: {row.reason}" for row in rows if row.sync != "SYNCED"]
+        problems += [f"proxy {row.proxy} is {row.sync}: {row.reason}" for row in rows if row.is_trouble]
         problems += [
             f"{one.role} {one.name} is {one.state}" for one in reply.actors if one.state != "HEALTHY"
         ]

@@ -38,7 +38,8 @@ L = TypeVar("L")
 
 @dataclass(frozen=True, slots=True)
 class ProxyRow:
-    """One live proxy, as shown by ``ray-mesh proxies``. ``reason`` explains STALE and REJECTED."""
+    """One live proxy, as shown by ``ray-mesh proxies``. ``reason`` explains STALE and REJECTED, ``behind_s``
+    for how many seconds it has not been SYNCED."""
 
     proxy: str
     node: str
@@ -52,6 +53,12 @@ class ProxyRow:
     inbound_port: int
     pid: int
     svid_expires_at: float
+    behind_s: float
+
+    @property
+    def is_trouble(self) -> bool:
+        """Whether somebody should look: a proxy is STALE for a moment after every change."""
+        return self.sync == "REJECTED" or (self.sync == "STALE" and self.behind_s >= PROXY_LEASE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,7 @@ class _Shard:
 class _Heard(Generic[L]):
     lease: L
     at: float
+    behind_since: float | None = None
 
 
 class MeshView:
@@ -105,7 +113,12 @@ class MeshView:
 
     def observe_proxy(self, lease: ProxyLease, now: float) -> None:
         """A proxy's heartbeat arrived."""
-        self._proxies[lease.proxy] = _Heard(lease, now)
+        before = self._proxies.get(lease.proxy)
+        behind_since = None
+        if self._sync(lease, self._live_shards(now))[0] != "SYNCED":
+            known = before.behind_since if before is not None else None
+            behind_since = now if known is None else known
+        self._proxies[lease.proxy] = _Heard(lease, now, behind_since)
         self._forget(now)
 
     def observe_role(self, lease: RoleLease, now: float) -> None:
@@ -133,8 +146,8 @@ class MeshView:
     def proxies(self, now: float) -> tuple[ProxyRow, ...]:
         """Live proxies by name."""
         shards = self._live_shards(now)
-        leases = sorted(self._live_proxies(now), key=lambda lease: lease.proxy)
-        return tuple(self._row(lease, shards) for lease in leases)
+        live = {lease.proxy for lease in self._live_proxies(now)}
+        return tuple(self._row(self._proxies[name], shards, now) for name in sorted(live))
 
     def roles(self, now: float, role: str = "") -> tuple[RoleLease, ...]:
         """Live control roles, of one role or of all, in a stable order."""
@@ -207,8 +220,10 @@ class MeshView:
                 waiting.append(f"proxy {lease.proxy}: applied beacon {applied} of {name}, needs {needed}")
         return waiting
 
-    def _row(self, lease: ProxyLease, shards: tuple[str, ...]) -> ProxyRow:
+    def _row(self, heard: _Heard[ProxyLease], shards: tuple[str, ...], now: float) -> ProxyRow:
+        lease = heard.lease
         sync, reason = self._sync(lease, shards)
+        since = now if sync == "SYNCED" or heard.behind_since is None else heard.behind_since
         return ProxyRow(
             proxy=lease.proxy,
             node=lease.node,
@@ -222,6 +237,7 @@ class MeshView:
             inbound_port=lease.inbound_port,
             pid=lease.pid,
             svid_expires_at=lease.svid_expires_at,
+            behind_s=round(now - since, 1),
         )
 
     def _sync(self, lease: ProxyLease, shards: tuple[str, ...]) -> tuple[Sync, str]:

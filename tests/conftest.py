@@ -16,6 +16,8 @@ from ray_mesh.demo.deployment import Deployment
 from ray_mesh.launch import LaunchOptions, RunningMesh
 from ray_mesh.sdk import AsyncMesh, Mesh
 
+_WITH_A_MESH = ("cluster", "mesh", "chaos")
+
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
@@ -24,6 +26,15 @@ def pytest_asyncio_loop_factories(
     if item.path.name.startswith("test_proxy_"):
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts a whole mesh comes last: it runs until the end, and takes processor time from the rest."""
+    items.sort(
+        key=lambda item: (
+            _WITH_A_MESH.index(folder) if (folder := item.path.parent.name) in _WITH_A_MESH else -1
+        )
+    )
 
 
 @pytest.fixture(scope="session")

@@ -129,7 +129,7 @@ def _proxy(one: Proxy) -> tuple[object, ...]:
         one.node,
         one.state,
         one.version,
-        one.sync,
+        one.sync if one.sync == "SYNCED" else f"{one.sync} {one.behind_s:.0f} s",
         len(one.ready),
         f"{one.address}:{one.inbound_port}",
         left,

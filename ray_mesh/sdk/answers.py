@@ -69,7 +69,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """One live proxy. ``sync`` is SYNCED, STALE or REJECTED, with the ``reason``."""
+    """One live proxy. ``sync`` is SYNCED, STALE or REJECTED, with the ``reason`` and for how many seconds."""
 
     proxy: str
     node: str
@@ -83,6 +83,7 @@ class Proxy:
     inbound_port: int
     pid: int
     svid_expires_at: float
+    behind_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,7 @@ def test_ray_client_is_refused_with_the_way_that_works(head: Head) -> None:
     assert "ray job submit" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_without_token_authentication_it_works_and_check_warns() -> None:
     with ray_head(token=False) as head:

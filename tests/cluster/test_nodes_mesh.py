@@ -23,7 +23,7 @@ from ray_mesh.sdk.answers import Actor
 from ray_mesh.telemetry.graph import GraphEdge
 
 COVERED_WITHIN_S = 15.0
-"""Guards against a node that is not found or a start that is tried again; docs/nodes.md has what was
+"""Guards against a node that is not found or a start that is tried again; docs/cluster.md has what was
 measured. Most of the time Ray starts processes, which takes as long as the machine is busy."""
 LEASE_S = 3.0
 GUEST = "reviews-guest"

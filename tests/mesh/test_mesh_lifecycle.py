@@ -47,7 +47,10 @@ def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(("command", "number"), [("demo", signal.SIGINT), ("up", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [pytest.param("demo", signal.SIGINT, marks=pytest.mark.slow), ("up", signal.SIGTERM)],
+)
 def test_an_interrupt_ends_everything_within_five_seconds(
     tmp_path: Path, command: str, number: signal.Signals
 ) -> None:

@@ -189,6 +189,25 @@ def test_rows_tell_synced_from_stale() -> None:
     assert "no routing shard is alive" in only_row(view, NOW + 2.5).reason
 
 
+def test_a_proxy_is_stale_for_a_moment_after_each_change_and_trouble_only_when_it_stays_so() -> None:
+    view = listening()
+    view.observe_beacon(beacon("r0", 3, 5, changed={"mesh.mesh.mesh": 1}), NOW)
+    view.observe_proxy(proxy(applied={"r0": 2}), NOW)
+    assert (only_row(view).behind_s, only_row(view).is_trouble) == (0.0, False)
+    view.observe_role(routing("r0"), NOW + 1.5)
+    view.observe_proxy(proxy(applied={"r0": 3}), NOW + 1.5)
+    assert (only_row(view, NOW + 1.5).sync, only_row(view, NOW + 1.5).behind_s) == ("SYNCED", 0.0)
+    view.observe_beacon(beacon("r0", 4, 6, changed={"mesh.mesh.mesh": 2}), NOW + 3.0)
+    view.observe_role(routing("r0"), NOW + 3.0)
+    view.observe_proxy(proxy(applied={"r0": 3}), NOW + 3.0)
+    assert not only_row(view, NOW + 3.5).is_trouble
+    for later in (4.5, 6.0):
+        view.observe_role(routing("r0"), NOW + later)
+        view.observe_proxy(proxy(applied={"r0": 3}), NOW + later)
+    row = only_row(view, NOW + 6.0)
+    assert (row.sync, row.behind_s, row.is_trouble) == ("STALE", 3.0, True)
+
+
 def test_a_workload_is_ready_when_every_proxy_of_its_node_serves_it() -> None:
     view = listening()
     view.observe_beacon(beacon("r0", 3, 5), NOW)
