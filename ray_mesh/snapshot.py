@@ -92,16 +92,44 @@ class Route:
     timeout_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionMatch:
+    """One L4 or TLS match: every field that is set must hold. ``gateways`` empty means ``mesh``.
+
+    ``sni_hosts`` (exact or ``*.suffix``) are those of a TLS route; a TCP route has none.
+    """
+
+    sni_hosts: tuple[str, ...] = ()
+    port: int = 0
+    source_labels: Labels = ()
+    source_namespace: str = ""
+    gateways: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRoute:
+    """Where connections go; the first route with a match (or without any) wins."""
+
+    name: str
+    origin: str
+    matches: tuple[ConnectionMatch, ...]
+    destinations: tuple[Destination, ...]
+
+
 Balance: TypeAlias = Literal["LEAST_REQUEST", "ROUND_ROBIN", "RANDOM"]
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port of a service as callers name it."""
+    """A port of a service as callers name it.
+
+    ``tcp`` carries bytes, ``tls`` bytes that begin with a TLS handshake, which is not ended by the mesh.
+    ``auto`` is not declared: a request is HTTP, and what a caller tunnels is TCP.
+    """
 
     number: int
     name: str
-    protocol: Literal["http"] = "http"
+    protocol: Literal["http", "tcp", "tls", "auto"] = "http"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +147,8 @@ class Service:
 
     ``routes`` are tried in order; when none matches, the answer is 404 NR. A service without a
     VirtualService has one route to itself. ``plaintext`` allows calls to endpoints without proxy.
+    ``tcp_routes`` and ``tls_routes`` are those of connections to ports that are not HTTP; without one
+    that matches they go to the service itself, but TLS only if it has no TLS route for the port.
     """
 
     host: str
@@ -129,6 +159,8 @@ class Service:
     routes: tuple[Route, ...]
     balance: Balance = "LEAST_REQUEST"
     plaintext: bool = codec.later(False)
+    tcp_routes: tuple[ConnectionRoute, ...] = codec.later(())
+    tls_routes: tuple[ConnectionRoute, ...] = codec.later(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +256,8 @@ class Workload:
 
     ``outbound_port`` is its loopback listener for calls out, ``token_sha256`` the hash of the token
     those calls carry. ``gateway_ports`` maps the port numbers of Gateway documents to bound ports.
-    Inbound traffic is mutual TLS only.
+    Inbound traffic is mutual TLS only. ``tcp_ports`` are the ports of its services (host and number) on
+    which connections come that are not HTTP; ``is_tcp_only`` when there are no others.
     """
 
     namespace: str
@@ -242,6 +275,8 @@ class Workload:
     policies: tuple[Policy, ...] = ()
     rate_limits: tuple[RateLimit, ...] = ()
     gateway_ports: tuple[tuple[int, int], ...] = ()
+    tcp_ports: tuple[tuple[str, int], ...] = codec.later(())
+    is_tcp_only: bool = codec.later(False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ decision does not grow with the number of callers that have a rule of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, TypeVar
 
 from ray_mesh.snapshot import Operation, Policy, Rule, Source, ValueMatch
@@ -76,6 +76,37 @@ class Authorizer:
 def compile_policies(policies: tuple[Policy, ...]) -> Authorizer:
     """Compile the policies that apply to one workload; order decides only which one is named."""
     return Authorizer(policies)
+
+
+_CONNECTION_SOURCE = frozenset({"principals", "not_principals", "namespaces", "not_namespaces"})
+_CONNECTION_OPERATION = frozenset({"ports", "not_ports"})
+"""What can be asked about a connection that is not HTTP. Whatever else there is belongs to requests."""
+
+
+def for_connections(policies: Sequence[Policy]) -> tuple[Policy, ...]:
+    """The policies as they hold for a connection that is not HTTP.
+
+    As Istio has it, and never wider than what was written: an ALLOW rule that asks about requests is left
+    out (its policy stays, and allows less); of a DENY rule only what it asks about requests is.
+    """
+    return tuple(replace(policy, rules=tuple(_connection_rules(policy))) for policy in policies)
+
+
+def _connection_rules(policy: Policy) -> Iterator[Rule]:
+    for rule in policy.rules:
+        sources = tuple(_only(each, _CONNECTION_SOURCE) for each in rule.sources)
+        operations = tuple(_only(each, _CONNECTION_OPERATION) for each in rule.operations)
+        narrowed = Rule(sources, operations)
+        if policy.action != "ALLOW" or narrowed == rule:
+            yield narrowed
+
+
+P = TypeVar("P", Source, Operation)
+
+
+def _only(part: P, names: frozenset[str]) -> P:
+    dropped: dict[str, Any] = {each.name: each.default for each in fields(part) if each.name not in names}
+    return replace(part, **dropped)
 
 
 def _default(allow: Sequence[Policy]) -> Decision:

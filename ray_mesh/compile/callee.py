@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ray_mesh.resources import Document, ServiceEntrySpec, ServiceSpec, WorkloadEntrySpec
 from ray_mesh.resources.hosts import entry_host, is_of_mesh, service_host
+from ray_mesh.resources.protocols import Protocol, of_port, said
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Port:
     number: int
     name: str
     target: int
+    protocol: Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,16 @@ class Callee:
         """Its ports, in order."""
         spec = self.document.spec
         if isinstance(spec, ServiceEntrySpec):
-            found = [Port(one.number, one.name, one.target_port or one.number) for one in spec.ports]
+            found = [
+                Port(one.number, one.name, one.target_port or one.number, said(one.protocol) or "auto")
+                for one in spec.ports
+            ]
         else:
             ports = self.document.read(ServiceSpec).ports
-            found = [Port(one.port, one.name or "", one.port) for one in ports]
+            found = [
+                Port(one.port, one.name or "", one.port, of_port(one.name or "", one.app_protocol) or "auto")
+                for one in ports
+            ]
         return tuple(sorted(found, key=lambda one: one.number))
 
     @property

@@ -30,7 +30,7 @@ def compile_service(world: World, callee: Callee) -> snapshot.Service:
         host=callee.host,
         namespace=callee.namespace,
         name=callee.document.name,
-        ports=tuple(snapshot.Port(port.number, port.name) for port in callee.ports),
+        ports=tuple(snapshot.Port(port.number, port.name, port.protocol) for port in callee.ports),
         subsets=tuple(_subset(subset) for subset in sorted(subsets, key=lambda subset: subset.name)),
         routes=compile_routes(world, documents) if documents else (_default_route(callee),),
         balance=_balance(policy.load_balancer if policy else None),

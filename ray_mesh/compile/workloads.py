@@ -27,6 +27,8 @@ def sni_of(workload: Document) -> str:
 def compile_workload(world: World, workload: Document) -> snapshot.Workload:
     """One running instance and its inbound policy."""
     spec = workload.read(WorkloadSpec)
+    callees = world.callees_of(workload)
+    ports = [(one.host, port) for one in callees for port in one.ports]
     return snapshot.Workload(
         namespace=workload.namespace,
         name=workload.name,
@@ -39,10 +41,12 @@ def compile_workload(world: World, workload: Document) -> snapshot.Workload:
         app_port=spec.port,
         outbound_port=spec.outbound_port,
         token_sha256=bytes.fromhex(spec.token_sha256),
-        services=tuple(sorted(one.host for one in world.callees_of(workload))),
+        services=tuple(sorted(one.host for one in callees)),
         policies=tuple(compile_policy(one, world.trust_domain) for one in policies_for(world, workload)),
         rate_limits=tuple(_rate_limit(limit) for limit in rate_limits_for(world, workload)),
         gateway_ports=tuple(sorted((int(port), bound) for port, bound in spec.gateway_ports.items())),
+        tcp_ports=tuple(sorted((host, port.number) for host, port in ports if port.protocol != "http")),
+        is_tcp_only=bool(ports) and all(port.protocol in ("tcp", "tls") for _, port in ports),
     )
 
 

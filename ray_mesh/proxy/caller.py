@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.cluster import Cluster, Member
+from ray_mesh.proxy.connections import Connections
 from ray_mesh.proxy.connector import Dialer
 from ray_mesh.proxy.fault import draw
 from ray_mesh.proxy.journal import Journal
@@ -18,6 +19,7 @@ from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.registry import Outcome, Registry
 from ray_mesh.proxy.routes import RouteEntry, RouteTable, Target
 from ray_mesh.proxy.source import Source
+from ray_mesh.proxy.tcp_dialer import TcpDialer
 from ray_mesh.proxy.timers import Wheel
 from ray_mesh.proxy.trace import child_of
 
@@ -39,6 +41,8 @@ class Effects:
     journal: Journal
     explaining: Explaining
     overload: Overload
+    tcp: TcpDialer
+    connections: Connections
 
 
 class Caller:

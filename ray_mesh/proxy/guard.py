@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.pipeline import Request
+from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.timers import Wheel
 from ray_mesh.quota import LeaseBucket
-from ray_mesh.security.authorization import AuthorizationInput, compile_policies
+from ray_mesh.security.authorization import AuthorizationInput, compile_policies, for_connections
 from ray_mesh.snapshot import RateLimit, Workload
 
 RETRY_LIMIT_S = 0.05
@@ -22,7 +23,7 @@ Limits = Sequence[tuple[RateLimit, LeaseBucket]]
 class Guard:
     """Decides who passes. ``is_open`` says that everybody does, unseen."""
 
-    __slots__ = ("_authorizer", "_bucket", "_limits", "_name", "_wheel", "is_open")
+    __slots__ = ("_authorizer", "_bucket", "_connections", "_limits", "_name", "_wheel", "is_open")
 
     def __init__(self, workload: Workload, wheel: Wheel, bucket: Callable[[RateLimit], LeaseBucket]) -> None:
         self._wheel = wheel
@@ -33,8 +34,21 @@ class Guard:
         """Take a new version: policies and limits hold from the next request on."""
         self._name = f"{workload.namespace}/{workload.name}"
         self._authorizer = compile_policies(workload.policies)
+        self._connections = compile_policies(for_connections(workload.policies))
         self._limits: Limits = [(limit, self._bucket(limit)) for limit in workload.rate_limits]
         self.is_open = self._authorizer.is_open and not self._limits
+
+    @property
+    def limits(self) -> Limits:
+        """The rate limits and their buckets."""
+        return self._limits
+
+    def check_connection(self, principal: str, namespace: str, port: int) -> tuple[Reply, str] | None:
+        """Why a connection that is not HTTP is refused, and by which policy; None when it is not."""
+        decision = self._connections.check(AuthorizationInput(principal, namespace, "", port, "", ""))
+        if decision.allowed:
+            return None
+        return replies.denied(decision, principal, self._name), decision.policy
 
     def check(self, request: Request, principal: str, namespace: str, port: int, onward: Onward) -> None:
         """Refuse the request, or let it go ``onward``, now or when a first lease has come.

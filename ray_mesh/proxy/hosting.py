@@ -19,7 +19,8 @@ from ray_mesh.proxy.inbound import Inbound, Peer
 from ray_mesh.proxy.limits import Limits
 from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
 from ray_mesh.proxy.local import Local, workload_ports
-from ray_mesh.proxy.tls import Trust, chain_deadline, verified_peer
+from ray_mesh.proxy.tcp_dialer import MessageReader
+from ray_mesh.proxy.tls import ALPN, TCP_ALPN, Trust, verified_peer
 from ray_mesh.security.svid import Svid
 from ray_mesh.snapshot import Gateway, Workload
 
@@ -146,21 +147,41 @@ class Hosting:
 
     def admit_peer(self, server: Http1Server, transport: asyncio.Transport) -> ServerEntry | None:
         """After a handshake on the mTLS port: verify who the peer is."""
+        admitted = self._admit_peer(transport, ALPN)
+        if admitted is None:
+            return None
+        local, peer = admitted
+        assert local.identity is not None
+        server.peer = peer
+        server.client = peer.address
+        server.expires_at = min(local.identity.expires_at, peer.deadline)
+        return local.inbound
+
+    def admit_tcp(self, reader: MessageReader, transport: asyncio.Transport) -> None:
+        """After a handshake for a connection that is not HTTP: verify who the peer is, then serve it."""
+        admitted = self._admit_peer(transport, TCP_ALPN)
+        if admitted is None:
+            transport.abort()
+        else:
+            local, peer = admitted
+            local.tcp_inbound.open(reader, peer)
+
+    def _admit_peer(self, transport: asyncio.Transport, protocol: str) -> tuple[Local, Peer] | None:
+        """Whose connection it is and who the peer is; None when it is refused."""
         connection: ssl.SSLObject = transport.get_extra_info("ssl_object")
         local = self._by_context.get(connection.context)
         if local is None or local.identity is None or not self._listening.admits_more:
             return None
         address = _address(transport)
         try:
-            peer, chain = verified_peer(connection, self._trust)
+            if protocol == ALPN and local.workload.is_tcp_only:
+                raise PeerError("it serves no HTTP, all ports of its services are TCP")
+            peer, chain = verified_peer(connection, self._trust, protocol)
         except PeerError as error:
             reason = f"a peer at {address.decode()} was refused by {local.source.name}: {error}"
             self._events.report("peer_refused", "warning", reason)
             return None
-        server.peer = Peer(peer, chain, self._trust, address)
-        server.client = address
-        server.expires_at = min(local.identity.expires_at, chain_deadline(chain))
-        return local.inbound
+        return local, Peer(peer, chain, self._trust, address)
 
     def _admit(self, key: str, server: Http1Server, transport: asyncio.Transport) -> ServerEntry | None:
         """A connection to one of a workload's own ports."""

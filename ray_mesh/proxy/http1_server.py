@@ -75,6 +75,11 @@ class ServerEntry(Entry, Protocol):
     def read_head(self, block: bytes) -> RequestHead:
         """Understand a block of fields with the entry's rules; raises BadHead."""
 
+    def tunnel(
+        self, transport: asyncio.Transport, target: bytes, head: RequestHead, rest: bytes
+    ) -> Reply | None:
+        """Take the connection over for CONNECT (None), or say why not. ``rest`` followed the head."""
+
 
 class ListeningConfig(Protocol):
     """Where listeners for other machines are bound."""
@@ -330,7 +335,8 @@ class Http1Server(asyncio.Protocol):
             block = _http10_block(block, absolute)
         head = self._entry.read_head(block)
         if method == b"CONNECT":
-            raise BadHead("CONNECT is not supported yet", 501)
+            self._tunnel(target, head, rest)
+            return
         if head.length:
             self._parser = None  # it expects a body now, which is read without it
         if not head.traceparent and not head.request_id:
@@ -345,6 +351,16 @@ class Http1Server(asyncio.Protocol):
         except ValueError as error:
             raise BadHead(str(error)) from error
         self._begin(method, path, query, head, parent, request_id, rest)
+
+    def _tunnel(self, target: bytes, head: RequestHead, rest: bytes) -> None:
+        """Leave the connection to the entry, which makes a tunnel of it."""
+        assert self._entry is not None
+        refused = self._entry.tunnel(self.transport, target, head, rest)
+        if refused is not None:
+            self._refuse(refused)
+            return
+        self._entry = None
+        self._listening.connections.discard(self)
 
     def _validate(self, line: bytes, raw: bytes) -> tuple[bytes, bytes, bytes]:
         """Have llhttp accept the head; method, target and version."""

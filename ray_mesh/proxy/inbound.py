@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from ray_mesh.errors import PeerError
@@ -14,6 +15,9 @@ from ray_mesh.proxy.head import RequestHead, read_request
 from ray_mesh.proxy.overload import Level
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import APP_FRESH_S, Pool
+from ray_mesh.proxy.replies import Reply
+from ray_mesh.proxy.tcp_connection import TcpConnection
+from ray_mesh.proxy.tcp_wire import Hello
 from ray_mesh.proxy.tls import Trust, chain_deadline
 from ray_mesh.proxy.trace import child_of, new_request_id
 from ray_mesh.quota import LeaseBucket
@@ -64,6 +68,15 @@ class Peer:
                 return False
             self.generation = self._trust.generation
         return now < self.expires_at
+
+    @property
+    def deadline(self) -> float:
+        """When (monotonic) to ask the peer to connect again."""
+        return chain_deadline(self._chain)
+
+    def is_vouched_for(self, at: float) -> bool:
+        """Whether its certificate, accepted at a time (wall clock), would be so under the bundles of now."""
+        return self._trust.vouches(self._chain, at)
 
     def claim(self, announced: bytes) -> Claim:
         """What the peer's proxy announces; believed only inside the namespace that it proved."""
@@ -135,6 +148,12 @@ class Inbound:
         """See :class:`.http1_server.ServerEntry`."""
         return read_request(block, _DROPPED)
 
+    def tunnel(
+        self, transport: asyncio.Transport, target: bytes, head: RequestHead, rest: bytes
+    ) -> Reply | None:
+        """See :class:`.http1_server.ServerEntry`."""
+        return replies.NO_TUNNELS
+
     def begin(self, request: Request) -> None:
         """See :class:`.pipeline.Entry`."""
         if self._effects.overload.level >= Level.NO_INBOUND:
@@ -200,7 +219,21 @@ class Inbound:
         recorder.record(request.duration_s, request.request_bytes, request.response_bytes)
         self._effects.journal.keep((request, recorder.edge))
 
-    def _edge(self, claim: Claim, principal: str, service: str, code: int, flags: str) -> Edge:
+    def tcp_recorder(self, connection: TcpConnection, peer: Peer, hello: Hello | None) -> Recorder:
+        """The totals of a TCP connection with the flags that it has now."""
+        claim = peer.claim(hello.source.encode()) if hello is not None else _UNCLAIMED
+        edge = self._edge(claim, peer.principal, connection.service, 0, connection.flags, "tcp")
+        return self._effects.journal.series.series(edge)
+
+    def record_tcp(self, connection: TcpConnection, peer: Peer, hello: Hello | None) -> None:
+        """Count a TCP connection that is over; its bytes were counted as they moved."""
+        recorder = self.tcp_recorder(connection, peer, hello)
+        recorder.record(connection.duration_s, 0, 0)
+        self._effects.journal.keep((connection, recorder.edge))
+
+    def _edge(
+        self, claim: Claim, principal: str, service: str, code: int, flags: str, protocol: str = "http"
+    ) -> Edge:
         return Edge(
             reporter="destination",
             source_workload=claim[0],
@@ -213,7 +246,7 @@ class Inbound:
             destination_version=self._version,
             destination_principal=self.workload.identity.removeprefix("spiffe://"),
             route="",
-            protocol="http",
+            protocol=protocol,
             code=code,
             flags=flags,
             security="mutual_tls",

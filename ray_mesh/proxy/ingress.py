@@ -8,6 +8,8 @@ rate limits of the gateway workload hold here too; the outside is a caller witho
 
 from __future__ import annotations
 
+import asyncio
+
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.caller import Caller, Effects
 from ray_mesh.proxy.guard import Guard
@@ -16,6 +18,7 @@ from ray_mesh.proxy.hosts import split_authority
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.overload import Level
 from ray_mesh.proxy.pipeline import Request
+from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.routes import RouteTable
 from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.trace import new_request_id
@@ -54,6 +57,12 @@ class Ingress(Caller):
     def read_head(self, block: bytes) -> RequestHead:
         """See :class:`.http1_server.ServerEntry`."""
         return read_request(block, _DROPPED)
+
+    def tunnel(
+        self, transport: asyncio.Transport, target: bytes, head: RequestHead, rest: bytes
+    ) -> Reply | None:
+        """See :class:`.http1_server.ServerEntry`."""
+        return replies.NO_TUNNELS
 
     def begin(self, request: Request) -> None:
         """See :class:`.pipeline.Entry`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ray_mesh.proxy.pipeline import Request
+from ray_mesh.proxy.tcp_connection import TcpConnection
 from ray_mesh.telemetry.series import Edge
 from ray_mesh.telemetry.table import SeriesTable
 
@@ -58,13 +59,16 @@ class Journal:
 
     def __init__(self) -> None:
         self.series = SeriesTable()
-        self._ring: deque[tuple[Request, Edge]] = deque(maxlen=RECORDS)
+        self._ring: deque[tuple[Request | TcpConnection, Edge]] = deque(maxlen=RECORDS)
         self.keep = self._ring.append
 
     def records(self) -> tuple[AccessRecord, ...]:
         """The newest requests, oldest first."""
         offset_s = time.time() - time.monotonic()
-        return tuple(_record(request, edge, offset_s) for request, edge in self._ring)
+        return tuple(
+            _record(each, edge, offset_s) if isinstance(each, Request) else _connection(each, edge, offset_s)
+            for each, edge in self._ring
+        )
 
 
 def _record(request: Request, edge: Edge, offset_s: float) -> AccessRecord:
@@ -102,11 +106,44 @@ def _record(request: Request, edge: Edge, offset_s: float) -> AccessRecord:
     )
 
 
+def _connection(connection: TcpConnection, edge: Edge, offset_s: float) -> AccessRecord:
+    """A TCP connection: CONNECT of what was asked for, to the bytes of both directions."""
+    member = connection.member
+    reply = connection.reply
+    return AccessRecord(
+        edge=edge,
+        started_at=connection.started_at + offset_s,
+        decided_s=None,
+        connected_s=connection.opened_at - connection.started_at if connection.opened_at else None,
+        first_byte_s=None,
+        duration_s=connection.duration_s,
+        method="CONNECT",
+        host=connection.host,
+        path="",
+        request_bytes=connection.request_bytes,
+        response_bytes=connection.response_bytes,
+        attempts=connection.attempts,
+        request_id="",
+        traceparent="",
+        user_agent="",
+        trace_id="",
+        route=edge.route,
+        cluster="",
+        upstream=f"{member.endpoint.address}:{member.endpoint.port}" if member is not None else "",
+        status=edge.code,
+        flags=edge.flags,
+        reason=reply.reason if reply is not None else "",
+        message=reply.message if reply is not None else "",
+        principal=edge.source_principal,
+        policy=connection.policy,
+    )
+
+
 def _since(request: Request, at: float) -> float | None:
     return at - request.started_at if at else None
 
 
-def security_of(request: Request) -> Literal["mutual_tls", "none", "unknown"]:
+def security_of(request: Request | TcpConnection) -> Literal["mutual_tls", "none", "unknown"]:
     """The security of the hop out, as an :class:`Edge` says it."""
     if request.security == "mutual_tls":
         return "mutual_tls"

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 
 from ray_mesh.errors import ConfigError
-from ray_mesh.proxy.http1_server import Http1Server
 from ray_mesh.proxy.timers import Wheel
 
 LOOPBACK = "127.0.0.1"
@@ -54,7 +53,7 @@ class Listener:
     Before that the kernel gives it none, so that they go to the other processes that share the port.
     """
 
-    def __init__(self, bound: socket.socket, make: Callable[[], Http1Server]) -> None:
+    def __init__(self, bound: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
         self.port: int = bound.getsockname()[1]
         self.is_open = False
         self._bound = bound

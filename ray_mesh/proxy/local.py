@@ -12,6 +12,7 @@ from ray_mesh.proxy.ingress import Ingress
 from ray_mesh.proxy.listener import Listener
 from ray_mesh.proxy.outbound import Outbound
 from ray_mesh.proxy.source import Source
+from ray_mesh.proxy.tcp_inbound import TcpInbound
 from ray_mesh.proxy.tls import Identity, Trust
 from ray_mesh.security.svid import Svid
 from ray_mesh.snapshot import Gateway, Workload
@@ -30,6 +31,7 @@ class Local:
         self.source = Source(workload, effects.journal)
         self.outbound = Outbound(self.source, effects)
         self.inbound = inbound
+        self.tcp_inbound = TcpInbound(inbound, effects)
         self.ingresses: dict[int, Ingress] = {}
         self.listeners: dict[int, Listener] = {}
         self._effects = effects

@@ -3,6 +3,7 @@ the mesh or of a ServiceEntry and to nothing else (REGISTRY_ONLY)."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -19,6 +20,8 @@ from ray_mesh.proxy.registry import Outcome
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.routes import RouteTable
 from ray_mesh.proxy.source import Source
+from ray_mesh.proxy.tcp_caller import TcpCaller
+from ray_mesh.proxy.tcp_tunnel import Tunnels
 from ray_mesh.proxy.trace import new_request_id
 from ray_mesh.snapshot import Service, Workload
 
@@ -36,6 +39,18 @@ class Outbound(Caller):
         self._token = source.workload.token_sha256
         self._accepted = b""
         self._views: dict[bytes, RouteTable] = {}
+        self._tunnels = Tunnels(self, TcpCaller(source, effects))
+
+    def tunnel(
+        self, transport: asyncio.Transport, target: bytes, head: RequestHead, rest: bytes
+    ) -> Reply | None:
+        """See :class:`.http1_server.ServerEntry`."""
+        if self.effects.overload.level >= Level.NO_OUTBOUND:
+            return replies.OVERLOADED
+        if not self._accepts(head.credential):
+            return replies.TOKEN_REQUIRED
+        self._tunnels.open(transport, target, rest)
+        return None
 
     def set_workload(self, workload: Workload) -> None:
         """Take a new version: token and labels hold from the next request on."""
@@ -129,11 +144,14 @@ class Outbound(Caller):
 def asked_port(service: Service, port: int, is_explicit: bool) -> int | Reply:
     """The service's port that a caller means. Without a port it means 80, or the only one there is."""
     numbers = [each.number for each in service.ports]
-    if not numbers or port in numbers:
-        return port
     if not is_explicit and len(numbers) == 1:
-        return numbers[0]
-    return replies.no_port(service.host, port, numbers)
+        port = numbers[0]
+    found = next((each for each in service.ports if each.number == port), None)
+    if found is None and numbers:
+        return replies.no_port(service.host, port, numbers)
+    if found is not None and found.protocol in ("tcp", "tls"):
+        return replies.not_http(service.host, port, found.protocol)
+    return port
 
 
 def accepts(credential: bytes, token_sha256: bytes) -> bool:

@@ -12,6 +12,7 @@ import itertools
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from ray_mesh import addresses
 from ray_mesh.errors import PeerError
@@ -26,6 +27,7 @@ CONNECTION_S = 60.0
 """A connection to a name is given up after this, so that the name may move."""
 _MAX_NAMES = 1000
 
+P = TypeVar("P", bound=asyncio.Protocol)
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 
 
@@ -104,6 +106,13 @@ class Outside:
 
     async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> Http1Client:
         """See :class:`.connector.UpstreamConnector`."""
+        connection = await self.reach(endpoint, lambda: Http1Client(pool))
+        if addresses.parse(endpoint.address) is None:
+            connection.expires_at = time.monotonic() + CONNECTION_S
+        return connection
+
+    async def reach(self, endpoint: Endpoint, make: Callable[[], P]) -> P:
+        """A connection of whatever protocol ``make`` makes. Raises OSError, PeerError."""
         is_name = addresses.parse(endpoint.address) is None
         found = await self._resolver.resolve(endpoint.address) if is_name else (endpoint.address,)
         failure: Exception | None = None
@@ -113,12 +122,11 @@ class Outside:
                 failure = failure or PeerError(f"{what} is {reason}: not connected to")
                 continue
             try:
-                connection = await _open(address, endpoint.port, pool)
+                loop = asyncio.get_running_loop()
+                _, connection = await loop.create_connection(make, address, endpoint.port)
             except OSError as error:
                 failure = error
                 continue
-            if is_name:
-                connection.expires_at = time.monotonic() + CONNECTION_S
             return connection
         assert failure is not None, "a name has an address"
         raise failure
@@ -128,9 +136,3 @@ class Outside:
         if addresses.is_loopback(address) and not addresses.is_loopback(endpoint.address):
             return "loopback, which only localhost and names below it may mean"
         return addresses.why_unfit(address) or self._why_unfit(address, endpoint.port)
-
-
-async def _open(address: str, port: int, pool: Pool) -> Http1Client:
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: Http1Client(pool), address, port)
-    return connection

@@ -16,13 +16,15 @@ from ray_mesh.proxy.caller import Effects, Explaining
 from ray_mesh.proxy.connections import Connections
 from ray_mesh.proxy.connector import Dialer, MutualTls, Plaintext, UpstreamConnector, Upstreams
 from ray_mesh.proxy.events import Events, OnEvent, Severity
+from ray_mesh.proxy.handshaken import Handshaken
 from ray_mesh.proxy.hosting import Hosting
-from ray_mesh.proxy.http1_server import Http1Server
 from ray_mesh.proxy.journal import AccessRecord, Journal
 from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
 from ray_mesh.proxy.outside import Lookup, Outside, Resolver, system_lookup
 from ray_mesh.proxy.overload import USUAL, Level, Overload, OverloadLimits
 from ray_mesh.proxy.registry import Registry
+from ray_mesh.proxy.tcp_connection import TcpConnection
+from ray_mesh.proxy.tcp_dialer import TcpDialer
 from ray_mesh.proxy.timers import Wheel
 from ray_mesh.proxy.tls import Trust, server_context
 from ray_mesh.proxy.vitals import Vitals, usual_limits
@@ -95,8 +97,16 @@ class DataPlane:
         outside = Outside(self._why_unfit, self._resolver)
         self._dialer = Dialer(Upstreams(connector or MutualTls(), outside))
         self._app_dialer = Dialer(Plaintext())
+        self._tcp = TcpDialer(outside)
         self._effects = Effects(
-            self.wheel, self._dialer, self._registry, self._journal, Explaining(), self._overload
+            self.wheel,
+            self._dialer,
+            self._registry,
+            self._journal,
+            Explaining(),
+            self._overload,
+            self._tcp,
+            self.connections,
         )
         self._events = Events()
         self._reservations = Reservations(self.wheel)
@@ -124,7 +134,7 @@ class DataPlane:
         """
         address, port = self.config.bind_address, self.config.inbound_port
         bound = self._reservations.claim(port, address) or bind(address, port)
-        self._inbound = Listener(bound, lambda: Http1Server(self, self._hosting.admit_peer))
+        self._inbound = Listener(bound, lambda: Handshaken(self, self._hosting))
         self.wheel.add(time.monotonic() + SWEEP_S, self)
         self._vitals.start()
 
@@ -178,6 +188,7 @@ class DataPlane:
         for connection in self.connections:
             connection.abort()
         await self._dialer.stop()
+        await self._tcp.stop()
         await self._resolver.stop()
         await self._app_dialer.stop()
         for local in self._hosting:
@@ -236,6 +247,9 @@ class DataPlane:
         self.trust.replace(bundles)
         self.trust.load_into(self._base_context)
         self._hosting.renew_contexts()
+        for connection in self.connections:
+            if isinstance(connection, TcpConnection):
+                connection.verify()
 
     def set_identity(self, workload_key: str, svid: Svid) -> None:
         """Put a certificate into use; old connections end after their current request.

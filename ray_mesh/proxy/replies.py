@@ -222,6 +222,45 @@ OVERLOADED = Reply(
     closes=True,
     is_public=True,
 )
+
+
+def not_a_tunnel(host: str, port: int) -> Reply:
+    """CONNECT to a port for requests."""
+    return Reply(
+        405,
+        "NR",
+        "port_is_http",
+        f"port {port} of {host} is HTTP: send this proxy the request itself (GET http://{host}:{port}/...), "
+        "CONNECT is for ports of protocol TCP and TLS",
+    )
+
+
+def not_http(host: str, port: int, protocol: str) -> Reply:
+    """A request to a port that is not for requests."""
+    return Reply(
+        502,
+        "NR",
+        "port_is_not_http",
+        f"port {port} of {host} is {protocol.upper()}, not HTTP: open a tunnel with CONNECT {host}:{port}",
+    )
+
+
+def no_tcp_port(workload: str, host: str, port: int) -> Reply:
+    """The callee knows no such port for connections."""
+    return Reply(
+        502, "NR", "no_such_port", f"{workload} serves no connections that are not HTTP as {host}:{port}"
+    )
+
+
+def no_tls_route(host: str, port: int, sni: str) -> Reply:
+    """TLS routes exist for the port, and none is for the name in the handshake."""
+    named = f"server name {sni!r}" if sni else "a handshake without server name"
+    return Reply(502, "NR", "no_route", f"no TLS route of {host}:{port} is for {named}; check the sniHosts")
+
+
+NO_TUNNELS = Reply(
+    405, "NR", "no_tunnels", "CONNECT is served on the outbound listeners of workloads only", closes=True
+)
 TOKEN_REQUIRED = Reply(
     407,
     "UAEX",

@@ -6,6 +6,7 @@ from ray_mesh.proxy.cluster import Member
 from ray_mesh.proxy.journal import Journal, security_of
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import APP_FRESH_S, Pool
+from ray_mesh.proxy.tcp_connection import TcpConnection
 from ray_mesh.proxy.tls import Identity
 from ray_mesh.snapshot import Workload
 from ray_mesh.telemetry.series import Edge
@@ -82,9 +83,22 @@ class Source:
         recorder.record(request.duration_s, request.request_bytes, request.response_bytes)
         self._journal.keep((request, recorder.edge))
 
+    def tcp_recorder(self, connection: TcpConnection) -> Recorder:
+        """The totals of a TCP connection with the flags that it has now."""
+        return self._journal.series.series(self._edge(connection, connection.route, "tcp"))
+
+    def record_tcp(self, connection: TcpConnection) -> None:
+        """Count a TCP connection that is over; its bytes were counted as they moved."""
+        recorder = self.tcp_recorder(connection)
+        recorder.record(connection.duration_s, 0, 0)
+        self._journal.keep((connection, recorder.edge))
+
     def _recorder(self, request: Request) -> Recorder:
+        return self._journal.series.series(self._edge(request, getattr(request.route, "name", ""), "http"))
+
+    def _edge(self, request: Request | TcpConnection, route: str, protocol: str) -> Edge:
         member = request.member
-        edge = Edge(
+        return Edge(
             reporter="source",
             source_workload=self.name,
             source_app=self.app,
@@ -95,10 +109,9 @@ class Source:
             destination_app=member.app if member is not None else "",
             destination_version=member.version if member is not None else "",
             destination_principal=member.principal if member is not None else "",
-            route=getattr(request.route, "name", ""),
-            protocol="http",
+            route=route,
+            protocol=protocol,
             code=request.status,
             flags=request.flags,
             security=security_of(request),
         )
-        return self._journal.series.series(edge)

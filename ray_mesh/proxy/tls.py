@@ -1,4 +1,4 @@
-"""TLS for the mesh: TLS 1.3, HTTP/1.1 by ALPN, certificates on both sides, no resumption.
+"""TLS for the mesh: TLS 1.3, HTTP/1.1 or TCP by ALPN, certificates on both sides, no resumption.
 
 OpenSSL checks that the chain ends at any root we know; who the peer is, and whether its own trust
 domain vouches for it, is decided after the handshake with :func:`ray_mesh.security.svid.verify_svid`.
@@ -21,6 +21,8 @@ from ray_mesh.security.identity import SpiffeId
 from ray_mesh.security.svid import Svid, verify_svid
 
 ALPN = "http/1.1"
+TCP_ALPN = "ray-mesh-tcp/1"
+"""A connection that is not HTTP, see :mod:`.tcp_wire`."""
 EXPIRY_MARGIN_S = 5.0
 EXPIRY_MARGIN_SHARE = 0.1
 """Connections are given up so long before a certificate of theirs expires: 5 s, or a tenth of what is
@@ -43,6 +45,14 @@ class Trust:
         """Who the peer with this chain is. Raises PeerError."""
         return verify_svid(chain, self.bundles, time.time())
 
+    def vouches(self, chain: tuple[bytes, ...], at: float) -> bool:
+        """Whether a chain that was accepted at a time (wall clock) would be so under these bundles."""
+        try:
+            verify_svid(chain, self.bundles, at)
+        except PeerError:
+            return False
+        return True
+
     def load_into(self, context: ssl.SSLContext) -> None:
         """Make a new context accept the roots of all bundles."""
         roots = "".join(bundle.pem() for bundle in self.bundles.values())
@@ -53,7 +63,7 @@ class Trust:
 class Identity:
     """One workload's certificate in use, with the contexts that present it."""
 
-    __slots__ = ("client", "expires_at", "server", "svid", "trust")
+    __slots__ = ("client", "expires_at", "server", "svid", "tcp_client", "trust")
 
     def __init__(self, svid: Svid, trust: Trust) -> None:
         self.svid = svid
@@ -61,7 +71,8 @@ class Identity:
         self.expires_at = deadline(svid.expires_at)
         self.server = server_context(trust)
         self.client = client_context(trust)
-        for context in (self.server, self.client):
+        self.tcp_client = client_context(trust, TCP_ALPN)
+        for context in (self.server, self.client, self.tcp_client):
             load_svid(context, svid)
 
 
@@ -77,21 +88,21 @@ def server_context(trust: Trust) -> ssl.SSLContext:
     """A server's context without certificate: it always asks for the client's."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.num_tickets = 0
-    return _tighten(context, trust)
+    return _tighten(context, trust, ALPN, TCP_ALPN)
 
 
-def client_context(trust: Trust) -> ssl.SSLContext:
+def client_context(trust: Trust, protocol: str = ALPN) -> ssl.SSLContext:
     """A client's context without certificate. Names are checked as SPIFFE IDs, not as host names."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    return _tighten(context, trust)
+    return _tighten(context, trust, protocol)
 
 
-def _tighten(context: ssl.SSLContext, trust: Trust) -> ssl.SSLContext:
+def _tighten(context: ssl.SSLContext, trust: Trust, *protocols: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.options |= ssl.OP_NO_TICKET
     context.verify_mode = ssl.CERT_REQUIRED
-    context.set_alpn_protocols([ALPN])
+    context.set_alpn_protocols(list(protocols))
     trust.load_into(context)
     return context
 
@@ -108,15 +119,17 @@ def load_svid(context: ssl.SSLContext, svid: Svid) -> None:
         os.close(fd)
 
 
-def verified_peer(connection: ssl.SSLObject, trust: Trust) -> tuple[SpiffeId, tuple[bytes, ...]]:
+def verified_peer(
+    connection: ssl.SSLObject, trust: Trust, protocol: str = ALPN
+) -> tuple[SpiffeId, tuple[bytes, ...]]:
     """The peer's identity and chain, after a handshake.
 
     Raises:
-        PeerError: the peer does not speak HTTP/1.1 by ALPN, or its certificate is not acceptable.
+        PeerError: the peer does not speak the protocol by ALPN, or its certificate is not acceptable.
     """
-    protocol = connection.selected_alpn_protocol()
-    if protocol != ALPN:
-        raise PeerError(f"the peer negotiated {protocol!r} by ALPN, not {ALPN}")
+    negotiated = connection.selected_alpn_protocol()
+    if negotiated != protocol:
+        raise PeerError(f"the peer negotiated {negotiated!r} by ALPN, not {protocol}")
     chain = peer_chain(connection)
     return trust.verify(chain), chain
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from ray_mesh.resources import protocols
 from ray_mesh.resources.schema import LATER, DnsLabel, Flaw, LabelValue, Later, Model, Only, PortNumber
 
 _OWN_PORT = Later("a workload says its own port when it attaches")
@@ -19,16 +20,14 @@ class ServicePort(Model):
     name: DnsLabel | None = None
     port: PortNumber
     protocol: Annotated[Literal["TCP", "UDP", "SCTP"], Only(("TCP",))] = "TCP"
-    app_protocol: Annotated[str | None, Only(("http", "kubernetes.io/http"))] = None
+    app_protocol: Annotated[str | None, Only(tuple(protocols.SPOKEN))] = None
     target_port: Annotated[int | str | None, _OWN_PORT] = None
     node_port: Annotated[int | None, _ADDRESS] = None
 
     def flaws(self) -> Iterator[Flaw]:
-        if self.app_protocol is None and (self.name or "").split("-")[0] != "http":
-            what = f"protocol of port name {self.name!r}" if self.name else "a port without a name"
-            yield Flaw(
-                ("name",), f"{what}: name it http or http-<word>, or set appProtocol: http", later=True
-            )
+        if self.app_protocol is None and protocols.by_name(self.name or "") is None:
+            message = f"protocol of port name {self.name!r}: HTTP/1.1, TCP and TLS are carried"
+            yield Flaw(("name",), message, later=True)
 
 
 class ServiceSpec(Model):

@@ -1,4 +1,4 @@
-"""Istio's ServiceEntry (networking.istio.io): hosts that no Service of the mesh names, over HTTP."""
+"""Istio's ServiceEntry (networking.istio.io): hosts that no Service names, over HTTP, TCP or TLS."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ray_mesh import addresses
+from ray_mesh.resources import protocols
 from ray_mesh.resources.hosts import SERVICE_SUFFIX
 from ray_mesh.resources.schema import (
     Flaw,
@@ -22,6 +23,7 @@ from ray_mesh.resources.schema import (
 )
 from ray_mesh.resources.workload_entry import WorkloadEntrySpec
 
+_PROTOCOLS = ("HTTP", "HTTPS", "TLS", "TCP", "MONGO", "MYSQL", "REDIS", "GRPC", "HTTP2", "GRPC-WEB")
 _BY_NAME = Later("callers reach a host by its name, not by an address")
 
 
@@ -34,9 +36,13 @@ class EntryPort(Model):
     target_port: PortNumber | None = None
 
     def flaws(self) -> Iterator[Flaw]:
-        spoken = self.protocol or "without protocol"
-        if self.protocol.upper() != "HTTP":
-            yield Flaw(("protocol",), f"{spoken}: HTTP is honoured, say protocol: HTTP", later=True)
+        if not self.protocol:
+            yield Flaw(("protocol",), "without protocol: say HTTP, HTTPS, TLS or TCP", later=True)
+        elif protocols.said(self.protocol) is None:
+            yield Flaw(("protocol",), f"{self.protocol}: HTTP/1.1, TCP and TLS are carried", later=True)
+        elif self.protocol.upper() not in _PROTOCOLS:
+            message = f"{self.protocol!r} is not a protocol: write one of {', '.join(_PROTOCOLS)}"
+            yield Flaw(("protocol",), message)
 
 
 class EntrySelector(Model):

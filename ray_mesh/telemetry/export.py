@@ -20,6 +20,10 @@ REQUESTS = "istio_requests_total"
 DURATION = "istio_request_duration_milliseconds"
 REQUEST_BYTES = "istio_request_bytes"
 RESPONSE_BYTES = "istio_response_bytes"
+TCP_OPENED = "istio_tcp_connections_opened_total"
+TCP_CLOSED = "istio_tcp_connections_closed_total"
+TCP_RECEIVED = "istio_tcp_received_bytes_total"
+TCP_SENT = "istio_tcp_sent_bytes_total"
 LOST_REPORTS = "ray_mesh_telemetry_lost_reports_total"
 
 LABELS = (
@@ -54,6 +58,10 @@ HELP = {
     DURATION: "Duration of requests in milliseconds",
     REQUEST_BYTES: "Bytes of request bodies",
     RESPONSE_BYTES: "Bytes of response bodies",
+    TCP_OPENED: "TCP connections that were opened",
+    TCP_CLOSED: "TCP connections that were closed, by how they ended",
+    TCP_RECEIVED: "Bytes that callers sent over TCP connections",
+    TCP_SENT: "Bytes that callers got over TCP connections",
     LOST_REPORTS: "Telemetry reports of proxies that did not arrive",
 }
 
@@ -80,15 +88,25 @@ def metrics(series: Iterable[Series], lost_reports: int) -> Iterator[Metric]:
     duration = HistogramMetricFamily(DURATION, HELP[DURATION], labels=LABELS)
     request_bytes = HistogramMetricFamily(REQUEST_BYTES, HELP[REQUEST_BYTES], labels=LABELS)
     response_bytes = HistogramMetricFamily(RESPONSE_BYTES, HELP[RESPONSE_BYTES], labels=LABELS)
+    opened, closed, received, sent = (
+        CounterMetricFamily(name, HELP[name], labels=LABELS)
+        for name in (TCP_OPENED, TCP_CLOSED, TCP_RECEIVED, TCP_SENT)
+    )
     for one in merge_series(replace(one, edge=replace(one.edge, route="")) for one in series):
         labels = label_values(one.edge)
+        if one.edge.protocol == "tcp":
+            opened.add_metric(labels, one.opened)
+            closed.add_metric(labels, one.requests)
+            received.add_metric(labels, one.request_bytes)
+            sent.add_metric(labels, one.response_bytes)
+            continue
         requests.add_metric(labels, one.requests)
         duration.add_metric(labels, classic_buckets(one.duration), one.duration.total * 1e3)
         everything = [("+Inf", float(one.requests))]
         request_bytes.add_metric(labels, everything, one.request_bytes)
         response_bytes.add_metric(labels, everything, one.response_bytes)
     lost = CounterMetricFamily(LOST_REPORTS, HELP[LOST_REPORTS], value=lost_reports)
-    yield from (requests, duration, request_bytes, response_bytes, lost)
+    yield from (requests, duration, request_bytes, response_bytes, opened, closed, received, sent, lost)
 
 
 def label_values(edge: Edge) -> tuple[str, ...]:

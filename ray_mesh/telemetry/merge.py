@@ -208,7 +208,7 @@ class _Proxy:
 
     def _is_news(self, one: Series) -> bool:
         steps = self._growth.get(one.edge)
-        return steps is None or one.requests > steps[-1][1].requests
+        return steps is None or _has_grown(one, steps[-1][1])
 
     def _begin(self, sequence: int, now: float) -> None:
         """The first report of a proxy that just began counts from zero, some reports ago."""
@@ -233,6 +233,16 @@ class _Proxy:
                 steps.popleft()
 
 
+def _has_grown(newer: Series, older: Series) -> bool:
+    """By a request, or by what a connection that goes on has moved."""
+    return (
+        newer.requests > older.requests
+        or newer.opened > older.opened
+        or newer.request_bytes > older.request_bytes
+        or newer.response_bytes > older.response_bytes
+    )
+
+
 def check_series(proxy: str, series: Series) -> None:
     """Refuse totals that cannot be.
 
@@ -241,7 +251,7 @@ def check_series(proxy: str, series: Series) -> None:
     """
     check_histogram(series.duration)
     counted = series.duration.zeros + sum(count for _, count in series.duration.counts)
-    if counted != series.requests or series.request_bytes < 0 or series.response_bytes < 0:
+    if counted != series.requests or min(series.request_bytes, series.response_bytes, series.opened) < 0:
         raise PeerError(f"{proxy}: a series of {series.requests} requests has {counted} durations")
 
 
@@ -254,6 +264,7 @@ def subtract(newer: Series, older: Series) -> Series:
         request_bytes=max(0, newer.request_bytes - older.request_bytes),
         response_bytes=max(0, newer.response_bytes - older.response_bytes),
         duration=duration,
+        opened=max(0, newer.opened - older.opened),
     )
 
 
@@ -278,4 +289,5 @@ def add(series: Sequence[Series]) -> Series:
         request_bytes=sum(one.request_bytes for one in series),
         response_bytes=sum(one.response_bytes for one in series),
         duration=duration.snapshot(),
+        opened=sum(one.opened for one in series),
     )

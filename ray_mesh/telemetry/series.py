@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ray_mesh import codec
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
     """The labels of one series: who calls whom, how it ended, as seen by ``reporter``.
+
+    ``protocol`` is ``http`` or ``tcp``; a TCP connection has ``code`` 0.
 
     Workload fields are ``<namespace>/<workload name>``, empty when unknown. ``security`` is
     ``mutual_tls`` only when this reporter verified the peer's identity after the handshake.
@@ -46,10 +50,14 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Cumulative totals of one edge since the proxy's epoch."""
+    """Cumulative totals of one edge since the proxy's epoch.
+
+    Of TCP, ``requests`` are connections that were closed and ``opened`` those that were opened.
+    """
 
     edge: Edge
     requests: int
     request_bytes: int
     response_bytes: int
     duration: Histogram
+    opened: int = codec.later(0)

@@ -20,12 +20,13 @@ SERIES_PER_PART = 150
 class Recorder:
     """The growing totals of one edge."""
 
-    __slots__ = ("_add", "_known", "duration", "edge", "request_bytes", "response_bytes")
+    __slots__ = ("_add", "_known", "duration", "edge", "opened", "request_bytes", "response_bytes")
 
     def __init__(self, edge: Edge) -> None:
         self.edge = edge
         self.request_bytes = 0
         self.response_bytes = 0
+        self.opened = 0
         self.duration = ExpHistogram()
         self._add = self.duration.add
         self._known: Series | None = None
@@ -36,17 +37,40 @@ class Recorder:
         self.response_bytes += response_bytes
         self._add(duration_s)
 
+    def open(self) -> None:
+        """Count one opened connection."""
+        self.opened += 1
+
+    def move(self, request_bytes: int, response_bytes: int) -> None:
+        """Count bytes of a connection that goes on."""
+        self.request_bytes += request_bytes
+        self.response_bytes += response_bytes
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything was recorded."""
+        return bool(self.duration.count or self.opened)
+
     def total(self) -> Series:
         """Totals so far; the same object as last time when nothing was recorded since."""
         requests = self.duration.count
-        if self._known is None or self._known.requests != requests:
+        known = self._known
+        if (
+            known is None
+            or known.requests != requests
+            or known.opened != self.opened
+            or known.request_bytes != self.request_bytes
+            or known.response_bytes != self.response_bytes
+        ):
             self._known = Series(
                 edge=self.edge,
                 requests=requests,
                 request_bytes=self.request_bytes,
                 response_bytes=self.response_bytes,
                 duration=self.duration.snapshot(),
+                opened=self.opened,
             )
+        assert self._known is not None
         return self._known
 
 
@@ -85,7 +109,7 @@ class SeriesTable:
     def totals(self) -> tuple[Series, ...]:
         """Cumulative totals of every edge that has been recorded."""
         both = (*self._recorders.values(), *self._others.values())
-        return tuple(series for series in (recorder.total() for recorder in both) if series.requests)
+        return tuple(recorder.total() for recorder in both if recorder.is_used)
 
     def _other(self, edge: Edge) -> Recorder:
         other = other_edge(edge)

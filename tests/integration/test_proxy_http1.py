@@ -147,7 +147,7 @@ LINES = {
     b"GET / HTTP/2.0": 400,
     b"GET /": 400,
     b"get / HTTP/1.1": 400,
-    b"CONNECT reviews:80 HTTP/1.1": 501,
+    b"CONNECT reviews:80 HTTP/1.1": 405,
     b"GET http://user@reviews/ HTTP/1.1": 400,
 }
 

@@ -16,6 +16,7 @@ from ray_mesh.snapshot import (
     Policy,
     RateLimit,
     Rule,
+    Service,
     Source,
     ValueMatch,
     Workload,
@@ -194,3 +195,27 @@ def test_endpoints_are_live_registered_workloads_behind_the_service() -> None:
     assert compile_endpoints(one, "endpoints.default.nothing", live) is None
     assert one.endpoints_of("workload.default.reviews-v1") == ["endpoints.default.reviews"]
     assert one.endpoints_of("workload.default.nobody") == []
+
+
+@pytest.mark.parametrize(
+    ("port", "protocol", "tcp_only"),
+    [
+        ("{name: http-x, port: 1}", "http", False),
+        ("{name: mysql, port: 1}", "tcp", True),
+        ("{name: tcp-x, port: 1}", "tcp", True),
+        ("{name: https, port: 1}", "tls", True),
+        ("{name: http, appProtocol: tls, port: 1}", "tls", True),
+        ("{name: web, port: 1}", "auto", False),
+        ("{port: 1}", "auto", False),
+    ],
+)
+def test_what_a_port_speaks(port: str, protocol: str, tcp_only: bool) -> None:
+    named = document("Service", "reviews", f"{{selector: {{app: reviews}}, ports: [{port}]}}")
+    here = world(named, workload("reviews", "v1"))
+    one = compiled(here)
+    host = "reviews.default.svc.cluster.local"
+    assert one.tcp_ports == (() if protocol == "http" else ((host, 1),))
+    assert one.is_tcp_only is tcp_only
+    called = compile_key(here, "service.default.reviews")
+    assert isinstance(called, Service)
+    assert [each.protocol for each in called.ports] == [protocol]

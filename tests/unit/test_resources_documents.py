@@ -225,10 +225,13 @@ def test_valid_fields_that_are_not_honoured_are_refused_by_name(rule: str, names
             "istio.io/dry-run",
         ),
         (
-            document("Service", "{selector: {a: b}, ports: [{port: 80, name: tcp}]}"),
-            "protocol of port name 'tcp'",
+            document("Service", "{selector: {a: b}, ports: [{port: 80, name: grpc-web-x}]}"),
+            "protocol of port name 'grpc-web-x'",
         ),
-        (document("Service", "{selector: {a: b}, ports: [{port: 80}]}"), "a port without a name"),
+        (
+            document("Service", "{selector: {a: b}, ports: [{port: 80, appProtocol: 'kubernetes.io/h2c'}]}"),
+            "spec.ports[0].appProtocol kubernetes.io/h2c",
+        ),
         (document("Service", "{ports: [{port: 80, name: http}]}"), "a Service without selector"),
         (
             document("Service", "{selector: {a: b}, type: NodePort, ports: [{port: 80, name: http}]}"),

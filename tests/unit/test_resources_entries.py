@@ -53,8 +53,8 @@ def test_honoured(spec: str) -> None:
         (f"hosts: [a.example.com], {PORTS}, resolution: DNS, subjectAltNames: [a]", "subjectAltNames"),
         ("hosts: [a.example.com], resolution: DNS", "spec.ports empty"),
         (
-            "hosts: [a.example.com], ports: [{number: 443, name: tls, protocol: TLS}], resolution: DNS",
-            "spec.ports[0].protocol TLS",
+            "hosts: [a.example.com], ports: [{number: 443, name: g, protocol: GRPC}], resolution: DNS",
+            "spec.ports[0].protocol GRPC",
         ),
         ("hosts: [a.example.com], ports: [{number: 443, name: tls}], resolution: DNS", "without protocol"),
         (

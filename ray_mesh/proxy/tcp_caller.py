@@ -1,0 +1,182 @@
+"""TCP connections that leave a workload: by which route, to which endpoint, and how they are counted.
+
+The connection of an application (CONNECT) or of the outside (a TCP server of a gateway) is relayed to an
+endpoint's proxy, or to an endpoint without. Nothing is sent twice: another endpoint is tried only as long
+as there is no connection to one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+from ray_mesh.errors import PeerError
+from ray_mesh.proxy import replies
+from ray_mesh.proxy.caller import Effects
+from ray_mesh.proxy.cluster import Cluster, Destination, Member
+from ray_mesh.proxy.match import Scope
+from ray_mesh.proxy.pipeline import MAX_ATTEMPTS
+from ray_mesh.proxy.registry import Outcome
+from ray_mesh.proxy.replies import Reply
+from ray_mesh.proxy.source import Source
+from ray_mesh.proxy.tcp_connection import TcpConnection, TcpRefused
+from ray_mesh.proxy.tcp_dialer import CONNECT_TIMEOUT_S, Refused
+from ray_mesh.proxy.tcp_relay import Relay, Side
+from ray_mesh.proxy.tcp_routes import choose_route, draw
+from ray_mesh.proxy.tcp_wire import Hello
+from ray_mesh.snapshot import ConnectionRoute, Service
+
+
+class TcpCaller:
+    """Makes the connections of one workload."""
+
+    def __init__(self, source: Source, effects: Effects) -> None:
+        self.source = source
+        self.effects = effects
+
+    def begin(self, entry: object, host: str) -> TcpConnection:
+        """A connection was asked for. Follow with :meth:`relay` or :meth:`refuse`."""
+        connection = TcpConnection(entry, host, self._forget)
+        self.effects.connections.add(connection)
+        return connection
+
+    def refuse(self, connection: TcpConnection, reply: Reply) -> None:
+        """A connection is not made."""
+        connection.refuse(reply)
+        self.source.record_tcp(connection)
+
+    async def known(self, host: str) -> Destination | None:
+        """What is known of a full host, waiting for it if need be; None when the mesh has no such host.
+
+        Raises:
+            TcpRefused: nobody said in time.
+        """
+        registry = self.effects.registry
+        if registry.is_unknown(host):
+            return None
+        found = registry.find(host)
+        if found is None:
+            told: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+            def tell(outcome: Outcome) -> None:
+                if not told.done():
+                    told.set_result(outcome)
+
+            registry.wait(host, tell)
+            outcome = await told
+            if outcome == "late":
+                raise TcpRefused(replies.unknown_yet(host))
+            found = registry.find(host)
+        return found
+
+    def route(self, connection: TcpConnection, service: Service, scope: Scope, sni: str) -> ConnectionRoute:
+        """The route of a connection to a port of a service. Raises TcpRefused."""
+        route = choose_route(service, scope, sni)
+        if route is None:
+            raise TcpRefused(replies.no_tls_route(service.host, scope.port, sni))
+        connection.route = route.name
+        return route
+
+    async def connect(self, connection: TcpConnection, route: ConnectionRoute, port: int) -> Side:
+        """A connection to an endpoint of the route's destination.
+
+        Raises:
+            TcpRefused: there is none.
+        """
+        chosen = draw(route.destinations, random.random())
+        if chosen is None:
+            raise TcpRefused(replies.no_route(connection.service, "(no destination)"))
+        connection.service = chosen.host
+        port = chosen.port or port
+        destination = await self.known(chosen.host)
+        if destination is None:
+            raise TcpRefused(replies.not_in_mesh(chosen.host))
+        cluster = destination.cluster(chosen.subset, time.monotonic(), port)
+        if cluster is None:
+            raise TcpRefused(replies.no_subset(chosen.host, chosen.subset))
+        hello = Hello(self.source.announced.decode(), chosen.host, port)
+        tried: tuple[Member, ...] = ()
+        failure = ""
+        while connection.attempts < MAX_ATTEMPTS:
+            member = cluster.choose(tried)
+            if member is None:
+                break
+            tried = (*tried, member)
+            connection.attempts += 1
+            connection.member = member
+            try:
+                return await self._dial(connection, member, hello)
+            except Refused as error:
+                verdict = error.verdict
+                raise TcpRefused(
+                    Reply(verdict.status, verdict.flag, verdict.reason, verdict.message, verdict.fields)
+                ) from error
+            except (OSError, PeerError) as error:
+                failure = cause(error)
+                self._eject(cluster, member)
+        if connection.member is None:
+            raise TcpRefused(_nobody(cluster))
+        raise TcpRefused(replies.connect_failed(connection.member.workload or connection.service, failure))
+
+    def relay(self, connection: TcpConnection, downstream: Side, upstream: Side) -> None:
+        """Let the bytes flow."""
+        connection.relay = Relay(
+            downstream, upstream, self.effects.wheel, connection.count, lambda relay: self._over(connection)
+        )
+        connection.open(self.source.tcp_recorder(connection))
+        connection.relay.start()
+
+    def _over(self, connection: TcpConnection) -> None:
+        relay, member = connection.relay, connection.member
+        assert relay is not None
+        if member is not None:
+            member.active -= 1
+            self.source.pool(member).forget(None)
+        connection.end(relay.flags)
+        self.source.record_tcp(connection)
+
+    async def _dial(self, connection: TcpConnection, member: Member, hello: Hello) -> Side:
+        pool = self.source.pool(member)
+        if not pool.admit():
+            raise TcpRefused(replies.overflow(member.workload))
+        member.active += 1
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                if member.endpoint.transport == "plaintext":
+                    side = await self.effects.tcp.outside(member.endpoint)
+                    connection.security = "none"
+                else:
+                    side, connection.is_trusted = await self.effects.tcp.mesh(
+                        member.endpoint, self.source.identity, hello
+                    )
+                    connection.security = "mutual_tls"
+        except BaseException:
+            member.active -= 1
+            pool.forget(None)
+            raise
+        member.failures = 0
+        return side
+
+    def _eject(self, cluster: Cluster, member: Member) -> None:
+        now = time.monotonic()
+        self.effects.wheel.add(now + member.eject(now), cluster.destination)
+        cluster.destination.refresh(now)
+
+    def _forget(self, connection: TcpConnection) -> None:
+        self.effects.connections.discard(connection)
+
+
+def _nobody(cluster: Cluster) -> Reply:
+    host = cluster.destination.host
+    without_proxy = [each.workload for each in cluster.withheld]
+    if without_proxy:
+        return replies.no_proxy(host, without_proxy)
+    return replies.no_endpoint(host, cluster.subset)
+
+
+def cause(error: Exception) -> str:
+    """Why there is no connection, in words."""
+    if isinstance(error, TimeoutError):
+        return f"no connection within {CONNECT_TIMEOUT_S:g} s"
+    return str(error) or type(error).__name__

@@ -1,0 +1,339 @@
+"""Bytes between two connections, both ways, as they are: the downstream's and the upstream's.
+
+Each direction ends by itself (half-close). A connection that breaks breaks the other one with a reset, so
+that nobody takes a part for the whole. A side that does not read stops the other from being read, so that
+a relay holds at most the buffers of its two transports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import socket
+import struct
+import termios
+import time
+from collections.abc import Callable
+from typing import cast
+
+from ray_mesh.errors import PeerError
+from ray_mesh.proxy.tcp_wire import END, Frames, header
+from ray_mesh.proxy.timers import SLOT_S, Wheel
+
+BUFFER_BYTES = 64 * 1024
+TICK_S = 5.0
+"""How often a relay is looked at: what it moved is counted, and whether it is idle."""
+IDLE_S = 3600.0
+"""Without a byte either way for so long it is closed (Envoy's and Istio's default)."""
+DRAIN_S = 30.0
+"""What a relay still has when its workload is gone."""
+KEEPALIVE_S = 60
+"""A peer that is silent for so long is asked whether it is still there, three times at most."""
+
+
+class Side(asyncio.Protocol):
+    """One connection of a relay. Before it is linked it keeps what comes, and stops reading."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._early: list[bytes] = []
+        self._relay: Relay | None = None
+        self.received = 0
+        self.is_blocked = False  # it does not take what is sent to it
+        self.is_lost = False
+        self.has_ended = False  # nothing more comes from it
+        self.is_finished = False  # nothing more goes to it
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport, once connected."""
+        assert self._transport is not None
+        return self._transport
+
+    def take(self, transport: asyncio.Transport, early: bytes = b"") -> None:
+        """Take a connection over from another protocol, with what it had read already."""
+        if early:
+            self._early.append(early)
+        self.connection_made(transport)
+        transport.set_protocol(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(BUFFER_BYTES)
+        keep_alive(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`."""
+        if self._relay is None:
+            self._early.append(data)
+            if not self.transport.is_closing():
+                self.transport.pause_reading()
+            return
+        self.received += len(data)
+        self._relay.other(self).send(data)
+
+    def eof_received(self) -> bool:
+        """See :class:`asyncio.Protocol`: the other direction goes on."""
+        self.has_ended = True
+        if self._relay is not None:
+            self._relay.ended(self)
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self.is_lost = True
+        if self._relay is not None:
+            self._relay.lost(self)
+        else:
+            self.on_lost()
+
+    def on_lost(self) -> None:
+        """It went before it was linked."""
+
+    def pause_writing(self) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self.is_blocked = True
+        if self._relay is not None:
+            self._relay.other(self).pause()
+
+    def resume_writing(self) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self.is_blocked = False
+        if self._relay is not None:
+            self._relay.other(self).resume()
+
+    def pause(self) -> None:
+        """Read no more for now."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def link(self, relay: Relay) -> None:
+        """From now on its bytes go to the other side."""
+        self._relay = relay
+
+    def begin(self, relay: Relay) -> None:
+        """Pass on what came before it was linked, and read on."""
+        early, self._early = self._early, []
+        for data in early:
+            self.data_received(data)
+        if not relay.other(self).is_blocked:
+            self.resume()
+        if self.has_ended:
+            relay.ended(self)
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Pass bytes on to the connection."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def finish(self) -> None:
+        """Nothing more goes to it."""
+        self.is_finished = True
+        if not self.transport.is_closing():
+            with contextlib.suppress(OSError, RuntimeError):
+                self.transport.write_eof()
+
+    def reset(self) -> None:
+        """End it so that its other end notices that something is missing."""
+        transport = self.transport
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+
+    def close(self) -> None:
+        """End it after what was written."""
+        self.transport.close()
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether it may be closed: closing sends what was written."""
+        return True
+
+
+class FramedSide(Side):
+    """The connection to another proxy: see :mod:`.tcp_wire`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._frames = Frames()
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`."""
+        if self._relay is None:
+            super().data_received(data)
+            return
+        try:
+            for part in self._frames.feed(data):
+                self.received += len(part)
+                self._relay.other(self).send(part)
+        except PeerError:
+            self.transport.abort()
+            return
+        if self._frames.has_ended and not self.has_ended:
+            self.has_ended = True
+            self._relay.ended(self)
+
+    def eof_received(self) -> bool:
+        """See :class:`asyncio.Protocol`. TLS ends both directions at once."""
+        return False
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Pass bytes on to the connection."""
+        if not self.transport.is_closing():
+            self.transport.writelines((header(len(data)), data))
+
+    def finish(self) -> None:
+        """Nothing more goes to it."""
+        self.is_finished = True
+        if not self.transport.is_closing():
+            self.transport.write(END)
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the peer's machine has everything. Closing TLS waits a short while for that only."""
+        if self.transport.is_closing():
+            return True
+        if self.transport.get_write_buffer_size():
+            return False
+        connection = self.transport.get_extra_info("socket")
+        try:
+            return fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0\0\0\0") == b"\0\0\0\0"
+        except (OSError, ValueError, AttributeError):
+            return True
+
+
+OnMoved = Callable[["Relay"], None]
+
+
+class Relay:
+    """Two linked sides. ``on_tick`` is called now and then and at the end, to count what moved."""
+
+    def __init__(
+        self, downstream: Side, upstream: Side, wheel: Wheel, on_tick: OnMoved, on_end: OnMoved
+    ) -> None:
+        self.downstream = downstream
+        self.upstream = upstream
+        self.flags = ""
+        self.idle_s = IDLE_S
+        self.is_over = False
+        self._wheel = wheel
+        self._on_tick = on_tick
+        self._on_end = on_end
+        self._seen = -1
+        self._moved_at = time.monotonic()
+        self._ends_at = 0.0
+
+    def start(self) -> None:
+        """Link the two."""
+        self._wheel.add(time.monotonic() + TICK_S, self)
+        sides = (self.upstream, self.downstream)
+        for side in sides:
+            side.link(self)
+        for side in sides:
+            side.begin(self)
+        for side in sides:
+            if side.is_lost:
+                self.lost(side)
+
+    def other(self, side: Side) -> Side:
+        """The other of the two."""
+        return self.upstream if side is self.downstream else self.downstream
+
+    def ended(self, side: Side) -> None:
+        """One direction is at its end."""
+        other = self.other(side)
+        if not other.is_finished:
+            other.finish()
+        if self.is_complete:
+            self.leave()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether both directions are at their end."""
+        return self.downstream.has_ended and self.upstream.has_ended
+
+    def lost(self, side: Side) -> None:
+        """A side's connection is closed; before the end of both directions that breaks the other one."""
+        other = self.other(side)
+        if not self.is_complete and not self.flags:
+            self.flags = "DC" if side is self.downstream else "UC"
+        if self.flags and not other.is_lost:
+            other.reset()
+        if other.is_lost and not self.is_over:
+            self.is_over = True
+            self._on_tick(self)
+            self._on_end(self)
+
+    def close(self, flags: str) -> None:
+        """Break both connections now."""
+        self.flags = self.flags or flags
+        for side in (self.downstream, self.upstream):
+            if not side.is_lost:
+                side.reset()
+
+    def drain(self) -> None:
+        """Close in a while."""
+        self._ends_at = self._ends_at or time.monotonic() + DRAIN_S
+        self._wheel.add(self._ends_at, self)
+
+    def on_deadline(self, now: float) -> None:
+        """See :class:`.timers.Timed`."""
+        if self.is_over:
+            return
+        moved = self.downstream.received + self.upstream.received
+        if moved != self._seen:
+            self._seen, self._moved_at = moved, now
+            self._on_tick(self)
+        if self._ends_at and now >= self._ends_at:
+            self.close("DR")
+        elif now - self._moved_at >= self.idle_s:
+            self.close("SI")
+        else:
+            self._wheel.add(now + TICK_S, self)
+
+    def leave(self) -> None:
+        """Both directions are at their end: close what has sent everything, look again at what has not."""
+        waits = False
+        for side in (self.downstream, self.upstream):
+            if side.is_lost:
+                continue
+            if side.is_sent:
+                side.close()
+            else:
+                waits = True
+        if waits:
+            self._wheel.add(time.monotonic() + SLOT_S, _Leaving(self))
+
+
+class _Leaving:
+    """Looks again after a relay that could not close yet."""
+
+    __slots__ = ("_relay",)
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def on_deadline(self, now: float) -> None:
+        """See :class:`.timers.Timed`."""
+        self._relay.leave()
+
+
+def keep_alive(transport: asyncio.Transport) -> None:
+    """Notice a peer that is gone without a word."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S // 4)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)

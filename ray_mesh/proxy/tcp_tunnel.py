@@ -1,0 +1,107 @@
+"""CONNECT on a workload's outbound listener: how an application calls what is not HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from ray_mesh.proxy import replies
+from ray_mesh.proxy.hosts import meanings, split_authority
+from ray_mesh.proxy.match import Scope
+from ray_mesh.proxy.replies import Reply
+from ray_mesh.proxy.tcp_caller import TcpCaller
+from ray_mesh.proxy.tcp_connection import TcpConnection, TcpRefused
+from ray_mesh.proxy.tcp_relay import Side
+from ray_mesh.proxy.timers import Wheel
+from ray_mesh.snapshot import Port, Service
+
+ESTABLISHED = b"HTTP/1.1 200 Connection Established\r\n\r\n"
+LINGER_S = 1.0
+
+
+class Tunnels:
+    """The tunnels of one workload. ``entry`` is its outbound entry."""
+
+    def __init__(self, entry: object, caller: TcpCaller) -> None:
+        self._entry = entry
+        self._caller = caller
+
+    def open(self, transport: asyncio.Transport, target: bytes, rest: bytes) -> None:
+        """Take a connection over on which CONNECT came, with the token; ``rest`` followed the request."""
+        side = Side()
+        side.take(transport, rest)
+        side.pause()
+        connection = self._caller.begin(self._entry, target.decode("latin-1"))
+        connection.task = self._caller.effects.tcp.run(self._serve(connection, side, target))
+
+    async def _serve(self, connection: TcpConnection, side: Side, target: bytes) -> None:
+        try:
+            upstream = await self._reach(connection, target)
+        except TcpRefused as error:
+            self._caller.refuse(connection, error.reply)
+            _answer(side, error.reply, self._caller.effects.wheel)
+            return
+        except asyncio.CancelledError:
+            side.reset()
+            connection.end("DR")
+            raise
+        side.send(ESTABLISHED)
+        self._caller.relay(connection, side, upstream)
+
+    async def _reach(self, connection: TcpConnection, target: bytes) -> Side:
+        authority = split_authority(target) if b":" in target else None
+        if authority is None:
+            raise TcpRefused(replies.bad_request(400, "the target of CONNECT is not host:port"))
+        service = await self._service(connection, authority[0])
+        port = _port(service, authority[1])
+        workload = self._caller.source.workload
+        scope = Scope(workload.namespace, frozenset(workload.labels), port.number)
+        route = self._caller.route(connection, service, scope, "")
+        return await self._caller.connect(connection, route, port.number)
+
+    async def _service(self, connection: TcpConnection, host: str) -> Service:
+        """The service that a host means to this workload. Raises TcpRefused."""
+        for meaning in meanings(host, self._caller.source.workload.namespace):
+            found = await self._caller.known(meaning)
+            if found is not None and found.service is not None:
+                connection.service = meaning
+                return found.service
+        raise TcpRefused(replies.not_in_mesh(host))
+
+
+def _port(service: Service, number: int) -> Port:
+    """The port that is called, which must not be one for requests. Raises TcpRefused."""
+    port = next((each for each in service.ports if each.number == number), None)
+    if port is None:
+        raise TcpRefused(replies.no_port(service.host, number, [each.number for each in service.ports]))
+    if port.protocol == "http":
+        raise TcpRefused(replies.not_a_tunnel(service.host, number))
+    return port
+
+
+def _answer(side: Side, reply: Reply, wheel: Wheel) -> None:
+    """Say why not, and close once the client has had time to read it."""
+    if side.is_lost:
+        return
+    side.send(reply.render(close=True))
+    side.transport.set_protocol(_Deaf())
+    side.finish()
+    side.resume()
+    wheel.add(time.monotonic() + LINGER_S, _Linger(side.transport))
+
+
+class _Deaf(asyncio.Protocol):
+    """Takes what a client sends that was refused, so that the answer is not lost to a reset."""
+
+
+class _Linger:
+    """Ends a refused connection."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def on_deadline(self, now: float) -> None:
+        """See :class:`.timers.Timed`."""
+        self._transport.close()
