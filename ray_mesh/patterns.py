@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Protocol
 
 import re2
@@ -14,6 +15,16 @@ MAX_INSTRUCTIONS = 1000
 _REFERENCE = re.compile(r"\\(?:([0-9])|(\\))?")
 
 
+class Match(Protocol):
+    """A part of a text that matches."""
+
+    def span(self) -> tuple[int, int]:
+        """Where it begins and ends."""
+
+    def group(self, number: int) -> bytes | None:
+        """What a group matched; 0 for all of it."""
+
+
 class Pattern(Protocol):
     """A compiled expression."""
 
@@ -23,6 +34,9 @@ class Pattern(Protocol):
 
     def fullmatch(self, text: bytes) -> object | None:
         """Something when the whole text matches."""
+
+    def finditer(self, text: bytes) -> Iterator[Match]:
+        """The matches from left to right."""
 
 
 def compile_pattern(text: str) -> Pattern:

@@ -58,13 +58,26 @@ class RequestMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class HeaderChanges:
+    """Names are in lower case. In this order: ``remove``, ``set`` (instead of what is there), ``add``."""
+
+    remove: tuple[str, ...] = ()
+    set: Labels = ()
+    add: Labels = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a share of a route goes. ``port`` 0 means the port that was asked for."""
+    """Where a share of a route goes. ``port`` 0 means the port that was asked for. Its header changes come
+    before the route's; ``authority`` replaces Host (empty: the route's does, or nothing)."""
 
     host: str
     subset: str = ""
     port: int = 0
     weight: int = 100
+    request_headers: HeaderChanges | None = codec.later(None)
+    response_headers: HeaderChanges | None = codec.later(None)
+    authority: str = codec.later("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +91,57 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A new path. ``path`` comes instead of the first ``length`` bytes, -1 for all of them. With a
+    ``pattern``, ``template`` comes instead of each of its matches."""
+
+    path: str = ""
+    length: int = -1
+    pattern: str = ""
+    template: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """An answer that points elsewhere; what is empty stays as it was asked. ``length`` is that of
+    :class:`Rewrite`; a port of 0 is not said."""
+
+    status: int = 301
+    scheme: str = ""
+    authority: str = ""
+    port: int = 0
+    keeps_port: bool = False
+    path: str = ""
+    length: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class DirectResponse:
+    """A fixed answer."""
+
+    status: int
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """Cross-origin answers; texts as they stand in headers, empty ones are left out."""
+
+    origins: tuple[StringMatch, ...] = ()
+    allow_methods: str = ""
+    allow_headers: str = ""
+    expose_headers: str = ""
+    max_age: str = ""
+    allows_credentials: bool = False
+    forwards_unmatched: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """First route with a match (or without any) wins. ``timeout_s`` 0 means none.
 
-    ``origin`` names the document and path it came from; it is shown to people, never parsed.
+    ``origin`` names the document and path it came from; it is shown to people, never parsed. A redirect or
+    a direct response is given instead of going to a destination.
     """
 
     name: str
@@ -90,6 +150,13 @@ class Route:
     destinations: tuple[Destination, ...]
     fault: Fault | None = None
     timeout_s: float = 0.0
+    request_headers: HeaderChanges | None = codec.later(None)
+    response_headers: HeaderChanges | None = codec.later(None)
+    authority: str = codec.later("")
+    rewrite: Rewrite | None = codec.later(None)
+    redirect: Redirect | None = codec.later(None)
+    direct_response: DirectResponse | None = codec.later(None)
+    cors: Cors | None = codec.later(None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ray_mesh import snapshot
+from ray_mesh.compile.ways import by_matched_path, header_changes, text_match, ways
 from ray_mesh.compile.world import World, selects
 from ray_mesh.resources import Document, VirtualServiceSpec
+from ray_mesh.resources.header_operations import Headers
 from ray_mesh.resources.hosts import MESH_GATEWAY, resolve_gateway
+from ray_mesh.resources.route_ways import StringMatch
 from ray_mesh.resources.schema import seconds
 from ray_mesh.resources.virtual_service import (
     Fault,
     HttpMatch,
     HttpRoute,
     HttpRouteDestination,
-    StringMatch,
 )
 
 
@@ -79,8 +81,10 @@ def _routes(world: World, document: Document, place: Place) -> Iterator[snapshot
             destinations=_destinations(world, document, rule),
             fault=_fault(rule.fault) if rule.fault else None,
             timeout_s=seconds(rule.timeout) if rule.timeout else 0.0,
+            **ways(rule),
         )
-        yield from _by_match_name(route, matches)
+        for each in _by_match_name(route, matches):
+            yield from by_matched_path(each)
 
 
 def _by_match_name(route: snapshot.Route, matches: list[HttpMatch]) -> Iterator[snapshot.Route]:
@@ -107,10 +111,10 @@ def _applies(match: HttpMatch, document: Document, place: Place) -> bool:
 def _match(match: HttpMatch, place: Place) -> snapshot.RequestMatch:
     in_mesh = place.ingress is None
     return snapshot.RequestMatch(
-        uri=_text(match.uri),
-        scheme=_text(match.scheme),
-        method=_text(match.method),
-        authority=_text(match.authority),
+        uri=text_match(match.uri),
+        scheme=text_match(match.scheme),
+        method=text_match(match.method),
+        authority=text_match(match.authority),
         headers=_headers(match.headers),
         without_headers=_headers(match.without_headers),
         query_params=_named(match.query_params),
@@ -121,20 +125,8 @@ def _match(match: HttpMatch, place: Place) -> snapshot.RequestMatch:
     )
 
 
-def _text(match: StringMatch | None) -> snapshot.StringMatch | None:
-    if match is None:
-        return None
-    if match.exact is not None:
-        return snapshot.StringMatch("exact", match.exact)
-    if match.prefix is not None:
-        return snapshot.StringMatch("prefix", match.prefix)
-    if match.regex is not None:
-        return snapshot.StringMatch("regex", match.regex)
-    return snapshot.StringMatch("present")
-
-
 def _named(matches: dict[str, StringMatch]) -> tuple[snapshot.NamedMatch, ...]:
-    named = [(name, _text(match)) for name, match in sorted(matches.items())]
+    named = [(name, text_match(match)) for name, match in sorted(matches.items())]
     return tuple(snapshot.NamedMatch(name, match) for name, match in named if match)
 
 
@@ -160,7 +152,16 @@ def _destination(
 ) -> snapshot.Destination:
     host = world.resolve(share.destination.host, document.namespace)
     port = share.destination.port.number if share.destination.port else only_port(world, host)
-    return snapshot.Destination(host, share.destination.subset, port, weight)
+    headers = share.headers or Headers()
+    return snapshot.Destination(
+        host,
+        share.destination.subset,
+        port,
+        weight,
+        request_headers=header_changes(headers.request),
+        response_headers=header_changes(headers.response),
+        authority=headers.authority,
+    )
 
 
 def only_port(world: World, host: str) -> int:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from ray_mesh.proxy import replies
+from ray_mesh.proxy.change import chain
 from ray_mesh.proxy.cluster import Cluster, Member
 from ray_mesh.proxy.connections import Connections
 from ray_mesh.proxy.connector import Dialer
@@ -17,6 +18,7 @@ from ray_mesh.proxy.overload import Overload
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.registry import Outcome, Registry
+from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.routes import RouteEntry, RouteTable, Target
 from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.tcp_dialer import TcpDialer
@@ -72,9 +74,13 @@ class Caller:
             request.refuse(replies.no_route(host, request.path.decode("latin-1")))
             return
         request.route = route
-        if route.fault is not None and self._is_hit(request, route):
+        if route.is_plain:
+            self._follow(request, route)
             return
-        self._follow(request, route)
+        request.edit = route.edit
+        # Envoy's order: fault, CORS, and what the route says.
+        if route.fault is None or not self._is_hit(request, route):
+            self._answer(request, route)
 
     def _is_hit(self, request: Request, route: RouteEntry) -> bool:
         """Draw the route's faults; True when one of them has taken the request over."""
@@ -96,6 +102,19 @@ class Caller:
             return
         if abort_status:
             request.refuse(replies.injected_abort(abort_status))
+        else:
+            self._answer(request, route)
+
+    def _answer(self, request: Request, route: RouteEntry) -> None:
+        """Answer here where the route says so, else follow it."""
+        met = route.cors.meet(request) if route.cors is not None else None
+        if isinstance(met, Reply):
+            request.edit = None
+            request.refuse(met)
+            return
+        request.edit = chain(request.edit, met)
+        if route.answer is not None:
+            request.refuse(route.answer(request))
         else:
             self._follow(request, route)
 
@@ -135,6 +154,12 @@ class Caller:
         self._send(request, target, cluster)
 
     def _send(self, request: Request, target: Target, cluster: Cluster) -> None:
+        if target.change is not None:
+            try:
+                target.change.apply(request)
+            except ValueError as error:
+                request.refuse(replies.bad_rewrite(str(error)))
+                return
         traceparent = request.traceparent = child_of(request.parent)
         request.announced = target.announcement
         request.extra = b"x-request-id: %b\r\ntraceparent: %b\r\n%b" % (

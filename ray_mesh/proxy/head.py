@@ -16,6 +16,7 @@ their lines out costs a third of looking at every field, and keeps the rest byte
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Set
 
@@ -260,6 +261,12 @@ class ResponseHead:
         self.length: int | None = None
         self.closes = False
         self.upgrade = b""
+
+    def with_fields(self, fields: bytes) -> ResponseHead:
+        """The same head with other lines to forward."""
+        head = copy.copy(self)
+        head.fields = fields
+        return head
 
 
 def read_response(block: bytes, trusts_mesh_fields: bool) -> ResponseHead:

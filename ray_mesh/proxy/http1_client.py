@@ -121,7 +121,7 @@ class Http1Client(asyncio.Protocol):
         if length == 0:
             self._transport.write(  # type: ignore[union-attr]
                 b"%b %b%b HTTP/1.1%b%b\r\n"
-                % (request.method, request.path, request.query, head.fields, extra)
+                % (request.method, request.path, request.query, request.fields, extra)
             )
             return
         payload = request.take_pending()
@@ -131,7 +131,7 @@ class Http1Client(asyncio.Protocol):
             payload = body.frame(payload) + (body.last_chunk(request.trailer) if request.body_done else b"")
         self._transport.write(  # type: ignore[union-attr]
             b"%b %b%b HTTP/1.1%b%b%b\r\n%b"
-            % (request.method, request.path, request.query, head.fields, extra, framing, payload)
+            % (request.method, request.path, request.query, request.fields, extra, framing, payload)
         )
 
     def send_body(self, payload: bytes, done: bool) -> None:

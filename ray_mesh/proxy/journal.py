@@ -86,7 +86,7 @@ def _record(request: Request, edge: Edge, offset_s: float) -> AccessRecord:
         duration_s=request.duration_s,
         method=request.method.decode("latin-1"),
         host=request.host.decode("latin-1"),
-        path=(request.path + request.query).decode("latin-1"),
+        path=(request.asked or request.path + request.query).decode("latin-1"),
         request_bytes=request.request_bytes,
         response_bytes=request.response_bytes,
         attempts=request.attempts,

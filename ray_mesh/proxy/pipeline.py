@@ -19,6 +19,7 @@ What may be sent again, and when:
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ray_mesh.proxy import replies
@@ -127,6 +128,7 @@ class Request:
 
     __slots__ = (
         "announced",  # header lines that only a verified proxy gets: who calls what
+        "asked",  # path and query as they came, where the path was rewritten
         "attempts",
         "body_done",
         "client",  # the address of the downstream, as text
@@ -137,8 +139,10 @@ class Request:
         "decided_at",  # when it was known where it goes
         "done",
         "duration_s",
+        "edit",  # what becomes of the fields of a response, where something does
         "entry",
-        "extra",  # header lines that the next hop gets besides head.fields
+        "extra",  # header lines that the next hop gets besides those in fields
+        "fields",  # the header lines of head that the next hop gets
         "first_byte_at",  # of the response; 0 when the response came whole
         "flags",
         "head",
@@ -189,7 +193,10 @@ class Request:
         self.method = method
         self.path = path
         self.query = query
+        self.asked = b""
         self.head = head
+        self.fields = head.fields
+        self.edit: Callable[[bytes], bytes] | None = None
         self.host = head.host
         self.started_at = _now()
         self.extra = b""
@@ -279,8 +286,11 @@ class Request:
         if self.done:
             return
         stream = self.stream
+        if self.edit is not None:
+            reply = reply.edited(self.edit)
         self.reply = reply
-        self.flags = f"{self.flags},{reply.flag}" if self.flags else reply.flag
+        if reply.flag:
+            self.flags = f"{self.flags},{reply.flag}" if self.flags else reply.flag
         if self.connection is not None:
             self.connection.abandon()
         if not self.responded:
@@ -388,7 +398,7 @@ class Request:
     def on_whole(self, status: int, response: bytes, size: int) -> bool:
         """A complete response came that may be sent as it is, with a body of ``size`` bytes; False
         when it has to be sent by :meth:`on_response` and :meth:`on_end`."""
-        if not self.stream.send_whole(response):  # type: ignore[union-attr]
+        if self.edit is not None or not self.stream.send_whole(response):  # type: ignore[union-attr]
             return False
         self.status = status
         self.responded = True
@@ -409,6 +419,8 @@ class Request:
         member = self.member
         if member is not None and member.failures:
             member.failures = 0
+        if self.edit is not None:
+            head = head.with_fields(self.edit(head.fields))
         self.stream.respond(line, head, length, payload)  # type: ignore[union-attr]
 
     def on_switch(self, line: bytes, fields: bytes, far: Side) -> None:

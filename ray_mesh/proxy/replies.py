@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from ray_mesh.security.authorization import Decision
@@ -11,13 +12,15 @@ from ray_mesh.snapshot import RateLimit
 
 FLAG_HEADER = "x-mesh-flag"
 
+_BODILESS = (204, 304)
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer made here. ``reason`` is a stable word; ``fields`` are further header lines; ``closes``
-    ends the connection with it. ``is_public``: the sentence says nothing but what the client sent."""
+    ends the connection with it. ``is_public``: the sentence says nothing but what the client sent.
+    ``content`` is a body in place of the explanation."""
 
     status: int
     flag: str
@@ -26,30 +29,43 @@ class Reply:
     fields: tuple[str, ...] = ()
     closes: bool = False
     is_public: bool = False
+    content: bytes | None = None
+
+    def edited(self, edit: Callable[[bytes], bytes]) -> Reply:
+        """With the fields that an edit of a block of fields makes of its own."""
+        block = "\r\n" + "".join(f"{line}\r\n" for line in self.fields)
+        lines = edit(block.encode("latin-1", "replace")).decode("latin-1").split("\r\n")
+        return replace(self, fields=tuple(line for line in lines if line))
 
     def render(
         self, *, close: bool, without_body: bool = False, is_brief: bool = False, request_id: str = ""
     ) -> bytes:
         """The reply as HTTP/1.1; ``without_body`` for HEAD, ``is_brief`` without what names the inside."""
         is_brief = is_brief and not self.is_public
+        fields = [line for line in self.fields if not (is_brief and line.startswith("x-mesh-"))]
+        body = self.content
+        if body is None:
+            body = self._explanation(is_brief, request_id)
+            fields.insert(0, f"{FLAG_HEADER}: {self.flag or '-'}")
+            if not any(line.lower().startswith("content-type:") for line in fields):
+                fields.insert(0, "content-type: application/json")
+        if self.status in _BODILESS:
+            body = b""
+        else:
+            fields.append(f"content-length: {len(body)}")
+        if close:
+            fields.append("connection: close")
+        lines = [f"HTTP/1.1 {self.status} {_PHRASES.get(self.status, 'Error')}", *fields]
+        head = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
+        return head if without_body else head + body
+
+    def _explanation(self, is_brief: bool, request_id: str) -> bytes:
         said = {"error": self.reason, "flag": self.flag}
         if not is_brief:
             said["message"] = self.message
         if request_id:
             said["request_id"] = request_id
-        body = json.dumps(said).encode() + b"\n"
-        fields = [line for line in self.fields if not (is_brief and line.startswith("x-mesh-"))]
-        lines = [
-            f"HTTP/1.1 {self.status} {_PHRASES.get(self.status, 'Error')}",
-            "content-type: application/json",
-            f"content-length: {len(body)}",
-            f"{FLAG_HEADER}: {self.flag or '-'}",
-            *fields,
-        ]
-        if close:
-            lines.append("connection: close")
-        head = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
-        return head if without_body else head + body
+        return json.dumps(said).encode() + b"\n"
 
 
 _BAD_REQUESTS = {408: "request_timeout", 501: "not_supported"}
@@ -116,6 +132,12 @@ def no_route(host: str, path: str) -> Reply:
     return Reply(
         404, "NR", "no_route", f"no route of {host} matches {path}; check the VirtualService's matches"
     )
+
+
+def bad_rewrite(cause: str) -> Reply:
+    """The route's rewrite makes a path of this request that may not be forwarded."""
+    message = f"the route's rewrite of this path cannot be forwarded: {cause}"
+    return Reply(400, "DPE", "bad_rewrite", message)
 
 
 def unknown_yet(host: str) -> Reply:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
+from ray_mesh.proxy.answers import answer_of
 from ray_mesh.proxy.balance import WeightedSplit
+from ray_mesh.proxy.change import Change, change_of, edit_of
 from ray_mesh.proxy.cluster import Cluster
+from ray_mesh.proxy.cors import CrossOrigin
 from ray_mesh.proxy.match import Matchable, Scope, matching_routes
-from ray_mesh.snapshot import Route
+from ray_mesh.snapshot import Destination, Route
 
 _random = random.random
 
@@ -16,24 +19,29 @@ _random = random.random
 class Target:
     """One weighted destination of a route. ``cluster`` is filled in when it is first used."""
 
-    __slots__ = ("announcement", "cluster", "host", "port", "subset")
+    __slots__ = ("announcement", "change", "cluster", "host", "port", "subset")
 
-    def __init__(self, host: str, subset: str, port: int, announcement: bytes) -> None:
-        self.host = host
-        self.subset = subset
-        self.port = port
+    def __init__(self, to: Destination, port: int, announcement: bytes, change: Change | None) -> None:
+        self.host = to.host
+        self.subset = to.subset
+        self.port = to.port or port
         self.announcement = announcement
+        self.change = change
         self.cluster: Cluster | None = None
 
 
 class RouteEntry:
-    """One route that can match for the caller."""
+    """One route that can match for the caller. One that ``is_plain`` does nothing but send requests on."""
 
-    __slots__ = ("_split", "fault", "name", "targets", "timeout_s")
+    __slots__ = ("_split", "answer", "cors", "edit", "fault", "is_plain", "name", "targets", "timeout_s")
 
-    def __init__(self, route: Route, targets: tuple[Target, ...]) -> None:
+    def __init__(self, route: Route, targets: tuple[Target, ...], scope: Scope) -> None:
         self.name = route.name
         self.fault = route.fault
+        self.cors = CrossOrigin(route.cors) if route.cors is not None else None
+        self.answer = answer_of(route, scope)
+        self.edit = edit_of(route.response_headers)
+        self.is_plain = not (self.fault or self.cors or self.answer or self.edit)
         self.timeout_s = route.timeout_s
         self.targets = targets
         weights = [destination.weight for destination in route.destinations]
@@ -55,10 +63,10 @@ class RouteTable:
         self._routes = []
         for predicate, route in matching_routes(tuple(routes), scope):
             targets = tuple(
-                Target(one.host, one.subset, one.port or scope.port, announcement(source, one.host))
+                Target(one, scope.port, announcement(source, one.host), change_of(route, one))
                 for one in route.destinations
             )
-            self._routes.append((predicate, RouteEntry(route, targets)))
+            self._routes.append((predicate, RouteEntry(route, targets, scope)))
         self._always: RouteEntry | None = None
         if self._routes and self._routes[0][0] is None:
             self._always = self._routes[0][1]

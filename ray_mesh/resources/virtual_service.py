@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from ray_mesh.patterns import compile_pattern
+from ray_mesh.resources.header_operations import Headers, is_header_name
 from ray_mesh.resources.hosts import is_host_pattern, pattern_covers
+from ray_mesh.resources.route_ways import CorsPolicy, DirectResponse, Redirect, Rewrite, StringMatch
 from ray_mesh.resources.schema import (
     LATER,
     Duration,
@@ -22,29 +23,6 @@ from ray_mesh.resources.schema import (
     PortSelector,
     UInt32,
 )
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-
-class StringMatch(Model):
-    """One of exact, prefix and regex; none of them means presence where that makes sense."""
-
-    exact: str | None = None
-    prefix: str | None = None
-    regex: str | None = None
-
-    def flaws(self) -> Iterator[Flaw]:
-        if len(self.model_fields_set) > 1:
-            yield Flaw((), "set one of exact, prefix and regex")
-        if self.regex is not None:
-            yield from _pattern_flaws("regex", self.regex)
-
-
-def _pattern_flaws(field: str, pattern: str) -> Iterator[Flaw]:
-    try:
-        compile_pattern(pattern)
-    except ValueError as error:
-        yield Flaw((field,), str(error))
 
 
 class HttpMatch(Model):
@@ -81,7 +59,7 @@ class HttpMatch(Model):
 def _header_flaws(field: str, header: str) -> Iterator[Flaw]:
     if header.startswith("@request.auth."):
         yield Flaw((field, header), "routing by claims of a token", later=True)
-    elif not _HEADER_NAME.fullmatch(header):
+    elif not is_header_name(header):
         yield Flaw((field, header), "not the name of a header (pseudo-headers have fields of their own)")
 
 
@@ -104,27 +82,12 @@ class Destination(Model):
             yield Flaw(("port", "number"), "a port is 1 to 65535")
 
 
-class HeaderOperations(Model):
-    """Headers to set, add and remove."""
-
-    set: dict[str, str] = {}
-    add: dict[str, str] = {}
-    remove: tuple[str, ...] = ()
-
-
-class Headers(Model):
-    """Header changes of requests and responses."""
-
-    request: HeaderOperations | None = None
-    response: HeaderOperations | None = None
-
-
 class HttpRouteDestination(Model):
     """A share of a route."""
 
     destination: Destination
     weight: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    headers: Annotated[Headers | None, LATER] = None
+    headers: Headers | None = None
 
 
 class Delay(Model):
@@ -167,52 +130,11 @@ class Fault(Model):
             yield Flaw((), "a fault has a delay, an abort or both")
 
 
-class Redirect(Model):
-    """An answer that points elsewhere."""
-
-    uri: str | None = None
-    authority: str | None = None
-    port: UInt32 | None = None
-    derive_port: Literal["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"] | None = None
-    scheme: str | None = None
-    redirect_code: UInt32 | None = None
-    prefix_rewrite: str | None = None
-
-
-class Body(Model):
-    """The body of a direct response."""
-
-    string: str | None = None
-    bytes: str | None = None
-
-
-class DirectResponse(Model):
-    """A fixed answer."""
-
-    status: UInt32
-    body: Body | None = None
-
-
 class Delegate(Model):
     """Another VirtualService that holds the routes."""
 
     name: str = ""
     namespace: str = ""
-
-
-class RegexRewrite(Model):
-    """A rewrite by regular expression."""
-
-    match: str = ""
-    rewrite: str = ""
-
-
-class Rewrite(Model):
-    """Changes of the request on its way."""
-
-    uri: str | None = None
-    authority: str | None = None
-    uri_regex_rewrite: RegexRewrite | None = None
 
 
 class Retries(Model):
@@ -233,29 +155,16 @@ class Mirror(Model):
     percentage: Percentage | None = None
 
 
-class CorsPolicy(Model):
-    """Cross-origin answers."""
-
-    allow_origin: tuple[str, ...] = ()
-    allow_origins: tuple[StringMatch, ...] = ()
-    allow_methods: tuple[str, ...] = ()
-    allow_headers: tuple[str, ...] = ()
-    expose_headers: tuple[str, ...] = ()
-    max_age: Duration | None = None
-    allow_credentials: bool | None = None
-    unmatched_preflights: Literal["UNSPECIFIED", "FORWARD", "IGNORE"] | None = None
-
-
 class HttpRoute(Model):
     """One rule: the first whose match holds decides."""
 
     name: str = ""
     match: tuple[HttpMatch, ...] = ()
     route: tuple[HttpRouteDestination, ...] = ()
-    redirect: Annotated[Redirect | None, LATER] = None
-    direct_response: Annotated[DirectResponse | None, LATER] = None
+    redirect: Redirect | None = None
+    direct_response: DirectResponse | None = None
     delegate: Annotated[Delegate | None, LATER] = None
-    rewrite: Annotated[Rewrite | None, LATER] = None
+    rewrite: Rewrite | None = None
     timeout: Duration | None = None
     retries: Annotated[Retries | None, LATER] = None
     fault: Fault | None = None
@@ -264,8 +173,8 @@ class HttpRoute(Model):
     mirror_percent_snake: Annotated[UInt32 | None, LATER, Field(alias="mirror_percent")] = None
     mirror_percentage: Annotated[Percentage | None, LATER] = None
     mirrors: Annotated[tuple[Mirror, ...], LATER] = ()
-    cors_policy: Annotated[CorsPolicy | None, LATER] = None
-    headers: Annotated[Headers | None, LATER] = None
+    cors_policy: CorsPolicy | None = None
+    headers: Headers | None = None
 
     def flaws(self) -> Iterator[Flaw]:
         answers = [self.redirect, self.direct_response, self.delegate]
@@ -274,8 +183,23 @@ class HttpRoute(Model):
             yield Flaw((), "route is missing: say where the requests go")
         elif given > 1:
             yield Flaw((), "set one of route, redirect, directResponse and delegate")
+        if self.redirect or self.direct_response:
+            yield from self._answer_flaws()
+        if self.rewrite and self.rewrite.authority and self.headers and self.headers.authority:
+            yield Flaw(("rewrite", "authority"), "the authority is set in headers.request.set too")
+        if self.redirect and self.redirect.prefix_rewrite:
+            for index, match in enumerate(self.match):
+                if match.uri is not None and match.uri.prefix is None:
+                    yield Flaw(("match", index, "uri"), "redirect.prefixRewrite needs a prefix to replace")
         if len(self.route) > 1 and not any(share.weight for share in self.route):
             yield Flaw(("route",), "several destinations need weights, and not all of them 0")
+
+    def _answer_flaws(self) -> Iterator[Flaw]:
+        """A rule that answers itself sends nothing, so nothing of it can be changed or copied."""
+        answer = "redirect" if self.redirect else "directResponse"
+        for name in ("fault", "rewrite", "mirror", "mirrors", "retries", "timeout"):
+            if getattr(self, name):
+                yield Flaw((name,), f"set one of {answer} and {name}")
 
 
 class TlsMatch(Model):

@@ -144,19 +144,21 @@ def test_every_problem_of_a_text_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("rule", "names"),
     [
-        (f"{{{ROUTE}, corsPolicy: {{allowCredentials: true}}}}", ["spec.http[0].corsPolicy"]),
         (
             f"{{{ROUTE}, retries: {{attempts: 3}}, mirrors: []}}",
             ["spec.http[0].retries", "spec.http[0].mirrors"],
         ),
         (f"{{{ROUTE}, mirror_percent: 5}}", ["spec.http[0].mirror_percent"]),
-        ("{redirect: {uri: /x}}", ["spec.http[0].redirect"]),
+        (f"{{{ROUTE}, rewrite: {{uri: '/x?y'}}}}", ["spec.http[0].rewrite.uri a query in it"]),
         (f"{{{ROUTE}, match: [{{statPrefix: x}}]}}", ["spec.http[0].match[0].statPrefix"]),
         (
             f"{{{ROUTE}, fault: {{abort: {{grpcStatus: NOT_FOUND}}}}}}",
             ["spec.http[0].fault.abort.grpcStatus"],
         ),
-        ("{route: [{destination: {host: a}, headers: {request: {}}}]}", ["spec.http[0].route[0].headers"]),
+        (
+            "{route: [{destination: {host: a}, headers: {request: {set: {x: '%REQ(y)%'}}}}]}",
+            ["spec.http[0].route[0].headers.request.set.x the variable %REQ(y)%"],
+        ),
     ],
 )
 def test_valid_fields_that_are_not_honoured_are_refused_by_name(rule: str, names: list[str]) -> None:

@@ -1,0 +1,56 @@
+"""Answers that a route gives itself: redirects and direct responses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ray_mesh.proxy.match import Matchable, Scope
+from ray_mesh.proxy.replies import Reply
+from ray_mesh.snapshot import DirectResponse, Redirect, Route
+
+Answer = Callable[[Matchable], Reply]
+
+
+def answer_of(route: Route, scope: Scope) -> Answer | None:
+    """The answer of a route that does not send requests on."""
+    if route.redirect is not None:
+        return _redirect(route.redirect, scope)
+    if route.direct_response is not None:
+        reply = _direct(route.direct_response)
+        return lambda request: reply
+    return None
+
+
+def _direct(response: DirectResponse) -> Reply:
+    fields = ("content-type: text/plain",) if response.body else ()
+    return Reply(response.status, "", "direct_response", "a direct response", fields, content=response.body)
+
+
+def _redirect(redirect: Redirect, scope: Scope) -> Answer:
+    """As Envoy makes the location: the query is kept, unless the new path has one; the port that was
+    asked for is kept, unless another one is said, or it is the old scheme's own and the scheme changes."""
+    scheme = redirect.scheme or scope.scheme
+    port = b":%d" % (scope.port if redirect.keeps_port else redirect.port)
+    port = port if port != b":0" else b""
+    drops = {b":443" if scope.scheme == "https" else b":80"} if scheme != scope.scheme else set()
+    prefix = scheme.encode() + b"://"
+    authority, path, length = redirect.authority.encode(), redirect.path.encode(), redirect.length
+
+    has_query = b"?" in path
+
+    def answer(request: Matchable) -> Reply:
+        host = authority
+        if not host:
+            name, colon, number = request.host.rpartition(b":")
+            has_port = bool(colon) and b"]" not in number
+            host = name if has_port and (port or colon + number in drops) else request.host
+        new = request.path
+        if path or length >= 0:
+            new = path if length < 0 else path + new[length:]
+        location = prefix + host + port + new
+        if not has_query:
+            location += request.query
+        fields = (f"location: {location.decode('latin-1')}",)
+        return Reply(redirect.status, "", "redirect", "a redirect", fields, content=b"")
+
+    return answer

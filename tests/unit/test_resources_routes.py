@@ -1,0 +1,94 @@
+"""What is said of routes that cannot be."""
+
+from __future__ import annotations
+
+import pytest
+
+from ray_mesh.errors import ConfigError, NotSupported
+from ray_mesh.resources import load
+
+TO = "route: [{destination: {host: a}}]"
+
+
+def refusal(rule: str) -> str:
+    head = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n"
+    text = f"{head}spec: {{hosts: [a], http: [{rule}]}}\n"
+    with pytest.raises(ConfigError) as caught:
+        load(text, "f.yaml")
+    assert not isinstance(caught.value, NotSupported)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (
+            f"{{{TO}, match: [{{uri: {{regex: '('}}}}]}}",
+            "match[0].uri.regex: not a regular expression of RE2: missing )",
+        ),
+        (f"{{{TO}, match: [{{headers: {{a: {{regex: ''}}}}}}]}}", "a.regex: a regex is not empty"),
+        (f"{{{TO}, match: [{{scheme: {{}}}}]}}", "match[0].scheme: set one of exact, prefix and regex"),
+        (f"{{{TO}, headers: {{request: {{set: {{Connection: close}}}}}}}}", "Connection is of one hop"),
+        (
+            f"{{{TO}, headers: {{request: {{remove: [content-length]}}}}}}",
+            "content-length is of one hop or of the framing",
+        ),
+        (
+            f"{{{TO}, headers: {{request: {{add: {{X-Mesh-Source: a}}}}}}}}",
+            "X-Mesh-Source is written by the proxy",
+        ),
+        (
+            f"{{{TO}, headers: {{request: {{set: {{x-request-id: a}}}}}}}}",
+            "x-request-id is written by the proxy",
+        ),
+        (f"{{{TO}, headers: {{request: {{set: {{':path': a}}}}}}}}", "':path' is not the name of a header"),
+        (
+            f"{{{TO}, headers: {{request: {{add: {{host: a}}}}}}}}",
+            "the authority can only be set in a request",
+        ),
+        (f"{{{TO}, headers: {{request: {{remove: [Host]}}}}}}", "the authority can only be set in a request"),
+        (f"{{{TO}, headers: {{response: {{set: {{host: a}}}}}}}}", "a response has no authority"),
+        (f"{{{TO}, headers: {{request: {{set: {{host: 'a b'}}}}}}}}", "not a host"),
+        (
+            f'{{{TO}, headers: {{response: {{set: {{a: "b\\r\\nc: d"}}}}}}}}',
+            "a value has no control characters",
+        ),
+        (f"{{{TO}, headers: {{response: {{set: {{a: '100%'}}}}}}}}", "write %% for a percent sign"),
+        (f"{{{TO}, headers: {{response: {{set: {{a: b, A: c}}}}}}}}", "a header is named twice"),
+        (f"{{{TO}, rewrite: {{}}}}", "a rewrite has a uri"),
+        (f"{{{TO}, rewrite: {{uri: x}}}}", "rewrite.uri: 'x' does not begin with /"),
+        (f"{{{TO}, rewrite: {{uri: '/a b'}}}}", "a path has no spaces"),
+        (f"{{{TO}, rewrite: {{uri: '/a/../b'}}}}", "a path has no . and .. segments"),
+        (f"{{{TO}, rewrite: {{authority: 'a/b'}}}}", "'a/b' is not a host"),
+        (
+            f"{{{TO}, rewrite: {{uriRegexRewrite: {{match: '(', rewrite: a}}}}}}",
+            "match: not a regular expression",
+        ),
+        (f"{{{TO}, rewrite: {{uriRegexRewrite: {{match: a, rewrite: '\\1'}}}}}}", "refers to a group"),
+        (f"{{{TO}, rewrite: {{uri: /a, uriRegexRewrite: {{match: a, rewrite: b}}}}}}", "set one of uri and"),
+        (
+            f"{{{TO}, rewrite: {{authority: a}}, headers: {{request: {{set: {{host: b}}}}}}}}",
+            "the authority is set in headers.request.set too",
+        ),
+        (f"{{{TO}, redirect: {{uri: /a}}}}", "set one of route, redirect"),
+        ("{redirect: {redirectCode: 301}}", "a redirect says a uri"),
+        ("{redirect: {uri: /a, redirectCode: 200}}", "200 is not one of 301"),
+        ("{redirect: {scheme: ftp}}", "'ftp' is not http or https"),
+        ("{redirect: {port: 1, derivePort: FROM_REQUEST_PORT}}", "set one of port and derivePort"),
+        ("{redirect: {uri: /a}, fault: {delay: {fixedDelay: 1s}}}", "fault: set one of redirect and fault"),
+        (
+            "{match: [{uri: {exact: /a}}], redirect: {prefixRewrite: /b}}",
+            "match[0].uri: redirect.prefixRewrite needs a prefix",
+        ),
+        ("{directResponse: {status: 199}}", "greater than or equal to 200"),
+        ("{directResponse: {status: 204, body: {string: a}}}", "a response with status 204 has no body"),
+        ("{directResponse: {status: 200, body: {bytes: '?'}}}", "not base64"),
+        ("{directResponse: {status: 200, body: {string: a, bytes: aaaa}}}", "set one of string and bytes"),
+        (f"{{directResponse: {{status: 200, body: {{string: '{'a' * 103000}'}}}}}}", "at most 102400 bytes"),
+        (f"{{{TO}, corsPolicy: {{allowOrigins: [{{}}]}}}}", "allowOrigins[0]: set one of"),
+        (f"{{{TO}, corsPolicy: {{maxAge: 1.5s}}}}", "maxAge is in whole seconds"),
+        (f"{{{TO}, corsPolicy: {{allowHeaders: ['a b']}}}}", "'a b' is not a name"),
+    ],
+)
+def test_refusals(rule: str, expected: str) -> None:
+    assert expected in refusal(rule)
