@@ -14,6 +14,8 @@ from ray_mesh.proxy.overload import Level, OverloadLimits
 def press(mesh: Mesh, node: str, pressure: float) -> None:
     """Give a plane limits of which this share is used now."""
     plane = mesh.planes[node]
+    plane._overload.limits = OverloadLimits(10_000, 0, 0.0)
+    plane._vitals.on_deadline(0.0)
     memory_bytes = int(plane.stats().memory_bytes / pressure)
     plane._overload.limits = OverloadLimits(10_000, memory_bytes, 0.0)
     plane._vitals.on_deadline(0.0)
