@@ -319,6 +319,8 @@ class ProxyAgent:
         await thread.run(plane.accept())
         self._state = "HEALTHY"
         self._lease_due.set()
+        message = f"the admin endpoint is http://127.0.0.1:{plane.admin_port} on node {self._settings.node}"
+        self._report_event(messages.Event(time.time(), "info", "proxy_ready", message, self._settings.name))
 
     async def _reserve(self, message: Message) -> bytes:
         request = messages.decode(messages.ReserveRequest, message.data)
@@ -391,6 +393,11 @@ class ProxyAgent:
         self._report_event(messages.Event(time.time(), "warning", reason, message, self._settings.name))
 
     def _report_event(self, event: messages.Event) -> None:
-        log.warning("%s: %s", event.reason, event.message)
+        log.log(
+            logging.INFO if event.severity == "info" else logging.WARNING,
+            "%s: %s",
+            event.reason,
+            event.message,
+        )
         if self._bus is not None:
             self._bus.publish(subjects.event("proxy", self._settings.name), messages.encode(event))

@@ -105,6 +105,11 @@ class Destination:
         self._clusters: dict[tuple[str, int], Cluster] = {}
 
     @property
+    def clusters(self) -> tuple[Cluster, ...]:
+        """Those that were asked for."""
+        return tuple(self._clusters.values())
+
+    @property
     def is_complete(self) -> bool:
         """Whether both the service and its endpoints have come."""
         return self.service is not None and self.members is not None

@@ -62,6 +62,11 @@ class Hosting:
     def __iter__(self) -> Iterator[Local]:
         return iter(self.locals.values())
 
+    def resources(self) -> dict[str, Workload | Gateway]:
+        """What is in force, by key."""
+        gateways = {f"gateway.{each.namespace}.{each.name}": each for each in self._gateways.values()}
+        return {key: local.workload for key, local in self.locals.items()} | gateways
+
     def place(self, key: str, workload: Workload) -> None:
         """Take a workload, or a new version of it. Raises PeerError or ConfigError and changes nothing."""
         owner = self._by_sni.get(workload.sni)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from ray_mesh import addresses, snapshot
 from ray_mesh.errors import ConfigError, PeerError
+from ray_mesh.proxy.admin import Admin
 from ray_mesh.proxy.caller import Effects, Explaining
+from ray_mesh.proxy.cluster import Destination
 from ray_mesh.proxy.connections import Connections
 from ray_mesh.proxy.connector import Dialer, MutualTls, Plaintext, UpstreamConnector, Upstreams
 from ray_mesh.proxy.events import Events, OnEvent, Severity
@@ -22,7 +24,9 @@ from ray_mesh.proxy.journal import AccessRecord, Journal
 from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
 from ray_mesh.proxy.outside import Lookup, Outside, Resolver, system_lookup
 from ray_mesh.proxy.overload import USUAL, Level, Overload, OverloadLimits
+from ray_mesh.proxy.pages import pages_of
 from ray_mesh.proxy.registry import Registry
+from ray_mesh.proxy.stats import PlaneStats
 from ray_mesh.proxy.tcp_connection import TcpConnection
 from ray_mesh.proxy.tcp_dialer import TcpDialer
 from ray_mesh.proxy.timers import Wheel
@@ -47,28 +51,6 @@ class PlaneConfig:
     inbound_port: int = 0
     admin_port: int | None = 0
     limits: OverloadLimits = USUAL
-
-
-@dataclass(frozen=True, slots=True)
-class PlaneStats:
-    """For people: what is open now, how the process is, and events so far by reason.
-
-    ``lag_s`` is how late the loop was all the time of late, ``lag_max_s`` the longest single lateness.
-    """
-
-    connections: int
-    in_flight: int
-    workloads: int
-    hosts: int
-    overload_level: int
-    pressure: float
-    memory_bytes: int
-    lag_s: float
-    lag_max_s: float
-    gc_pauses: int
-    gc_pause_max_s: float
-    gc_pause_total_s: float
-    events: Mapping[str, int]
 
 
 class DataPlane:
@@ -118,6 +100,7 @@ class DataPlane:
         self._inbound: Listener | None = None
         self._vitals = Vitals(self.wheel, self._overload, lambda: len(self.connections), self._take_level)
         self._overload.on_change = self._tell_level
+        self._admin: Admin | None = None
 
     # Life.
 
@@ -137,6 +120,9 @@ class DataPlane:
         self._inbound = Listener(bound, lambda: Handshaken(self, self._hosting))
         self.wheel.add(time.monotonic() + SWEEP_S, self)
         self._vitals.start()
+        if self.config.admin_port is not None:
+            self._admin = Admin(self.config.admin_port, self.wheel, pages_of(self))
+            self._admin.open()
 
     async def accept(self) -> None:
         """Accept on the inbound port that :meth:`bind` bound."""
@@ -193,6 +179,8 @@ class DataPlane:
         await self._app_dialer.stop()
         for local in self._hosting:
             local.retire()
+        if self._admin is not None:
+            await self._admin.stop()
         self._vitals.stop()
         self.wheel.stop()
 
@@ -206,6 +194,21 @@ class DataPlane:
     def inbound_port(self) -> int:
         """The mTLS port, once started."""
         return self._inbound.port if self._inbound is not None else 0
+
+    @property
+    def admin_port(self) -> int:
+        """The port of the admin endpoint, on loopback; 0 when there is none."""
+        return self._admin.port if self._admin is not None else 0
+
+    def why_unready(self) -> str:
+        """Why it should get no new connections; empty when it should."""
+        if self.is_draining:
+            return "it drains"
+        if not self.trust.bundles:
+            return "it has no trust bundle yet"
+        if self._inbound is None or not self._inbound.is_open:
+            return "it has no complete configuration yet"
+        return ""
 
     # Configuration.
 
@@ -307,6 +310,23 @@ class DataPlane:
     def access_records(self) -> tuple[AccessRecord, ...]:
         """The newest finished requests, oldest first."""
         return self._journal.records()
+
+    def resources(self) -> dict[str, snapshot.Resource]:
+        """The configuration in force, by key."""
+        found: dict[str, snapshot.Resource] = {**self._hosting.resources()}
+        for destination in self._registry:
+            host = destination.host
+            if destination.service is not None:
+                found[snapshot.key_for("service", host)] = destination.service
+            if destination.members is not None:
+                found[snapshot.key_for("endpoints", host)] = snapshot.Endpoints(
+                    host, tuple(destination.members)
+                )
+        return found
+
+    def destinations(self) -> tuple[Destination, ...]:
+        """The hosts in use, with their clusters."""
+        return tuple(self._registry)
 
     def stats(self) -> PlaneStats:
         """See :class:`PlaneStats`."""

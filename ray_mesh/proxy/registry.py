@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from ray_mesh.proxy.cluster import Destination, Member
@@ -32,6 +32,9 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._destinations)
+
+    def __iter__(self) -> Iterator[Destination]:
+        return iter(self._destinations.values())
 
     def find(self, host: str) -> Destination | None:
         """The destination, once both its service and its endpoints have come."""
