@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ray_mesh import addresses
+from ray_mesh.proxy import replies
 from ray_mesh.proxy.cluster import Cluster, Member
 from ray_mesh.proxy.connections import Connections
 from ray_mesh.proxy.head import RequestHead, read_request
@@ -105,6 +106,12 @@ class Admin:
     def read_head(self, block: bytes) -> RequestHead:
         """See :class:`.http1_server.ServerEntry`."""
         return read_request(block, frozenset())
+
+    def tunnel(
+        self, transport: asyncio.Transport, target: bytes, head: RequestHead, rest: bytes
+    ) -> Reply | None:
+        """See :class:`.http1_server.ServerEntry`."""
+        return replies.NO_TUNNELS
 
     def begin(self, request: Request) -> None:
         """See :class:`.pipeline.Entry`."""
