@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ray_mesh import addresses, snapshot
 from ray_mesh.errors import ConfigError, PeerError
 from ray_mesh.proxy.admin import Admin
+from ray_mesh.proxy.allocation import keep_read_buffers
 from ray_mesh.proxy.caller import Effects, Explaining
 from ray_mesh.proxy.cluster import Destination
 from ray_mesh.proxy.connections import Connections
@@ -66,6 +67,7 @@ class DataPlane:
         connector: UpstreamConnector | None = None,
         lookup: Lookup = system_lookup,
     ) -> None:
+        keep_read_buffers()
         self.config = config
         self.connections = Connections()
         self.is_draining = False

@@ -127,10 +127,15 @@ def _measure(
     for number in range(pace.rounds + 1):
         for target in targets:
             plan = Plan(
-                target.port, fields, scenario.varies, target.pid, [upstream_pid], seconds=pace.seconds
+                target.port,
+                fields,
+                [target.pid],
+                [upstream_pid],
+                varies=scenario.varies,
+                seconds=pace.seconds,
             )
             wait_until_calm(CALM_CORES, pace.patience_s)
-            outcome = _load(plan, core)
+            outcome = load(plan, core)
             target.answered += outcome.sent
             if number:
                 microseconds = outcome.cpu_ns / 1e3 / outcome.requests
@@ -139,7 +144,8 @@ def _measure(
     return ours, theirs
 
 
-def _load(plan: Plan, core: int) -> Outcome:
+def load(plan: Plan, core: int) -> Outcome:
+    """Run the load generator on that processor. Raises RuntimeError when a request failed."""
     with process(program("bench_load.py", json.dumps(asdict(plan))), core) as child:
         outcome = Outcome(**json.loads(read_line(child)))
     if outcome.failure:

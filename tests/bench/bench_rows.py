@@ -45,7 +45,10 @@ def figure(rounds: Sequence[Round]) -> Figure:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One case. The bar is met when ``ratio`` (ours over the peer's median) does not exceed it."""
+    """One case. The bar is met when ``ratio`` (ours over the peer's median) does not exceed it.
+
+    ``beside`` are figures of others, which no bar compares with.
+    """
 
     case: str
     unit: str
@@ -53,6 +56,7 @@ class Row:
     peer: str
     theirs: Figure
     bar: float
+    beside: tuple[tuple[str, Figure], ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -66,6 +70,7 @@ class Row:
 
     def to_json(self) -> dict[str, str | float | bool]:
         """The row as the JSON output has it."""
+        beside = {name: round(each.median, 2) for name, each in self.beside}
         return {
             "case": self.case,
             "value": round(self.ours.median, 2),
@@ -75,6 +80,7 @@ class Row:
             "ratio": round(self.ratio, 3),
             "bar": self.bar,
             "met": self.is_met,
+            **beside,
         }
 
 
@@ -84,8 +90,14 @@ HEADINGS = ("CASE", "RAY MESH", "MIN", "PEER", "PEER VALUE", "MIN", "UNIT", "RAT
 def table(rows: Iterable[Row]) -> str:
     """The rows for people; what was measured on a busy machine says so."""
     listed = list(rows)
-    cells = [HEADINGS, *(_cells(row) for row in listed)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
+    cells: list[tuple[str, ...]] = [HEADINGS, *(_cells(row) for row in listed)]
+    if any(row.beside for row in listed):
+        extra = [
+            "BESIDE",
+            *(", ".join(f"{name} {each.median:.1f}" for name, each in row.beside) for row in listed),
+        ]
+        cells = [(*line, more) for line, more in zip(cells, extra, strict=True)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
     for row in listed:
         if not (row.ours.is_calm and row.theirs.is_calm):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,13 @@ def test_the_bar_itself_is_met(ours: float, met: bool) -> None:
     assert row(ours, 40.0).is_met is met
 
 
+def test_what_stands_beside_is_in_both_forms() -> None:
+    others = (("relay", Figure(10.0, 9.0, 5, 5)),)
+    wide = replace(row(20.0, 40.0), beside=others)
+    assert json.loads(render_json([wide]))[0]["relay"] == 10.0
+    assert "relay 10.0" in table([row(20.0, 40.0), wide]).splitlines()[2]
+
+
 def test_the_table_has_a_line_for_each_row() -> None:
     lines = table([row(20.0, 40.0), row(39.0, 40.0)]).splitlines()
     assert len(lines) == 3
@@ -65,9 +73,9 @@ def test_what_others_used_is_what_is_left_over() -> None:
 
 
 def test_requests_differ_only_when_asked_to() -> None:
-    plan = bench_load.Plan(port=1, fields=[("host", "reviews")], varies=True, proxy=1)
+    plan = bench_load.Plan(port=1, fields=[("host", "reviews")], varies=True, proxies=[1])
     load = bench_load.Load(plan)
-    first, second = load.next_request(), load.next_request()
+    first, second = load.next_request(load.head(0)), load.next_request(load.head(0))
     assert first != second
     assert first.startswith(b"GET /reviews/0 HTTP/1.1\r\nhost: reviews\r\ntraceparent: 00-")
     assert first.endswith(b"-01\r\n\r\n")
