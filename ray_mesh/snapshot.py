@@ -388,12 +388,17 @@ class Mesh:
     """What every proxy needs to know of the mesh. Key ``mesh.mesh.mesh``.
 
     ``explains_to_outside``: replies of the mesh that leave through a gateway carry their sentence.
+    ``trusted_proxies``: how many proxies in front of the gateways say who the client is.
     """
 
     trust_domain: str
     root_namespace: str
     outbound_policy: Literal["REGISTRY_ONLY"] = "REGISTRY_ONLY"
     explains_to_outside: bool = codec.later(False)
+    path_normalization: Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = codec.later(
+        "BASE"
+    )
+    trusted_proxies: int = codec.later(0)
 
 
 Resource: TypeAlias = Service | Endpoints | Workload | Node | Gateway | Mesh

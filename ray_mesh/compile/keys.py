@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from ray_mesh import snapshot
 from ray_mesh.compile.gateways import compile_gateway
+from ray_mesh.compile.mesh import compile_mesh
 from ray_mesh.compile.services import compile_service
 from ray_mesh.compile.workloads import compile_node, compile_workload
 from ray_mesh.compile.world import World, is_ingress
 from ray_mesh.errors import PeerError
 from ray_mesh.resources import Document, WorkloadSpec
-from ray_mesh.resources.mesh import ROOT_NAMESPACE
 
 
 def private_key(node: str, key: str) -> str:
@@ -67,9 +67,7 @@ def compile_key(world: World, stored_key: str) -> snapshot.Resource | None:
     node, key = split_key(stored_key)
     match snapshot.kind_of(key):
         case "mesh" if not node:
-            return snapshot.Mesh(
-                world.trust_domain, ROOT_NAMESPACE, explains_to_outside=world.explains_to_outside
-            )
+            return compile_mesh(world.config)
         case "service" if not node:
             callee = world.callee(snapshot.host_for(key))
             return compile_service(world, callee) if callee else None

@@ -17,7 +17,7 @@ from ray_mesh.resources import (
     WorkloadSpec,
 )
 from ray_mesh.resources.hosts import MESH_GATEWAY, SERVICE_SUFFIX, meanings, resolve_gateway
-from ray_mesh.resources.mesh import DEFAULT_TRUST_DOMAIN, MESH_NAME, ROOT_NAMESPACE
+from ray_mesh.resources.mesh import MESH_NAME, ROOT_NAMESPACE
 
 Term: TypeAlias = tuple[str, ...]
 """Something documents can be found by, such as ``("workload in", "default")``."""
@@ -72,17 +72,15 @@ class World:
         return sorted(self.find(*term), key=lambda document: (document.admitted_at, document.key))
 
     @property
-    def trust_domain(self) -> str:
-        """The mesh's own trust domain."""
+    def config(self) -> MeshConfigSpec:
+        """The settings of the whole mesh."""
         config = self._documents.get(MESH_CONFIG_KEY)
-        return config.read(MeshConfigSpec).trust_domain if config else DEFAULT_TRUST_DOMAIN
+        return config.read(MeshConfigSpec) if config else MeshConfigSpec()
 
     @property
-    def explains_to_outside(self) -> bool:
-        """Whether replies of the mesh carry their sentence through gateways."""
-        config = self._documents.get(MESH_CONFIG_KEY)
-        explain = config.read(MeshConfigSpec).explain if config else None
-        return explain is not None and explain.gateways
+    def trust_domain(self) -> str:
+        """The mesh's own trust domain."""
+        return self.config.trust_domain
 
     def has(self, *term: str) -> bool:
         """Whether any document has a term."""

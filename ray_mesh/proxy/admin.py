@@ -20,6 +20,7 @@ from ray_mesh.proxy.head import RequestHead, read_request
 from ray_mesh.proxy.hosts import split_authority
 from ray_mesh.proxy.http1_server import Http1Server
 from ray_mesh.proxy.listener import LOOPBACK, Listener, bind
+from ray_mesh.proxy.path import BASE
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.replies import Reply
@@ -74,6 +75,7 @@ class Admin:
         self.wheel = wheel
         self.connections = Connections()
         self.ends_connections = False
+        self.paths = BASE
         self._pages = pages
         self._writing: set[asyncio.Task[None]] = set()
         self._opening: asyncio.Task[None] | None = None

@@ -33,6 +33,13 @@ class Explaining:
     gateways: bool = False
 
 
+@dataclass(slots=True)
+class Topology:
+    """What is in front of the gateways: how many proxies whose ``x-forwarded-for`` is believed."""
+
+    trusted_proxies: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Effects:
     """What a request may cause in the world, shared by the entries of a plane."""
@@ -42,6 +49,7 @@ class Effects:
     registry: Registry
     journal: Journal
     explaining: Explaining
+    topology: Topology
     overload: Overload
     tcp: TcpDialer
     connections: Connections

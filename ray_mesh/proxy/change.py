@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from ray_mesh.patterns import compile_pattern, compile_template
-from ray_mesh.proxy.path import split_target
+from ray_mesh.proxy.path import BASE
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.snapshot import Destination, HeaderChanges, Rewrite, Route
 
@@ -49,7 +49,7 @@ def rewriter(rewrite: Rewrite) -> Callable[[bytes], bytes]:
 
     def rewritten(path: bytes) -> bytes:
         path = change(path)
-        clean, query = split_target(path)
+        clean, query = BASE.split(path)
         if clean != path or query:
             # Resolved here, "/a../x" with "/a" rewritten to "/b/" would leave "/b/".
             raise ValueError("it contains dot segments or a query")

@@ -29,9 +29,9 @@ CHUNKED = -1
 """A length that is not known before the last chunk."""
 
 REQUEST_FIELDS = (
-    rb"c(?:onnection|ontent-length)|expect|host|keep-alive|proxy-[a-z-]*|"
-    rb"t(?:e|raceparent|railer|ransfer-encoding)|upgrade|"
-    rb"x-(?:forwarded-[a-z-]*|envoy-[a-z-]*|request-id|mesh-[^:]*)"
+    rb"b3|c(?:onnection|ontent-length)|expect|host|keep-alive|proxy-[a-z-]*|"
+    rb"t(?:e|raceparent|racestate|railer|ransfer-encoding)|upgrade|"
+    rb"x-(?:b3-[a-z-]*|forwarded-[a-z-]*|envoy-[a-z-]*|request-id|mesh-[^:]*)"
 )
 _REQUEST_FIELD = re.compile(rb"\n(" + REQUEST_FIELDS + rb"):[ \t]*([^\r]*)")
 _RESPONSE_FIELD = re.compile(
@@ -77,6 +77,7 @@ class RequestHead:
         "fields",
         "forwarded_for",
         "has_proto",
+        "has_trace",  # fields that say more of a trace, or in another way, than traceparent
         "host",
         "is_brief",  # the next proxy asks for replies without explanation
         "is_framed",  # the caller's proxy asks for a framed tunnel
@@ -105,6 +106,7 @@ class RequestHead:
         self.traceparent = b""
         self.forwarded_for = b""
         self.has_proto = False
+        self.has_trace = False
         self.source = b""
         self.service = b""
         self.is_brief = False
@@ -186,6 +188,8 @@ def read_request(block: bytes, dropped: frozenset[bytes]) -> RequestHead:
             head.forwarded_for = head.forwarded_for + b", " + more if head.forwarded_for else more
         elif name == b"x-forwarded-proto":
             head.has_proto = True
+        elif name in (b"b3", b"tracestate") or name[:5] == b"x-b3-":
+            head.has_trace = True
         elif name == b"connection":
             options = options + b"," + value
         elif name == b"transfer-encoding":

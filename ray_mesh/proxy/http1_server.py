@@ -35,11 +35,11 @@ from ray_mesh.proxy.head import (
     set_apart,
     without,
 )
-from ray_mesh.proxy.path import split_absolute, split_target
+from ray_mesh.proxy.path import Paths, split_absolute
 from ray_mesh.proxy.pipeline import Entry, Request
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.timers import Wheel
-from ray_mesh.proxy.trace import is_valid
+from ray_mesh.proxy.trace import from_b3, is_valid
 from ray_mesh.proxy.tunnel import FRAMED, Side, Tunnel
 
 BUFFER_BYTES = 64 * 1024
@@ -54,15 +54,11 @@ LINGER_BYTES = 4 * 1024 * 1024
 lost to a reset."""
 
 _HEAD_END = b"\r\n\r\n"
-_LINE = re.compile(
-    rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?:http://([A-Za-z0-9.:-]+))?"
-    rb"((?:/(?!\.)[!$&-.0-9:;<=>@A-\[\]^_`a-z{|}~]*)+)(\?[!$-~]*)? HTTP/1\.1"
-)
-"""A request line, in origin or absolute form, whose path is in normal form already."""
 _NO_CALLBACKS = object()
 _VERSION = re.compile(rb" HTTP/1\.[01]\Z")
 _RESET = struct.pack("ii", 1, 0)
 """As SO_LINGER: closing is a reset."""
+_TRACESTATE = frozenset((b"tracestate",))
 _NOT_HTTP10 = frozenset((b"expect", b"upgrade"))
 
 
@@ -96,6 +92,7 @@ class Listening(Protocol):
 
     wheel: Wheel
     connections: Connections
+    paths: Paths
     ends_connections: bool
 
 
@@ -272,7 +269,7 @@ class Http1Server(asyncio.Protocol):
         plain, parent, request_id = set_apart(data)
         head = self._head
         if head is not None and plain.endswith(self._tail):
-            found = _LINE.fullmatch(plain, 0, len(plain) - len(self._tail))
+            found = self._listening.paths.line.fullmatch(plain, 0, len(plain) - len(self._tail))
             if found is not None and (found[2] is None or found[2].lower() == head.host):
                 self._begin(found[1], found[3], found[4] or b"", head, parent, request_id, rest)
                 return
@@ -339,15 +336,17 @@ class Http1Server(asyncio.Protocol):
             return
         if head.length:
             self._parser = None  # it expects a body now, which is read without it
-        if not head.traceparent and not head.request_id:
+        if not (head.traceparent or head.request_id or head.has_trace):
             self._head, self._tail = head, plain[line_end:]
         elif not parent and is_valid(head.traceparent):
             parent = head.traceparent
         request_id = request_id or head.request_id
         if absolute is not None:
             target, head = self._to_origin(*absolute, head)
+        if head.has_trace and not parent:
+            parent = _trace_of(head)
         try:
-            path, query = split_target(target)
+            path, query = self._listening.paths.split(target)
         except ValueError as error:
             raise BadHead(str(error)) from error
         self._begin(method, path, query, head, parent, request_id, rest)
@@ -598,6 +597,12 @@ def _http10_block(block: bytes, absolute: tuple[bytes, bytes] | None) -> bytes:
     if absolute is None:
         raise BadHead("no Host field: a mesh routes by host, so HTTP/1.0 needs it too")
     return b"\r\nHost: " + absolute[0] + block
+
+
+def _trace_of(head: RequestHead) -> bytes:
+    """The parent of a request without valid ``traceparent``, whose ``tracestate`` then means nothing."""
+    head.fields = without(head.fields, _TRACESTATE)
+    return from_b3(head.named)
 
 
 class _Linger:

@@ -1,9 +1,11 @@
 """Traffic from outside the mesh: a gateway workload's plaintext listener, one per Gateway port.
 
 Nothing that the outside says about itself is believed: ``x-forwarded-*`` and ``x-request-id`` are
-replaced; ``traceparent`` is kept, so that a client can follow its request. Replies of the mesh name
-nothing of the inside unless MeshConfig says so; the access record has the whole sentence. The policies and
-rate limits of the gateway workload hold here too; the outside is a caller without identity.
+replaced. With trusted proxies in front of the gateway (MeshConfig ``numTrustedProxies``) their
+``x-forwarded-for`` and ``-proto`` are. ``traceparent`` is kept, so that a client can follow its request.
+Replies of the mesh name nothing of the inside unless MeshConfig says so; the access record has the whole
+sentence. The policies and rate limits of the gateway workload hold here too; the outside is a caller without
+identity.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import asyncio
 
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.caller import Caller, Effects
+from ray_mesh.proxy.forwarded import client_behind
 from ray_mesh.proxy.guard import Guard
 from ray_mesh.proxy.head import RequestHead, read_request
 from ray_mesh.proxy.hosts import split_authority
@@ -70,7 +73,11 @@ class Ingress(Caller):
             request.refuse(replies.OVERLOADED)
             return
         request.request_id = new_request_id()
-        request.extra = b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\n" % request.client
+        trusted = self.effects.topology.trusted_proxies
+        if trusted:
+            _believe(request, trusted)
+        else:
+            request.extra = b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\n" % request.client
         guard = self._guard
         if guard.is_open:
             self._enter(request)
@@ -106,6 +113,19 @@ class Ingress(Caller):
     def _announced(self) -> bytes:
         """Who calls, for the next proxy, whose replies pass through here."""
         return self.source.announced + (b"\r\nx-mesh-explain: no" if self.is_brief else b"")
+
+
+def _believe(request: Request, trusted: int) -> None:
+    """Take from ``x-forwarded-*`` what trusted proxies in front of the gateway say."""
+    head = request.head
+    peer = request.client
+    said = head.forwarded_for
+    request.client = client_behind(said, peer, trusted)
+    proto = head.named(b"x-forwarded-proto")
+    request.extra = b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n" % (
+        said + b", " + peer if said else peer,
+        proto if proto in (b"http", b"https") else b"http",
+    )
 
 
 def best_virtual_host(hosts: tuple[VirtualHost, ...], host: str) -> int | None:

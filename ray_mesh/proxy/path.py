@@ -1,18 +1,32 @@
 """Request targets: parsed once, normalized before routing and authorization, forwarded as matched.
 
-The normalization is Istio's ``BASE`` (RFC 3986 section 6 plus ``\\`` to ``/``): escapes of unreserved
-characters are decoded, other escapes are written in upper case and stay (``%2F`` is not a slash), dot
-segments are removed. Slashes are not merged.
+How much is normalized is MeshConfig's ``pathNormalization.normalization``, as in Istio:
+
+* ``NONE``: paths stay as they came;
+* ``BASE``, the default (RFC 3986 section 6, and ``\\`` is ``/``): escapes of unreserved characters are
+  decoded, others are written in upper case and stay (``%2F`` is not a slash), dot segments are removed;
+* ``MERGE_SLASHES``: then ``//`` becomes ``/``;
+* ``DECODE_AND_MERGE_SLASHES``: before all that ``%2F`` and ``%5C`` are decoded.
+
+Control characters, fragments and (but for ``NONE``) malformed escapes are refused whatever it is.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
-_UNCLEAN = re.compile(rb"[%\\#]|/\.|[^\x21-\x7e]")
+_UNCLEAN = re.compile(rb"[%\\]|/\.")
+_CONTROL = re.compile(rb"[^\x21-\x7e]")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_SLASH = re.compile(rb"%(?:2f|5c)", re.IGNORECASE)
+_SLASHES = re.compile(rb"/{2,}")
+_LINE = (
+    rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?:http://([A-Za-z0-9.:-]+))?"
+    rb"((?:/(?![%b])[!$&-.0-9:;<=>@A-\[\]^_`a-z{|}~]*)+)(\?[!$-~]*)? HTTP/1\.1"
+)
 _ABSOLUTE = re.compile(rb"http://([^/?#@]+)([/?].*)?", re.IGNORECASE)
 
 
@@ -25,30 +39,56 @@ def split_absolute(target: bytes) -> tuple[bytes, bytes] | None:
     return found[1], rest if rest[:1] == b"/" else b"/" + rest
 
 
-def split_target(target: bytes) -> tuple[bytes, bytes]:
-    """Normalized path, and the query with its ``?`` (or empty).
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """One way to normalize. ``line`` matches request lines, in origin or absolute form, whose path is in
+    normal form already: method, authority, path, query."""
 
-    Raises:
-        ValueError: the target is neither origin-form nor ``*``, or cannot be understood one way only.
-    """
-    path, mark, query = target.partition(b"?")
-    if path[:1] != b"/" and target != b"*":
-        raise ValueError("the target is neither a path nor an http:// URL")
-    if b"#" in target:
-        raise ValueError("the target contains a fragment")
-    if _UNCLEAN.search(path) is not None:
-        path = normalize(path)
-    return path, mark + query
+    line: re.Pattern[bytes]
+    is_base: bool
+    merges: bool = False
+    decodes: bool = False
+
+    def split(self, target: bytes) -> tuple[bytes, bytes]:
+        """Normalized path, and the query with its ``?`` (or empty).
+
+        Raises:
+            ValueError: the target is neither origin-form nor ``*``, or cannot be understood one way only.
+        """
+        path, mark, query = target.partition(b"?")
+        if path[:1] != b"/" and target != b"*":
+            raise ValueError("the target is neither a path nor an http:// URL")
+        if b"#" in target:
+            raise ValueError("the target contains a fragment")
+        if _CONTROL.search(target) is not None:
+            raise ValueError("the target contains a control character or a byte beyond ASCII")
+        if self.decodes:
+            path = _SLASH.sub(b"/", path)
+        if self.is_base and _UNCLEAN.search(path) is not None:
+            path = normalize(path)
+        if self.merges:
+            path = _SLASHES.sub(b"/", path)
+        return path, mark + query
+
+
+_EVERY = re.compile(_LINE % rb"\.")
+_MERGED = re.compile(_LINE % rb"\./")
+BASE = Paths(_EVERY, is_base=True)
+PATHS = {
+    "NONE": Paths(_EVERY, is_base=False),
+    "BASE": BASE,
+    "MERGE_SLASHES": Paths(_MERGED, is_base=True, merges=True),
+    "DECODE_AND_MERGE_SLASHES": Paths(_MERGED, is_base=True, merges=True, decodes=True),
+}
+"""By the words of the compiled configuration."""
 
 
 def normalize(path: bytes) -> bytes:
-    """An absolute path in normal form; normalizing it again changes nothing.
+    """An absolute path in the normal form of ``BASE``; normalizing it again changes nothing.
 
     Raises:
-        ValueError: a bad escape, an encoded NUL, or a byte that may not appear in a path.
+        ValueError: a bad escape or an encoded NUL.
     """
-    if any(byte < 0x21 or byte > 0x7E for byte in path):
-        raise ValueError("the path contains a control character")
     return _remove_dot_segments(_ESCAPE.sub(_decode, path.replace(b"\\", b"/")))
 
 

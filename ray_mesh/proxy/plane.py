@@ -14,7 +14,7 @@ from ray_mesh import addresses, snapshot
 from ray_mesh.errors import ConfigError, PeerError
 from ray_mesh.proxy.admin import Admin
 from ray_mesh.proxy.allocation import keep_read_buffers
-from ray_mesh.proxy.caller import Effects, Explaining
+from ray_mesh.proxy.caller import Effects, Explaining, Topology
 from ray_mesh.proxy.cluster import Destination
 from ray_mesh.proxy.connections import Connections
 from ray_mesh.proxy.connector import Dialer, MutualTls, Plaintext, UpstreamConnector, Upstreams
@@ -26,6 +26,7 @@ from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
 from ray_mesh.proxy.outside import Lookup, Outside, Resolver, system_lookup
 from ray_mesh.proxy.overload import USUAL, Level, Overload, OverloadLimits
 from ray_mesh.proxy.pages import pages_of
+from ray_mesh.proxy.path import BASE, PATHS
 from ray_mesh.proxy.registry import Registry
 from ray_mesh.proxy.stats import PlaneStats
 from ray_mesh.proxy.tcp_connection import TcpConnection
@@ -70,6 +71,7 @@ class DataPlane:
         keep_read_buffers()
         self.config = config
         self.connections = Connections()
+        self.paths = BASE
         self.is_draining = False
         self.ends_connections = False
         self.trust = Trust()
@@ -88,6 +90,7 @@ class DataPlane:
             self._registry,
             self._journal,
             Explaining(),
+            Topology(),
             self._overload,
             self._tcp,
             self.connections,
@@ -232,7 +235,7 @@ class DataPlane:
             case snapshot.Mesh(trust_domain=trust_domain):
                 if trust_domain != self.config.trust_domain:
                     raise PeerError(f"{key} is of {trust_domain}, this is {self.config.trust_domain}")
-                self._explain(resource.explains_to_outside)
+                self._take_mesh(resource)
             case snapshot.Service():
                 self._registry.set_service(resource.host, resource)
                 self._forget_views()
@@ -380,7 +383,7 @@ class DataPlane:
         elif kind == "gateway":
             self._hosting.set_gateway(f"workload.{namespace}.{name}", None)
         elif kind == "mesh":
-            self._explain(False)
+            self._take_mesh(snapshot.Mesh(self.config.trust_domain, ""))
         elif kind == "service":
             self._registry.set_service(host, None)
             self._forget_views()
@@ -412,9 +415,11 @@ class DataPlane:
             return "a port of the mesh itself or of one of its workloads"
         return ""
 
-    def _explain(self, to_outside: bool) -> None:
-        if self._effects.explaining.gateways != to_outside:
-            self._effects.explaining.gateways = to_outside
+    def _take_mesh(self, mesh: snapshot.Mesh) -> None:
+        self.paths = PATHS[mesh.path_normalization]
+        self._effects.topology.trusted_proxies = mesh.trusted_proxies
+        if self._effects.explaining.gateways != mesh.explains_to_outside:
+            self._effects.explaining.gateways = mesh.explains_to_outside
             self._forget_views()  # the next proxy is told as well
 
     def _take_level(self, level: Level) -> None:

@@ -52,6 +52,37 @@ class Explain(Model):
     gateways: bool = False
 
 
+Normalization = Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]
+
+
+class PathNormalization(Model):
+    """How paths are normalized before they are matched and forwarded; DEFAULT is BASE."""
+
+    normalization: Literal["DEFAULT", Normalization] = "DEFAULT"
+
+    @property
+    def word(self) -> Normalization:
+        """What DEFAULT stands for, else itself."""
+        return "BASE" if self.normalization == "DEFAULT" else self.normalization
+
+
+class GatewayTopology(Model):
+    """What is in front of the gateways. ``numTrustedProxies`` counts the proxies between the client and a
+    gateway whose ``x-forwarded-for`` is believed."""
+
+    num_trusted_proxies: Annotated[int, Field(ge=0, le=32)] = 0
+    forward_client_cert_details: Annotated[
+        Literal["SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"],
+        Only(("SANITIZE",)),
+    ] = "SANITIZE"
+
+
+class DefaultConfig(Model):
+    """Settings of every proxy."""
+
+    gateway_topology: GatewayTopology = GatewayTopology()
+
+
 class MeshConfigSpec(Model):
     """Settings of the whole mesh: one document, ``mesh`` in the root namespace."""
 
@@ -59,6 +90,8 @@ class MeshConfigSpec(Model):
     root_namespace: Annotated[str, Only((ROOT_NAMESPACE,))] = ROOT_NAMESPACE
     outbound_traffic_policy: OutboundTrafficPolicy | None = None
     explain: Explain | None = None
+    path_normalization: PathNormalization = PathNormalization()
+    default_config: DefaultConfig = DefaultConfig()
 
 
 class WorkloadSpec(Model):

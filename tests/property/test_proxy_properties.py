@@ -12,9 +12,9 @@ from ray_mesh.proxy.balance import WeightedSplit
 from ray_mesh.proxy.body import LAST_CHUNK, BadBody, ChunkedReader, frame
 from ray_mesh.proxy.head import BadHead, read_request, read_response
 from ray_mesh.proxy.hosts import meanings
-from ray_mesh.proxy.path import split_target
+from ray_mesh.proxy.path import PATHS
 
-PATHS = st.text("ab./\\%2eE5cF0?;", min_size=1, max_size=24).map(lambda text: ("/" + text).encode())
+TARGETS = st.text("ab./\\%2eE5cF0?;", min_size=1, max_size=24).map(lambda text: ("/" + text).encode())
 NAMES = st.sampled_from(
     [
         "Host",
@@ -34,16 +34,32 @@ BLOCKS = st.lists(st.tuples(NAMES, VALUES), max_size=8).map(
 )
 
 
-@given(PATHS)
-def test_a_normal_path_is_its_own_normal_form(target: bytes) -> None:
+@given(TARGETS, st.sampled_from(sorted(PATHS)))
+def test_a_normal_path_is_its_own_normal_form(target: bytes, way: str) -> None:
+    paths = PATHS[way]
     try:
-        path, query = split_target(target)
+        path, query = paths.split(target)
     except ValueError:
         return
-    assert split_target(path + query) == (path, query)
+    assert paths.split(path + query) == (path, query)
     assert path.startswith(b"/")
+    if way == "NONE":
+        assert path + query == target
+        return
     assert not {b".", b".."} & set(path.split(b"/"))
     assert b"\\" not in path
+    if way != "BASE":
+        assert b"//" not in path
+    if way == "DECODE_AND_MERGE_SLASHES":
+        assert b"%2F" not in path
+        assert b"%5C" not in path
+
+
+@given(TARGETS, st.sampled_from(sorted(PATHS)))
+def test_a_line_that_needs_no_look_is_normal(target: bytes, way: str) -> None:
+    found = PATHS[way].line.fullmatch(b"GET " + target + b" HTTP/1.1")
+    if found is not None:
+        assert PATHS[way].split(target) == (found[3], found[4] or b"")
 
 
 @given(st.lists(st.binary(max_size=50), max_size=6), st.binary(max_size=10), st.data())
