@@ -137,6 +137,14 @@ class Cors:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """A share of requests, in percent, is sent there too; the answers are thrown away."""
+
+    destination: Destination
+    percent: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """First route with a match (or without any) wins. ``timeout_s`` 0 means none.
 
@@ -157,6 +165,7 @@ class Route:
     redirect: Redirect | None = codec.later(None)
     direct_response: DirectResponse | None = codec.later(None)
     cors: Cors | None = codec.later(None)
+    mirrors: tuple[Mirror, ...] = codec.later(())
 
 
 @dataclass(frozen=True, slots=True)

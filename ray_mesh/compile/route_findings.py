@@ -115,6 +115,9 @@ def _rule_findings(world: World, document: Document, rule: HttpRoute, path: Path
         below = (*path, "route", index, "destination")
         takes_traffic = len(rule.route) == 1 or bool(share.weight)
         yield from _destination_findings(world, document, share.destination, below, takes_traffic)
+    for index, mirror in enumerate(rule.copies):
+        below = (*path, "mirror") if rule.mirror else (*path, "mirrors", index, "destination")
+        yield from _destination_findings(world, document, mirror.destination, below, True)
 
 
 def _destination_findings(

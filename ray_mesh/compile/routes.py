@@ -81,6 +81,7 @@ def _routes(world: World, document: Document, place: Place) -> Iterator[snapshot
             destinations=_destinations(world, document, rule),
             fault=_fault(rule.fault) if rule.fault else None,
             timeout_s=seconds(rule.timeout) if rule.timeout else 0.0,
+            mirrors=_mirrors(world, document, rule),
             **ways(rule),
         )
         for each in _by_match_name(route, matches):
@@ -145,6 +146,17 @@ def _destinations(world: World, document: Document, rule: HttpRoute) -> tuple[sn
     if len(rule.route) == 1:
         return (_destination(world, document, rule.route[0], 100),)
     return tuple(_destination(world, document, share, share.weight) for share in rule.route if share.weight)
+
+
+def _mirrors(world: World, document: Document, rule: HttpRoute) -> tuple[snapshot.Mirror, ...]:
+    """Without a percentage all requests are mirrored."""
+    found = []
+    for mirror in rule.copies:
+        percent = mirror.percentage.value if mirror.percentage else 100.0
+        share = HttpRouteDestination(destination=mirror.destination)
+        if percent > 0:
+            found.append(snapshot.Mirror(_destination(world, document, share, 100), percent))
+    return tuple(found)
 
 
 def _destination(

@@ -180,8 +180,8 @@ def destination_hosts(document: Document) -> set[str]:
     return {
         host
         for rule in document.read(VirtualServiceSpec).http
-        for share in rule.route
-        for host in meanings(share.destination.host, document.namespace)
+        for destination in rule.destinations
+        for host in meanings(destination.host, document.namespace)
     }
 
 

@@ -14,7 +14,8 @@ from ray_mesh.proxy.connections import Connections
 from ray_mesh.proxy.connector import Dialer
 from ray_mesh.proxy.fault import draw
 from ray_mesh.proxy.journal import Journal
-from ray_mesh.proxy.overload import Overload
+from ray_mesh.proxy.mirror import Mirrors
+from ray_mesh.proxy.overload import Level, Overload
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.registry import Outcome, Registry
@@ -63,6 +64,7 @@ class Caller:
         self.effects = effects
         self.pool = source.pool
         self.record = source.record
+        self._mirrors = Mirrors(self, effects.wheel, lambda copy, shadow: self._go(copy, shadow.target))
 
     def dial(self, request: Request, pool: Pool, member: Member) -> None:
         """See :class:`.pipeline.Entry`."""
@@ -135,6 +137,9 @@ class Caller:
         if route.timeout_s:
             request.limit(self.effects.wheel, route.timeout_s)
         request.service = target.host
+        self._go(request, target)
+
+    def _go(self, request: Request, target: Target) -> None:
         cluster = target.cluster
         if cluster is not None:
             self._send(request, target, cluster)
@@ -168,6 +173,9 @@ class Caller:
             except ValueError as error:
                 request.refuse(replies.bad_rewrite(str(error)))
                 return
+        copies = None
+        if target.shadows and self.effects.overload.level < Level.NO_EXTRAS:
+            copies = self._mirrors.copies(request, target.shadows)
         traceparent = request.traceparent = child_of(request.parent)
         request.announced = target.announcement
         request.extra = b"x-request-id: %b\r\ntraceparent: %b\r\n%b" % (
@@ -176,3 +184,5 @@ class Caller:
             request.extra,
         )
         request.forward(cluster)
+        if copies is not None and request.body_done:
+            copies.send()

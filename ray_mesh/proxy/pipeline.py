@@ -30,6 +30,7 @@ from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.timers import Wheel
 
 if TYPE_CHECKING:
+    from ray_mesh.proxy.mirror import Copies
     from ray_mesh.proxy.tunnel import Side
 
 MAX_ATTEMPTS = 3
@@ -170,6 +171,7 @@ class Request:
         "started_at",
         "status",
         "stream",
+        "tap",  # copies of it that wait for its body
         "traceparent",  # of the span that this hop is
         "trailer",  # fields that follow the body, as bytes
         "tried",
@@ -196,6 +198,7 @@ class Request:
         self.asked = b""
         self.head = head
         self.fields = head.fields
+        self.tap: Copies | None = None
         self.edit: Callable[[bytes], bytes] | None = None
         self.host = head.host
         self.started_at = _now()
@@ -312,7 +315,14 @@ class Request:
         if self.connection is not None:
             self._remember(payload)
             self.connection.send_body(payload, done)
-            return
+        else:
+            self._keep(payload, done)
+        if self.tap is not None:
+            self.tap.take(payload)
+            if done:
+                self.tap.send()
+
+    def _keep(self, payload: bytes, done: bool) -> None:
         if self.pending is None:
             self.pending = []
         if payload:
@@ -473,6 +483,8 @@ class Request:
         self.connection = None
         self.stream = None
         self.pending = self.replay = None
+        if self.tap is not None and not self.body_done:
+            self.tap.give_up("the request ended before its body")
         if self.deadline is not None:
             self.deadline.request = None
             self.deadline = None

@@ -134,6 +134,11 @@ def no_route(host: str, path: str) -> Reply:
     )
 
 
+def mirror_given_up(cause: str) -> Reply:
+    """A copy for a mirror is not sent; nobody gets this, it is recorded."""
+    return Reply(503, "UO", "mirror_given_up", f"a copy for a mirror was not sent: {cause}")
+
+
 def bad_rewrite(cause: str) -> Reply:
     """The route's rewrite makes a path of this request that may not be forwarded."""
     message = f"the route's rewrite of this path cannot be forwarded: {cause}"

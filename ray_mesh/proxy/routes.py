@@ -11,6 +11,7 @@ from ray_mesh.proxy.change import Change, change_of, edit_of
 from ray_mesh.proxy.cluster import Cluster
 from ray_mesh.proxy.cors import CrossOrigin
 from ray_mesh.proxy.match import Matchable, Scope, matching_routes
+from ray_mesh.proxy.mirror import TIMEOUT_S
 from ray_mesh.snapshot import Destination, Route
 
 _random = random.random
@@ -19,15 +20,35 @@ _random = random.random
 class Target:
     """One weighted destination of a route. ``cluster`` is filled in when it is first used."""
 
-    __slots__ = ("announcement", "change", "cluster", "host", "port", "subset")
+    __slots__ = ("announcement", "change", "cluster", "host", "port", "shadows", "subset")
 
-    def __init__(self, to: Destination, port: int, announcement: bytes, change: Change | None) -> None:
+    def __init__(
+        self,
+        to: Destination,
+        port: int,
+        announcement: bytes,
+        change: Change | None = None,
+        shadows: tuple[Shadow, ...] = (),
+    ) -> None:
         self.host = to.host
         self.subset = to.subset
         self.port = to.port or port
         self.announcement = announcement
         self.change = change
+        self.shadows = shadows
         self.cluster: Cluster | None = None
+
+
+class Shadow:
+    """One mirror of a route. ``name`` is what its copies are recorded under."""
+
+    __slots__ = ("name", "percent", "target", "timeout_s")
+
+    def __init__(self, route: Route, percent: float, target: Target) -> None:
+        self.name = f"{route.name} mirror"
+        self.percent = percent
+        self.target = target
+        self.timeout_s = min(route.timeout_s or TIMEOUT_S, TIMEOUT_S)
 
 
 class RouteEntry:
@@ -62,10 +83,7 @@ class RouteTable:
     def __init__(self, routes: Iterable[Route], scope: Scope, source: bytes) -> None:
         self._routes = []
         for predicate, route in matching_routes(tuple(routes), scope):
-            targets = tuple(
-                Target(one, scope.port, announcement(source, one.host), change_of(route, one))
-                for one in route.destinations
-            )
+            targets = _targets(route, scope, source)
             self._routes.append((predicate, RouteEntry(route, targets, scope)))
         self._always: RouteEntry | None = None
         if self._routes and self._routes[0][0] is None:
@@ -79,6 +97,18 @@ class RouteTable:
             if predicate is None or predicate(request):
                 return route
         return None
+
+
+def _targets(route: Route, scope: Scope, source: bytes) -> tuple[Target, ...]:
+    mirrors = [
+        (one.percent, Target(one.destination, scope.port, announcement(source, one.destination.host)))
+        for one in route.mirrors
+    ]
+    shadows = tuple(Shadow(route, percent, target) for percent, target in mirrors)
+    return tuple(
+        Target(one, scope.port, announcement(source, one.host), change_of(route, one), shadows)
+        for one in route.destinations
+    )
 
 
 def announcement(source: bytes, host: str) -> bytes:

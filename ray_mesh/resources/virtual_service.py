@@ -16,6 +16,7 @@ from ray_mesh.resources.schema import (
     Duration,
     Flaw,
     Int32,
+    Later,
     Model,
     NonEmpty,
     Only,
@@ -94,7 +95,7 @@ class Delay(Model):
     """A delay in a share of requests; ``percent`` is the older, whole-number form."""
 
     fixed_delay: Duration | None = None
-    exponential_delay: Annotated[Duration | None, LATER] = None
+    exponential_delay: Annotated[Duration | None, Later("write fixedDelay")] = None
     percentage: Percentage | None = None
     percent: Annotated[int, Field(ge=0, le=100)] | None = None
 
@@ -168,11 +169,11 @@ class HttpRoute(Model):
     timeout: Duration | None = None
     retries: Annotated[Retries | None, LATER] = None
     fault: Fault | None = None
-    mirror: Annotated[Destination | None, LATER] = None
-    mirror_percent: Annotated[UInt32 | None, LATER] = None
-    mirror_percent_snake: Annotated[UInt32 | None, LATER, Field(alias="mirror_percent")] = None
-    mirror_percentage: Annotated[Percentage | None, LATER] = None
-    mirrors: Annotated[tuple[Mirror, ...], LATER] = ()
+    mirror: Destination | None = None
+    mirror_percent: UInt32 | None = None
+    mirror_percent_snake: Annotated[UInt32 | None, Field(alias="mirror_percent")] = None
+    mirror_percentage: Percentage | None = None
+    mirrors: tuple[Mirror, ...] = ()
     cors_policy: CorsPolicy | None = None
     headers: Headers | None = None
 
@@ -191,8 +192,43 @@ class HttpRoute(Model):
             for index, match in enumerate(self.match):
                 if match.uri is not None and match.uri.prefix is None:
                     yield Flaw(("match", index, "uri"), "redirect.prefixRewrite needs a prefix to replace")
+        yield from self._mirror_flaws()
         if len(self.route) > 1 and not any(share.weight for share in self.route):
             yield Flaw(("route",), "several destinations need weights, and not all of them 0")
+
+    @property
+    def copies(self) -> tuple[Mirror, ...]:
+        """Its mirrors, whichever way they are written."""
+        if self.mirror is None:
+            return self.mirrors
+        percentage = self.mirror_percentage
+        for percent in (self.mirror_percent, self.mirror_percent_snake):
+            if percent is not None:
+                percentage = Percentage(value=percent)
+        return (Mirror(destination=self.mirror, percentage=percentage),)
+
+    @property
+    def destinations(self) -> tuple[Destination, ...]:
+        """Everything that it sends requests to, mirrors among them."""
+        shares = (share.destination for share in self.route)
+        return (*shares, *(mirror.destination for mirror in self.copies))
+
+    def _mirror_flaws(self) -> Iterator[Flaw]:
+        names = {"mirror_percent": "mirrorPercent", "mirror_percent_snake": "mirror_percent"}
+        names["mirror_percentage"] = "mirrorPercentage"
+        given = [shown for name, shown in names.items() if name in self.model_fields_set]
+        if self.mirror is not None and self.mirrors:
+            yield Flaw(("mirrors",), "set one of mirror and mirrors")
+        if given and self.mirror is None:
+            yield Flaw((given[0],), "there is no mirror")
+        if len(given) > 1:
+            yield Flaw((given[1],), f"set one of {' and '.join(given)}")
+        for name, percent in (
+            ("mirrorPercent", self.mirror_percent),
+            ("mirror_percent", self.mirror_percent_snake),
+        ):
+            if percent is not None and percent > 100:
+                yield Flaw((name,), "a percentage is 0 to 100")
 
     def _answer_flaws(self) -> Iterator[Flaw]:
         """A rule that answers itself sends nothing, so nothing of it can be changed or copied."""

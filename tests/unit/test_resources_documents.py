@@ -144,11 +144,11 @@ def test_every_problem_of_a_text_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("rule", "names"),
     [
+        (f"{{{ROUTE}, retries: {{attempts: 3}}}}", ["spec.http[0].retries"]),
         (
-            f"{{{ROUTE}, retries: {{attempts: 3}}, mirrors: []}}",
-            ["spec.http[0].retries", "spec.http[0].mirrors"],
+            f"{{{ROUTE}, fault: {{delay: {{exponentialDelay: 1s}}}}}}",
+            ["spec.http[0].fault.delay.exponentialDelay: write fixedDelay"],
         ),
-        (f"{{{ROUTE}, mirror_percent: 5}}", ["spec.http[0].mirror_percent"]),
         (f"{{{ROUTE}, rewrite: {{uri: '/x?y'}}}}", ["spec.http[0].rewrite.uri a query in it"]),
         (f"{{{ROUTE}, match: [{{statPrefix: x}}]}}", ["spec.http[0].match[0].statPrefix"]),
         (

@@ -85,6 +85,16 @@ def refusal(rule: str) -> str:
         ("{directResponse: {status: 200, body: {bytes: '?'}}}", "not base64"),
         ("{directResponse: {status: 200, body: {string: a, bytes: aaaa}}}", "set one of string and bytes"),
         (f"{{directResponse: {{status: 200, body: {{string: '{'a' * 103000}'}}}}}}", "at most 102400 bytes"),
+        (f"{{{TO}, mirror_percent: 5}}", "mirror_percent: there is no mirror"),
+        (f"{{{TO}, mirror: {{host: b}}, mirrorPercent: 101}}", "a percentage is 0 to 100"),
+        (
+            f"{{{TO}, mirror: {{host: b}}, mirrorPercent: 1, mirrorPercentage: {{}}}}",
+            "set one of mirrorPercent",
+        ),
+        (
+            f"{{{TO}, mirror: {{host: b}}, mirrors: [{{destination: {{host: c}}}}]}}",
+            "set one of mirror and mirrors",
+        ),
         (f"{{{TO}, corsPolicy: {{allowOrigins: [{{}}]}}}}", "allowOrigins[0]: set one of"),
         (f"{{{TO}, corsPolicy: {{maxAge: 1.5s}}}}", "maxAge is in whole seconds"),
         (f"{{{TO}, corsPolicy: {{allowHeaders: ['a b']}}}}", "'a b' is not a name"),
