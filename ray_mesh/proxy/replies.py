@@ -279,6 +279,21 @@ def no_tcp_port(workload: str, host: str, port: int) -> Reply:
     )
 
 
+def bad_hello(cause: str) -> Reply:
+    """The port is for TLS, and these bytes are not."""
+    return Reply(400, "DPE", "bad_client_hello", f"the port is TLS: {cause}")
+
+
+def other_name(host: str, sni: str) -> Reply:
+    """A tunnel to a host outside is for that host only."""
+    return Reply(
+        403,
+        "UAEX",
+        "other_server_name",
+        f"the tunnel was opened to {host}, but the TLS inside is for {sni!r}: a host outside is called by its name",
+    )
+
+
 def no_tls_route(host: str, port: int, sni: str) -> Reply:
     """TLS routes exist for the port, and none is for the name in the handshake."""
     named = f"server name {sni!r}" if sni else "a handshake without server name"

@@ -14,6 +14,7 @@ import time
 from ray_mesh.errors import PeerError
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.caller import Effects
+from ray_mesh.proxy.client_hello import BadHello, server_name
 from ray_mesh.proxy.cluster import Cluster, Destination, Member
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.pipeline import MAX_ATTEMPTS
@@ -26,6 +27,9 @@ from ray_mesh.proxy.tcp_relay import Relay, Side
 from ray_mesh.proxy.tcp_routes import choose_route, draw
 from ray_mesh.proxy.tcp_wire import Hello
 from ray_mesh.snapshot import ConnectionRoute, Service
+
+HELLO_S = 10.0
+"""How long a client has for its ClientHello, where that decides."""
 
 
 class TcpCaller:
@@ -119,6 +123,19 @@ class TcpCaller:
             raise TcpRefused(_nobody(cluster))
         raise TcpRefused(replies.connect_failed(connection.member.workload or connection.service, failure))
 
+    async def server_name(self, side: Side) -> str:
+        """The name in the ClientHello with which the side begins, empty for none. Raises TcpRefused."""
+        try:
+            async with asyncio.timeout(HELLO_S):
+                while (name := server_name(side.early)) is None:
+                    if not await side.more():
+                        raise TcpRefused(replies.bad_hello("the connection ended before its ClientHello"))
+        except BadHello as error:
+            raise TcpRefused(replies.bad_hello(str(error))) from error
+        except TimeoutError as error:
+            raise TcpRefused(replies.bad_hello(f"no ClientHello within {HELLO_S:g} s")) from error
+        return name
+
     def relay(self, connection: TcpConnection, downstream: Side, upstream: Side) -> None:
         """Let the bytes flow."""
         connection.relay = Relay(
@@ -127,14 +144,23 @@ class TcpCaller:
         connection.open(self.source.tcp_recorder(connection))
         connection.relay.start()
 
+    def drop(self, connection: TcpConnection, upstream: Side) -> None:
+        """The connection that was made is not used."""
+        upstream.reset()
+        self._release(connection)
+
     def _over(self, connection: TcpConnection) -> None:
-        relay, member = connection.relay, connection.member
+        relay = connection.relay
         assert relay is not None
+        self._release(connection)
+        connection.end(relay.flags)
+        self.source.record_tcp(connection)
+
+    def _release(self, connection: TcpConnection) -> None:
+        member = connection.member
         if member is not None:
             member.active -= 1
             self.source.pool(member).forget(None)
-        connection.end(relay.flags)
-        self.source.record_tcp(connection)
 
     async def _dial(self, connection: TcpConnection, member: Member, hello: Hello) -> Side:
         pool = self.source.pool(member)

@@ -39,6 +39,7 @@ class Side(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._early: list[bytes] = []
         self._relay: Relay | None = None
+        self._waiting: asyncio.Future[None] | None = None
         self.received = 0
         self.is_blocked = False  # it does not take what is sent to it
         self.is_lost = False
@@ -70,6 +71,7 @@ class Side(asyncio.Protocol):
             self._early.append(data)
             if not self.transport.is_closing():
                 self.transport.pause_reading()
+            self._wake()
             return
         self.received += len(data)
         self._relay.other(self).send(data)
@@ -77,6 +79,7 @@ class Side(asyncio.Protocol):
     def eof_received(self) -> bool:
         """See :class:`asyncio.Protocol`: the other direction goes on."""
         self.has_ended = True
+        self._wake()
         if self._relay is not None:
             self._relay.ended(self)
         return True
@@ -84,13 +87,27 @@ class Side(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
         self.is_lost = True
+        self._wake()
         if self._relay is not None:
             self._relay.lost(self)
-        else:
-            self.on_lost()
 
-    def on_lost(self) -> None:
-        """It went before it was linked."""
+    @property
+    def early(self) -> bytes:
+        """What came before it was linked."""
+        return b"".join(self._early)
+
+    async def more(self) -> bool:
+        """Wait until more came before it is linked; False when nothing will."""
+        if self.has_ended or self.is_lost:
+            return False
+        self._waiting = asyncio.get_running_loop().create_future()
+        self.resume()
+        await self._waiting
+        return not (self.has_ended or self.is_lost)
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def pause_writing(self) -> None:
         """See :class:`asyncio.Protocol`."""

@@ -12,11 +12,24 @@ from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.tcp_caller import TcpCaller
 from ray_mesh.proxy.tcp_connection import TcpConnection, TcpRefused
 from ray_mesh.proxy.tcp_relay import Side
+from ray_mesh.proxy.tcp_routes import needs_sni
 from ray_mesh.proxy.timers import Wheel
 from ray_mesh.snapshot import Port, Service
 
 ESTABLISHED = b"HTTP/1.1 200 Connection Established\r\n\r\n"
 LINGER_S = 1.0
+
+
+class TunnelSide(Side):
+    """The application's side of a tunnel."""
+
+    is_answered = False
+
+    def answer(self) -> None:
+        """The tunnel is open; said once."""
+        if not self.is_answered:
+            self.is_answered = True
+            self.send(ESTABLISHED)
 
 
 class Tunnels:
@@ -28,27 +41,30 @@ class Tunnels:
 
     def open(self, transport: asyncio.Transport, target: bytes, rest: bytes) -> None:
         """Take a connection over on which CONNECT came, with the token; ``rest`` followed the request."""
-        side = Side()
+        side = TunnelSide()
         side.take(transport, rest)
         side.pause()
         connection = self._caller.begin(self._entry, target.decode("latin-1"))
         connection.task = self._caller.effects.tcp.run(self._serve(connection, side, target))
 
-    async def _serve(self, connection: TcpConnection, side: Side, target: bytes) -> None:
+    async def _serve(self, connection: TcpConnection, side: TunnelSide, target: bytes) -> None:
         try:
-            upstream = await self._reach(connection, target)
+            upstream = await self._reach(connection, side, target)
         except TcpRefused as error:
             self._caller.refuse(connection, error.reply)
-            _answer(side, error.reply, self._caller.effects.wheel)
+            if side.is_answered:
+                side.reset()
+            else:
+                _answer(side, error.reply, self._caller.effects.wheel)
             return
         except asyncio.CancelledError:
             side.reset()
             connection.end("DR")
             raise
-        side.send(ESTABLISHED)
+        side.answer()
         self._caller.relay(connection, side, upstream)
 
-    async def _reach(self, connection: TcpConnection, target: bytes) -> Side:
+    async def _reach(self, connection: TcpConnection, side: TunnelSide, target: bytes) -> Side:
         authority = split_authority(target) if b":" in target else None
         if authority is None:
             raise TcpRefused(replies.bad_request(400, "the target of CONNECT is not host:port"))
@@ -56,8 +72,37 @@ class Tunnels:
         port = _port(service, authority[1])
         workload = self._caller.source.workload
         scope = Scope(workload.namespace, frozenset(workload.labels), port.number)
+        if port.protocol == "tls":
+            return await self._reach_tls(connection, side, service, scope)
         route = self._caller.route(connection, service, scope, "")
         return await self._caller.connect(connection, route, port.number)
+
+    async def _reach_tls(
+        self, connection: TcpConnection, side: TunnelSide, service: Service, scope: Scope
+    ) -> Side:
+        """As the TLS routes say, for which the tunnel has to be open: then a refusal can only break it.
+
+        What leaves the mesh must be for the host that was asked for.
+        """
+        upstream: Side | None = None
+        if not needs_sni(service, scope):
+            route = self._caller.route(connection, service, scope, "")
+            upstream = await self._caller.connect(connection, route, scope.port)
+        side.answer()
+        try:
+            name = await self._caller.server_name(side)
+            if upstream is None:
+                route = self._caller.route(connection, service, scope, name)
+                upstream = await self._caller.connect(connection, route, scope.port)
+            member = connection.member
+            is_outside = member is not None and member.endpoint.transport == "plaintext"
+            if is_outside and name not in ("", service.host):
+                raise TcpRefused(replies.other_name(service.host, name))
+        except BaseException:
+            if upstream is not None:
+                self._caller.drop(connection, upstream)
+            raise
+        return upstream
 
     async def _service(self, connection: TcpConnection, host: str) -> Service:
         """The service that a host means to this workload. Raises TcpRefused."""
