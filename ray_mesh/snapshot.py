@@ -145,6 +145,19 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class Retries:
+    """When and how often a route's requests are sent again. ``on`` (Istio's words) and ``statuses`` empty:
+    nothing was said. ``per_try_timeout_s`` 0 means none, ``backoff_s`` 0 the usual."""
+
+    attempts: int
+    on: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = ()
+    per_try_timeout_s: float = 0.0
+    backoff_s: float = 0.0
+    ignore_previous_hosts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """First route with a match (or without any) wins. ``timeout_s`` 0 means none.
 
@@ -166,6 +179,7 @@ class Route:
     direct_response: DirectResponse | None = codec.later(None)
     cors: Cors | None = codec.later(None)
     mirrors: tuple[Mirror, ...] = codec.later(())
+    retries: Retries | None = codec.later(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +223,62 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Istio's connectionPool towards one destination, in each proxy process. 0 is what nobody said.
+
+    ``keepalive`` asks for TCP keepalive, with the system's values where ``keepalive_*`` are 0.
+    """
+
+    max_connections: int = 0
+    max_pending: int = 0
+    max_requests: int = 0
+    max_requests_per_connection: int = 0
+    max_retries: int = 0
+    connect_timeout_s: float = 0.0
+    idle_timeout_s: float = 0.0
+    max_duration_s: float = 0.0
+    keepalive: bool = False
+    keepalive_probes: int = 0
+    keepalive_time_s: float = 0.0
+    keepalive_interval_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBudget:
+    """How much of what is in flight may be retries: ``percent`` of it, but always ``min_concurrency``."""
+
+    percent: float = 20.0
+    min_concurrency: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficPolicy:
+    """What a DestinationRule says of one destination besides its balance. ``origin`` names the document."""
+
+    origin: str
+    connections: ConnectionLimits | None = None
+    retry_budget: RetryBudget | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PortTraffic:
+    """What holds for one port instead of what holds for the others."""
+
+    port: int
+    balance: Balance
+    traffic: TrafficPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Subset:
-    """A named part of a service's endpoints; ``balance`` None inherits the service's."""
+    """A named part of a service's endpoints; ``balance`` None inherits the service's. ``traffic`` and
+    ``port_traffic`` have everything that holds for it, what it inherits too."""
 
     name: str
     labels: Labels
     balance: Balance | None = None
+    traffic: TrafficPolicy | None = codec.later(None)
+    port_traffic: tuple[PortTraffic, ...] = codec.later(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +301,8 @@ class Service:
     plaintext: bool = codec.later(False)
     tcp_routes: tuple[ConnectionRoute, ...] = codec.later(())
     tls_routes: tuple[ConnectionRoute, ...] = codec.later(())
+    traffic: TrafficPolicy | None = codec.later(None)
+    port_traffic: tuple[PortTraffic, ...] = codec.later(())
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from ray_mesh.resources.virtual_service import (
     HttpMatch,
     HttpRoute,
     HttpRouteDestination,
+    Retries,
+    split_words,
 )
 
 
@@ -82,6 +84,7 @@ def _routes(world: World, document: Document, place: Place) -> Iterator[snapshot
             fault=_fault(rule.fault) if rule.fault else None,
             timeout_s=seconds(rule.timeout) if rule.timeout else 0.0,
             mirrors=_mirrors(world, document, rule),
+            retries=_retries(rule.retries) if rule.retries else None,
             **ways(rule),
         )
         for each in _by_match_name(route, matches):
@@ -181,6 +184,19 @@ def only_port(world: World, host: str) -> int:
     callee = world.callee(host)
     ports = callee.ports if callee else ()
     return ports[0].number if len(ports) == 1 else 0
+
+
+def _retries(retries: Retries) -> snapshot.Retries:
+    """``retryOn`` may name statuses besides words; without attempts there are none."""
+    words = split_words(retries.retry_on or "")
+    return snapshot.Retries(
+        attempts=retries.attempts or 0,
+        on=tuple(sorted({word for word in words if not word.isdigit()})),
+        statuses=tuple(sorted({int(word) for word in words if word.isdigit()})),
+        per_try_timeout_s=seconds(retries.per_try_timeout) if retries.per_try_timeout else 0.0,
+        backoff_s=seconds(retries.backoff) if retries.backoff else 0.0,
+        ignore_previous_hosts=retries.retry_ignore_previous_hosts is not False,
+    )
 
 
 def _fault(fault: Fault) -> snapshot.Fault:

@@ -7,34 +7,37 @@ from collections.abc import Iterable, Mapping
 from ray_mesh import snapshot
 from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.routes import compile_routes
+from ray_mesh.compile.traffic import Sections, by_port
 from ray_mesh.compile.world import World, mesh_hosts, rule_hosts
 from ray_mesh.resources import DestinationRuleSpec, Document
-from ray_mesh.resources.destination_rule import LoadBalancer, Subset, TrafficPolicy
+from ray_mesh.resources.destination_rule import Subset, TrafficPolicy
 from ray_mesh.resources.hosts import pattern_covers, specificity
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
-
-BALANCE: Mapping[str, snapshot.Balance] = {
-    "UNSPECIFIED": "LEAST_REQUEST",
-    "LEAST_REQUEST": "LEAST_REQUEST",
-    "LEAST_CONN": "LEAST_REQUEST",
-    "ROUND_ROBIN": "ROUND_ROBIN",
-    "RANDOM": "RANDOM",
-}
 
 
 def compile_service(world: World, callee: Callee) -> snapshot.Service:
     """How to call one host."""
-    policy, subsets = merge_rules(rules_for(world, callee))
+    rules = rules_for(world, callee)
+    policy, subsets = merge_rules(rules)
     documents = virtual_services_for(world, callee.host)
+    ports = [port.number for port in callee.ports]
+    origin = _origin(rules)
+    whole = Sections().under(policy, origin)
+    at_ports = {port: whole.at(port, policy, origin) for port in ports}
     return snapshot.Service(
         host=callee.host,
         namespace=callee.namespace,
         name=callee.document.name,
         ports=tuple(snapshot.Port(port.number, port.name, port.protocol) for port in callee.ports),
-        subsets=tuple(_subset(subset) for subset in sorted(subsets, key=lambda subset: subset.name)),
+        subsets=tuple(
+            _subset(subset, _origin(rules, subset.name), whole, at_ports)
+            for subset in sorted(subsets, key=lambda subset: subset.name)
+        ),
         routes=compile_routes(world, documents) if documents else (_default_route(callee),),
-        balance=_balance(policy.load_balancer if policy else None),
+        balance=whole.balance,
         plaintext=_allows_plaintext(callee, policy),
+        traffic=whole.traffic,
+        port_traffic=by_port(ports, whole, at_ports),
     )
 
 
@@ -93,11 +96,23 @@ def _best(patterns: Iterable[str], host: str) -> tuple[bool, int] | None:
     return max((specificity(pattern) for pattern in patterns if pattern_covers(pattern, host)), default=None)
 
 
-def _subset(subset: Subset) -> snapshot.Subset:
-    own = subset.traffic_policy.load_balancer if subset.traffic_policy else None
-    labels = tuple(sorted(subset.labels.items()))
-    return snapshot.Subset(subset.name, labels, _balance(own) if own else None)
+def _origin(rules: Iterable[Document], subset: str = "") -> str:
+    """The rule that has the traffic policy, or the subset."""
+    for rule in rules:
+        spec = rule.read(DestinationRuleSpec)
+        if any(one.name == subset for one in spec.subsets) if subset else spec.traffic_policy:
+            return rule.title
+    return ""
 
 
-def _balance(balancer: LoadBalancer | None) -> snapshot.Balance:
-    return BALANCE[(balancer.simple if balancer else None) or "UNSPECIFIED"]
+def _subset(subset: Subset, origin: str, host: Sections, host_at: Mapping[int, Sections]) -> snapshot.Subset:
+    policy = subset.traffic_policy
+    whole = host.under(policy, origin)
+    at_ports = {port: one.under(policy, origin).at(port, policy, origin) for port, one in host_at.items()}
+    return snapshot.Subset(
+        subset.name,
+        tuple(sorted(subset.labels.items())),
+        whole.balance if policy and policy.load_balancer else None,
+        whole.traffic,
+        by_port(host_at, whole, at_ports),
+    )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ray_mesh import addresses
 from ray_mesh.proxy import replies
+from ray_mesh.proxy.breaker import Breaker
 from ray_mesh.proxy.cluster import Cluster, Member
 from ray_mesh.proxy.connections import Connections
 from ray_mesh.proxy.head import RequestHead, read_request
@@ -144,7 +145,7 @@ class Admin:
     def record(self, request: Request) -> None:
         """See :class:`.pipeline.Entry`. Pages are no traffic."""
 
-    def pool(self, member: Member) -> Pool:
+    def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
         """See :class:`.pipeline.Entry`. Pages go nowhere."""
         raise NotImplementedError
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ray_mesh.proxy.balance import Picker, picker
-from ray_mesh.snapshot import Endpoint, Labels, Service
+from ray_mesh.proxy.breaker import Breaker
+from ray_mesh.snapshot import Balance, Endpoint, Labels, Service, Subset, TrafficPolicy
 
 FIRST_EJECTION_S = 1.0
 LONGEST_EJECTION_S = 30.0
@@ -67,7 +68,17 @@ class Cluster:
     ``withheld`` would be members if calls without TLS were allowed.
     """
 
-    __slots__ = ("available", "destination", "labels", "members", "pick", "port", "subset", "withheld")
+    __slots__ = (
+        "available",
+        "breaker",
+        "destination",
+        "labels",
+        "members",
+        "pick",
+        "port",
+        "subset",
+        "withheld",
+    )
 
     def __init__(
         self, destination: Destination, subset: str, port: int, labels: Labels, pick: Picker[Member]
@@ -77,6 +88,7 @@ class Cluster:
         self.port = port
         self.labels = frozenset(labels)
         self.pick = pick
+        self.breaker: Breaker | None = None
         self.members: tuple[Member, ...] = ()
         self.available: tuple[Member, ...] = ()
         self.withheld: tuple[Member, ...] = ()
@@ -103,6 +115,7 @@ class Destination:
         self.service: Service | None = None
         self.members: dict[Endpoint, Member] | None = None
         self._clusters: dict[tuple[str, int], Cluster] = {}
+        self._breakers: dict[tuple[str, int], Breaker] = {}
 
     @property
     def clusters(self) -> tuple[Cluster, ...]:
@@ -138,16 +151,24 @@ class Destination:
         known = self._clusters.get((subset, port))
         if known is not None or self.service is None:
             return known
-        labels: Labels = ()
-        balance = self.service.balance
-        if subset:
-            found = next((each for each in self.service.subsets if each.name == subset), None)
-            if found is None:
-                return None
-            labels, balance = found.labels, found.balance or balance
+        found = next((each for each in self.service.subsets if each.name == subset), None)
+        if subset and found is None:
+            return None
+        balance, traffic = policy_of(self.service, found, port)
+        labels = found.labels if found is not None else ()
         cluster = self._clusters[subset, port] = Cluster(self, subset, port, labels, picker(balance))
+        if traffic is not None and (traffic.connections or traffic.retry_budget):
+            cluster.breaker = self._breaker(subset, port, traffic)
         self._fill(cluster, now)
         return cluster
+
+    def _breaker(self, subset: str, port: int, traffic: TrafficPolicy) -> Breaker:
+        """The breaker of a cluster, which outlives changes of the service: what it counted goes on."""
+        breaker = self._breakers.get((subset, port))
+        if breaker is None:
+            breaker = self._breakers[subset, port] = Breaker(f"{self.host} {subset}".rstrip())
+        breaker.set_policy(traffic)
+        return breaker
 
     def refresh(self, now: float) -> None:
         """See :meth:`Cluster.refresh`."""
@@ -170,3 +191,12 @@ class Destination:
             (members if is_allowed else withheld).append(member)
         cluster.members, cluster.withheld = tuple(members), tuple(withheld)
         cluster.refresh(now)
+
+
+def policy_of(service: Service, subset: Subset | None, port: int) -> tuple[Balance, TrafficPolicy | None]:
+    """What the service's DestinationRules say of one port of it, or of one subset of it."""
+    whole = subset if subset is not None else service
+    for each in whole.port_traffic:
+        if each.port == port:
+            return each.balance, each.traffic
+    return whole.balance or service.balance, whole.traffic

@@ -17,9 +17,6 @@ from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.tls import Identity, chain_deadline, verified_peer
 from ray_mesh.snapshot import Endpoint
 
-CONNECT_TIMEOUT_S = 5.0
-"""For TCP and TLS together, as Envoy's connect_timeout."""
-
 
 class UpstreamConnector(Protocol):
     """Makes a connection to an endpoint on behalf of an identity (None: the caller has none yet)."""
@@ -60,7 +57,7 @@ class MutualTls:
             endpoint.port,
             ssl=identity.client,
             server_hostname=endpoint.sni,
-            ssl_handshake_timeout=CONNECT_TIMEOUT_S,
+            ssl_handshake_timeout=pool.connect_timeout_s,
         )
         try:
             peer, chain = verified_peer(transport.get_extra_info("ssl_object"), identity.trust)
@@ -100,7 +97,7 @@ class Dialer:
         if not pool.admit():
             request.refuse(replies.overflow(member.workload))
             return
-        dialing = self._dial(request, pool, member, identity, pool.generation)
+        dialing = self._dial(request, pool, member, identity, pool.generation, request.attempts)
         task = asyncio.get_running_loop().create_task(dialing)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -112,33 +109,44 @@ class Dialer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _dial(
-        self, request: Request, pool: Pool, member: Member, identity: Identity | None, generation: int
+        self,
+        request: Request,
+        pool: Pool,
+        member: Member,
+        identity: Identity | None,
+        generation: int,
+        attempt: int,
     ) -> None:
+        """``attempt`` is which of the request's this is: it may have gone on to another meanwhile."""
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(pool.connect_timeout_s):
                 connection = await self._connector.connect(member.endpoint, identity, pool)
         except (OSError, PeerError, asyncio.CancelledError) as error:
             pool.forget(None)
             if isinstance(error, asyncio.CancelledError):
                 raise
-            request.connect_failed(member, _cause(error))
+            if request.attempts == attempt:
+                request.connect_failed(member, _cause(error, pool.connect_timeout_s))
             return
         if not connection.is_open:
             connection.close()
             pool.forget(None)
-            request.connect_failed(member, "the connection was closed at once")
+            if request.attempts == attempt:
+                request.connect_failed(member, "the connection was closed at once")
             return
         connection.join(generation)
-        if request.done:
+        now = time.monotonic()
+        pool.prepare(connection, now)
+        if request.done or request.attempts != attempt:
             connection.is_reused = True  # by the time it is used it has waited like one
-            pool.give_back(connection, generation, time.monotonic())
+            pool.give_back(connection, generation, now)
         else:
             request.start_on(connection)
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: Exception, timeout_s: float) -> str:
     if isinstance(error, TimeoutError):
-        return f"no connection within {CONNECT_TIMEOUT_S:g} s"
+        return f"no connection within {timeout_s:g} s"
     if isinstance(error, ssl.SSLError):
         return f"TLS handshake failed: {error.reason or error}"
     return str(error) or type(error).__name__

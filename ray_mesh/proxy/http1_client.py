@@ -64,6 +64,7 @@ class Http1Client(asyncio.Protocol):
         "is_open",
         "is_reused",
         "security",
+        "served",
     )
 
     def __init__(self, pool: Pool, is_mesh_peer: bool = False) -> None:
@@ -76,6 +77,7 @@ class Http1Client(asyncio.Protocol):
         self.idle_since = _now()
         self.is_open = False
         self.is_reused = False
+        self.served = 0  # requests, where they are limited
         self._is_paused = False
         self._is_verbatim = False
         self._transport: asyncio.Transport | None = None
@@ -103,6 +105,10 @@ class Http1Client(asyncio.Protocol):
         """Count as a connection of the pool until it is lost; it was asked for in that generation."""
         self._is_pooled = True
         self._generation = generation
+
+    def set_option(self, level: int, option: int, value: int) -> None:
+        """Set an option of its socket."""
+        self.transport.get_extra_info("socket").setsockopt(level, option, value)
 
     # From the request.
 
@@ -273,7 +279,7 @@ class Http1Client(asyncio.Protocol):
         self._reader = body.reader(length)
         payload, rest = self._reader.feed(data[end:]) if size or not length else (b"", None)
         request.on_response(status, line, head, length, payload)
-        if rest is not None:
+        if rest is not None and self._request is not None:  # else it was held back, and we abandoned
             request.response_trailer = self._reader.trailer
             self._end(request, head.closes, rest)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ray_mesh.errors import PeerError
 from ray_mesh.proxy import replies
+from ray_mesh.proxy.breaker import Breaker
 from ray_mesh.proxy.caller import Effects
 from ray_mesh.proxy.cluster import Cluster, Destination, Member
 from ray_mesh.proxy.connector import Dialer
@@ -191,7 +192,7 @@ class Inbound:
             request.extra += b"x-forwarded-proto: https\r\n"
         request.forward(self._cluster)
 
-    def pool(self, member: Member) -> Pool:
+    def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
         """See :class:`.pipeline.Entry`. A request may still be on its way to where the application was."""
         if member is self._member:
             return self._pool

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ray_mesh.proxy import replies
+from ray_mesh.proxy.breaker import Breaker
 from ray_mesh.proxy.cluster import Cluster, Member
 from ray_mesh.proxy.head import ResponseHead
 from ray_mesh.proxy.pipeline import Request
@@ -88,9 +89,9 @@ class Mirrors:
     def begin(self, request: Request) -> None:
         """See :class:`.pipeline.Entry`. Copies are begun by :meth:`start`."""
 
-    def pool(self, member: Member) -> Pool:
+    def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
         """See :class:`.pipeline.Entry`."""
-        return self._caller.pool(member)
+        return self._caller.pool(member, breaker)
 
     def dial(self, request: Request, pool: Pool, member: Member) -> None:
         """See :class:`.pipeline.Entry`."""

@@ -14,19 +14,27 @@ What may be sent again, and when:
   the same one is tried with a new connection; a new connection that died leads to another member, and
   only without a body;
 * a byte of a response was sent: never.
+
+A route with ``retries`` has these instead (:mod:`.retry`): a response, a reset or a failed connect that
+its conditions name leads to another try after a pause, while tries and the breaker's budget last and the
+whole body is at hand. Only the dead reused connection is replaced as above, which is no try.
 """
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ray_mesh.proxy import replies
+from ray_mesh.proxy.breaker import Breaker, Hold
 from ray_mesh.proxy.cluster import Cluster, Member
 from ray_mesh.proxy.head import RequestHead, ResponseHead
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.replies import Reply
+from ray_mesh.proxy.retry import Retrying
 from ray_mesh.proxy.timers import Wheel
 
 if TYPE_CHECKING:
@@ -111,8 +119,8 @@ class Entry(Protocol):
     def begin(self, request: Request) -> None:
         """Decide a new request: refuse it, forward it, or keep it for a while."""
 
-    def pool(self, member: Member) -> Pool:
-        """The connections of this entry's identity to a member."""
+    def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
+        """The connections of this entry's identity to a member, those that the breaker counts."""
 
     def dial(self, request: Request, pool: Pool, member: Member) -> None:
         """Make a connection and start the request on it, or call ``connect_failed``."""
@@ -147,6 +155,7 @@ class Request:
         "first_byte_at",  # of the response; 0 when the response came whole
         "flags",
         "head",
+        "hold",  # its place in the cluster's breaker, where there is one
         "host",
         "member",
         "method",
@@ -164,6 +173,7 @@ class Request:
         "responded",
         "response_bytes",
         "response_trailer",
+        "retrying",  # on a route that has retries
         "route",
         "security",
         "service",
@@ -214,6 +224,8 @@ class Request:
         self.member: Member | None = None
         self.pool: Pool | None = None
         self.connection: Connection | None = None
+        self.hold: Hold | None = None
+        self.retrying: Retrying | None = None
         self.security = "unknown"
         self.pending: list[bytes] | None = None
         self.replay: list[bytes] | None = None
@@ -244,7 +256,12 @@ class Request:
     @property
     def is_replayable(self) -> bool:
         """Whether sending it twice is safe and possible."""
-        return self.method in IDEMPOTENT and (self.head.length == 0 or self.replay is not None)
+        return self.method in IDEMPOTENT and self._has_body
+
+    @property
+    def _has_body(self) -> bool:
+        """Whether all of the body that was sent is at hand."""
+        return self.head.length == 0 or self.replay is not None
 
     # From the entry.
 
@@ -259,7 +276,9 @@ class Request:
             self.refuse(reply or replies.no_endpoint(host, cluster.subset))
             return
         self.cluster = cluster
-        if self.head.length and self.method in IDEMPOTENT and self.replay is None and not self.attempts:
+        if cluster.breaker is not None and not self._enter(cluster.breaker):
+            return
+        if self.head.length and (self.method in IDEMPOTENT or self.retrying is not None):
             self.replay = []
         self._send_to(member)
 
@@ -267,15 +286,60 @@ class Request:
         self.member = member
         self.attempts += 1
         member.active += 1
-        pool = self.pool = self.entry.pool(member)
-        connection = None if fresh else pool.take(self.started_at, self)
+        hold = self.hold
+        if self.retrying is not None and self.body_done:
+            self._limit_try()
+        pool = self.pool = self.entry.pool(member, hold.breaker if hold is not None else None)
+        now = self.started_at if self.attempts == 1 else _now()
+        connection = None if fresh else pool.take(now, self)
         if connection is not None:
             self._start_on(connection)  # type: ignore[arg-type]
-        else:
+        elif hold is None:
             self.entry.dial(self, pool, member)
+        else:
+            self._await_connection(hold, member)
+
+    def _enter(self, breaker: Breaker) -> bool:
+        if not breaker.may_begin():
+            self.refuse(breaker_open(breaker, "http2MaxRequests", breaker.max_requests))
+            return False
+        self.hold = Hold(breaker)
+        return True
+
+    def _await_connection(self, hold: Hold, member: Member) -> None:
+        """Connect, or wait until a connection is free or may be made."""
+        breaker = hold.breaker
+        if not breaker.may_wait():
+            self.refuse(breaker_open(breaker, "http1MaxPendingRequests", breaker.max_pending))
+            return
+        hold.wait()
+        if breaker.has_room():
+            self.dial()
+        else:
+            breaker.waiting[self] = None
+
+    def dial(self) -> None:
+        """Connect to the member that was chosen."""
+        assert self.pool is not None
+        assert self.member is not None
+        self.entry.dial(self, self.pool, self.member)
+
+    def may_use(self, pool: Pool, member: Member, breaker: Breaker) -> bool:
+        """Whether a connection of the pool will do; the request then goes to the pool's member."""
+        if pool is self.pool:
+            return True
+        if member in self.tried or self.entry.pool(member, breaker) is not pool:
+            return False
+        assert self.member is not None
+        self.member.active -= 1
+        member.active += 1
+        self.member, self.pool = member, pool
+        return True
 
     def start_on(self, connection: Connection) -> None:
-        """A connection was made for it."""
+        """A connection was made for it, or became free."""
+        if self.hold is not None:
+            self.hold.start(self)
         self.connected_at = _now()
         self._start_on(connection)
 
@@ -312,6 +376,8 @@ class Request:
         """More of the request's body came."""
         self.request_bytes += len(payload)
         self.body_done = done
+        if done and self.retrying is not None and self.member is not None:
+            self._limit_try()
         if self.connection is not None:
             self._remember(payload)
             self.connection.send_body(payload, done)
@@ -365,17 +431,21 @@ class Request:
         if self.done:
             return
         member.active -= 1
+        if self.hold is not None:
+            self.hold.start(self)
         self.member = None
         self.tried = (*self.tried, member)
+        reply = replies.connect_failed(_where(member), cause)
+        if self.retrying is not None:
+            self._retry_or(reply, member, self.retrying.policy.on_connect_failure)
+            return
         again = cluster.choose(self.tried) if self.attempts < MAX_ATTEMPTS else None
         if again is None and self.attempts == 1:
             again = member
-        if again is not None:
+        if again is not None and self._may_retry():
             self._send_to(again)
             return
-        self.member = member
-        member.active += 1
-        self.refuse(replies.connect_failed(_where(member), cause))
+        self._refuse_at(member, reply)
 
     def connection_lost(self) -> None:
         """The connection ended before the response was complete."""
@@ -386,10 +456,15 @@ class Request:
         if self.responded:
             self.refuse(replies.cut_off(self.status, _where(member)))
             return
-        if not self.is_replayable or self.attempts >= MAX_ATTEMPTS:
+        was_reused = connection.is_reused
+        if self.retrying is not None and not (was_reused and self.is_replayable):
+            self._end_try(member)
+            self._retry_or(replies.connection_reset(_where(member)), member, self._retries_resets)
+            return
+        if not self.is_replayable or (self.attempts >= MAX_ATTEMPTS and self.retrying is None):
             self.refuse(replies.connection_reset(_where(member)))
             return
-        self._send_again(connection.is_reused, member)
+        self._send_again(was_reused, member)
 
     def _send_again(self, was_reused: bool, member: Member) -> None:
         assert self.cluster is not None
@@ -397,17 +472,129 @@ class Request:
         if not was_reused:
             self.tried = (*self.tried, member)
             again = self.cluster.choose(self.tried) if self.head.length == 0 else None
-        if again is None:
+        if again is None or not self._may_retry():
             self.refuse(replies.connection_reset(_where(member)))
             return
         member.active -= 1
+        self._take_back_body()
+        self._send_to(again, fresh=was_reused)
+
+    def _take_back_body(self) -> None:
         if self.replay is not None:
             self.pending, self.replay = self.replay, []
-        self._send_to(again, fresh=was_reused)
+
+    # Retries of the route.
+
+    @property
+    def _retries_resets(self) -> bool:
+        """Whether another try may follow one of which nobody knows how far it came."""
+        assert self.retrying is not None
+        policy = self.retrying.policy
+        return policy.on_reset and (policy.is_said or self.method in IDEMPOTENT)
+
+    def _may_retry(self) -> bool:
+        """Whether the breaker has room for one more retry; it then counts as one."""
+        hold = self.hold
+        if hold is None or hold.is_retry:
+            return True
+        if not hold.breaker.may_retry():
+            return False
+        hold.retry()
+        return True
+
+    def _end_try(self, member: Member) -> None:
+        """Give the current try up before another one, or before the answer."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.abandon()
+        if self.hold is not None:
+            self.hold.start(self)
+        member.active -= 1
+        self.member = None
+        self.tried = (*self.tried, member)
+        if connection is not None or self.pending is None:
+            self._take_back_body()
+
+    def _retry_or(self, reply: Reply, member: Member, is_wanted: bool) -> None:
+        """Try again after a pause if that is wanted and possible, else answer with ``reply``."""
+        retrying = self.retrying
+        assert retrying is not None
+        retrying.disarm()
+        if not is_wanted or not self._has_body:
+            self._refuse_at(member, reply)
+        elif not retrying.left:
+            was_tried = retrying.number > 0
+            self._refuse_at(member, replies.given_up(reply, self.attempts) if was_tried else reply)
+        elif not self._may_retry():
+            self._refuse_at(member, reply)
+        else:
+            delay_s = retrying.next_delay_s(random.random)
+            asyncio.get_running_loop().call_later(delay_s, self._try_again)
+
+    def _refuse_at(self, member: Member, reply: Reply) -> None:
+        self.member = member
+        member.active += 1
+        self.refuse(reply)
+
+    def _try_again(self) -> None:
+        if self.done:
+            return
+        assert self.cluster is not None
+        assert self.retrying is not None
+        spared = self.tried if self.retrying.policy.spares_tried else ()
+        member = self.cluster.choose(spared) or self.cluster.choose()
+        if member is None:
+            self.refuse(replies.no_endpoint(self.cluster.destination.host, self.cluster.subset))
+            return
+        self._send_to(member)
+
+    def _limit_try(self) -> None:
+        assert self.retrying is not None
+        self.retrying.arm(self.try_timed_out)
+
+    def try_timed_out(self) -> None:
+        """The current try took too long."""
+        member = self.member
+        if self.done or self.responded or member is None:
+            return
+        assert self.retrying is not None
+        reply = replies.try_timed_out(self.retrying.policy.per_try_timeout_s, _where(member))
+        self._end_try(member)
+        self._retry_or(reply, member, self._retries_resets)
+
+    def _is_retried(self, status: int, head: bytes) -> bool:
+        """Whether a response is held back because another try follows; the connection is not let go."""
+        retrying, member = self.retrying, self.member
+        assert retrying is not None
+        assert member is not None
+        if retrying.stands:
+            return False
+        retrying.disarm()
+        if not self._may_repeat(retrying, status, head):
+            retrying.stands = True
+            return False
+        member.active -= 1
+        self.member = None
+        self.tried = (*self.tried, member)
+        self._take_back_body()
+        delay_s = retrying.next_delay_s(random.random)
+        asyncio.get_running_loop().call_later(delay_s, self._try_again)
+        return True
+
+    def _may_repeat(self, retrying: Retrying, status: int, head: bytes) -> bool:
+        policy = retrying.policy
+        is_safe = policy.is_said or self.method in IDEMPOTENT
+        if not (is_safe and self._has_body and policy.wants(status, head)):
+            return False
+        if not retrying.left and retrying.number:
+            self.flags = f"{self.flags},URX" if self.flags else "URX"
+        return retrying.left > 0 and self._may_retry()
 
     def on_whole(self, status: int, response: bytes, size: int) -> bool:
         """A complete response came that may be sent as it is, with a body of ``size`` bytes; False
         when it has to be sent by :meth:`on_response` and :meth:`on_end`."""
+        if self.retrying is not None and self._is_retried(status, response):
+            return True
         if self.edit is not None or not self.stream.send_whole(response):  # type: ignore[union-attr]
             return False
         self.status = status
@@ -422,6 +609,11 @@ class Request:
         self, status: int, line: bytes, head: ResponseHead, length: int | None, payload: bytes
     ) -> None:
         """The head of the final response came, with the first of its body; see :meth:`Stream.respond`."""
+        if self.retrying is not None and not self.responded and self._is_retried(status, head.block):
+            connection, self.connection = self.connection, None
+            if connection is not None:
+                connection.abandon()
+            return
         self.status = status
         self.responded = True
         self.first_byte_at = _now()
@@ -440,6 +632,8 @@ class Request:
         self.status = 101
         self.responded = self.done = True
         self.stream = self.connection = None
+        if self.retrying is not None:
+            self.retrying.disarm()
         if self.deadline is not None:
             self.deadline.request = None
             self.deadline = None
@@ -467,8 +661,13 @@ class Request:
 
     def bad_response(self, cause: str) -> None:
         """The response breaks HTTP; nothing of it may be forwarded from here on."""
-        where = _where(self.member) if self.member is not None else "the upstream"
-        self.refuse(replies.bad_response(where, cause))
+        member = self.member
+        reply = replies.bad_response(_where(member) if member is not None else "the upstream", cause)
+        if self.retrying is None or self.responded or self.done or member is None:
+            self.refuse(reply)
+            return
+        self._end_try(member)
+        self._retry_or(reply, member, self._retries_resets)
 
     def limit(self, wheel: Wheel, timeout_s: float) -> None:
         """Refuse the request when it is not done ``timeout_s`` from now."""
@@ -488,6 +687,11 @@ class Request:
         if self.deadline is not None:
             self.deadline.request = None
             self.deadline = None
+        if self.retrying is not None:
+            self.retrying.disarm()
+        if self.hold is not None:
+            self.hold.end(self)
+            self.hold = None
         self.entry.record(self)
 
 
@@ -505,6 +709,11 @@ class _Deadline:
         request = self.request
         if request is not None:
             request.refuse(replies.timed_out(self.timeout_s, getattr(request.route, "name", "")))
+
+
+def breaker_open(breaker: Breaker, limit: str, value: float) -> Reply:
+    """The answer when a limit of a breaker is reached."""
+    return replies.breaker_open(limit, value, breaker.name, breaker.origin)
 
 
 def _where(member: Member) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+CONNECT_TIMEOUT_S = 5.0
+"""For TCP and TLS together, as Envoy's connect_timeout."""
 MAX_CONNECTIONS = 1024
 MAX_IDLE = 128
 IDLE_S = 45.0
@@ -23,10 +25,14 @@ class Pooled(Protocol):
 
     idle_since: float
     expires_at: float
+    served: int
 
     @property
     def is_open(self) -> bool:
         """Whether it can carry a request."""
+
+    def set_option(self, level: int, option: int, value: int) -> None:
+        """Set an option of its socket."""
 
     def close(self) -> None:
         """Close it; it tells the pool by :meth:`Pool.forget`."""
@@ -45,10 +51,12 @@ class Pool:
     ``fresh_s`` is how long a connection may have been idle to carry a request that is not replayable.
     """
 
-    __slots__ = ("count", "fresh_s", "generation", "idle", "max_idle")
+    __slots__ = ("connect_timeout_s", "count", "fresh_s", "generation", "idle", "idle_s", "max_idle")
 
     def __init__(self, fresh_s: float = IDLE_S) -> None:
         self.fresh_s = fresh_s
+        self.idle_s = IDLE_S
+        self.connect_timeout_s = CONNECT_TIMEOUT_S
         self.idle: list[Pooled] = []
         self.count = 0
         self.max_idle = MAX_IDLE
@@ -62,7 +70,7 @@ class Pool:
             if not connection.is_open:
                 continue
             idle_s = now - connection.idle_since
-            if idle_s > IDLE_S or now >= connection.expires_at:
+            if idle_s > self.idle_s or now >= connection.expires_at:
                 connection.close()
                 continue
             if idle_s > self.fresh_s and not request.is_replayable:
@@ -77,6 +85,9 @@ class Pool:
             return False
         self.count += 1
         return True
+
+    def prepare(self, connection: Pooled, now: float) -> None:
+        """A connection was made and is about to be used."""
 
     def give_back(self, connection: Pooled, generation: int, now: float) -> None:
         """Keep a connection whose exchange is complete, or close it."""
@@ -108,7 +119,7 @@ class Pool:
         """Close connections that were idle for too long or are about to expire."""
         kept = []
         for connection in self.idle:
-            if now - connection.idle_since > IDLE_S or now >= connection.expires_at:
+            if now - connection.idle_since > self.idle_s or now >= connection.expires_at:
                 connection.close()
             else:
                 kept.append(connection)

@@ -223,6 +223,28 @@ def overflow(where: str) -> Reply:
     return Reply(503, "UO", "upstream_overflow", f"too many connections to {where}", ("retry-after: 1",))
 
 
+def given_up(reply: Reply, attempts: int) -> Reply:
+    """An answer after all the retries that the route allows."""
+    message = f"{reply.message}; given up after {attempts} attempts"
+    return replace(reply, flag=f"{reply.flag},URX", message=message)
+
+
+def try_timed_out(timeout_s: float, where: str) -> Reply:
+    """The timeout of one try passed, and there is no other."""
+    return Reply(504, "UT", "try_timeout", f"{where} did not answer within {timeout_s:g} s (perTryTimeout)")
+
+
+def breaker_open(limit: str, value: float, where: str, origin: str) -> Reply:
+    """A limit of a DestinationRule is reached."""
+    return Reply(
+        503,
+        "UO",
+        "upstream_overflow",
+        f"{limit} {value:g} of {origin} is reached for {where}; the request was not sent",
+        ("x-mesh-overloaded: true", "retry-after: 1"),
+    )
+
+
 def bad_response(where: str, cause: str) -> Reply:
     """The upstream's answer breaks HTTP."""
     return Reply(502, "UPE", "bad_response", f"{where} sent a response that breaks HTTP: {cause}")

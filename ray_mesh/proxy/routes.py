@@ -12,6 +12,7 @@ from ray_mesh.proxy.cluster import Cluster
 from ray_mesh.proxy.cors import CrossOrigin
 from ray_mesh.proxy.match import Matchable, Scope, matching_routes
 from ray_mesh.proxy.mirror import TIMEOUT_S
+from ray_mesh.proxy.retry import RetryPolicy
 from ray_mesh.snapshot import Destination, Route
 
 _random = random.random
@@ -54,7 +55,18 @@ class Shadow:
 class RouteEntry:
     """One route that can match for the caller. One that ``is_plain`` does nothing but send requests on."""
 
-    __slots__ = ("_split", "answer", "cors", "edit", "fault", "is_plain", "name", "targets", "timeout_s")
+    __slots__ = (
+        "_split",
+        "answer",
+        "cors",
+        "edit",
+        "fault",
+        "is_plain",
+        "name",
+        "retries",
+        "targets",
+        "timeout_s",
+    )
 
     def __init__(self, route: Route, targets: tuple[Target, ...], scope: Scope) -> None:
         self.name = route.name
@@ -64,6 +76,7 @@ class RouteEntry:
         self.edit = edit_of(route.response_headers)
         self.is_plain = not (self.fault or self.cors or self.answer or self.edit)
         self.timeout_s = route.timeout_s
+        self.retries = RetryPolicy(route.retries) if route.retries is not None else None
         self.targets = targets
         weights = [destination.weight for destination in route.destinations]
         self._split = WeightedSplit(weights) if len(weights) > 1 and sum(weights) > 0 else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ray_mesh.proxy.breaker import Breaker
 from ray_mesh.proxy.cluster import Member
 from ray_mesh.proxy.journal import Journal, security_of
+from ray_mesh.proxy.limited import LimitedPool
 from ray_mesh.proxy.pipeline import Request
-from ray_mesh.proxy.pool import APP_FRESH_S, Pool
+from ray_mesh.proxy.pool import APP_FRESH_S, IDLE_S, Pool
 from ray_mesh.proxy.tcp_connection import TcpConnection
 from ray_mesh.proxy.tls import Identity
 from ray_mesh.snapshot import Workload
@@ -21,6 +23,7 @@ class Source:
     def __init__(self, workload: Workload, journal: Journal) -> None:
         self.identity: Identity | None = None
         self.pools: dict[Member, Pool] = {}
+        self._limited: dict[tuple[Member, Breaker], LimitedPool] = {}
         self._journal = journal
         self._recorders: dict[tuple[object, Member | None, int, str], Recorder] = {}
         self.set_workload(workload)
@@ -35,12 +38,22 @@ class Source:
         self.announced = f"{self.name};{self.app};{self.version}".encode()
         self._recorders.clear()
 
-    def pool(self, member: Member) -> Pool:
-        """The connections to one member."""
+    def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
+        """The connections to one member; those that a breaker counts are its own."""
+        if breaker is not None:
+            return self._limited_pool(member, breaker)
         pool = self.pools.get(member)
         if pool is None:
             is_mesh_peer = member.endpoint.transport == "mutual_tls"
             pool = self.pools[member] = Pool() if is_mesh_peer else Pool(APP_FRESH_S)
+        return pool
+
+    def _limited_pool(self, member: Member, breaker: Breaker) -> LimitedPool:
+        pool = self._limited.get((member, breaker))
+        if pool is None:
+            is_mesh_peer = member.endpoint.transport == "mutual_tls"
+            fresh_s = IDLE_S if is_mesh_peer else APP_FRESH_S
+            pool = self._limited[member, breaker] = LimitedPool(breaker, member, fresh_s)
         return pool
 
     def set_identity(self, identity: Identity | None) -> None:
@@ -50,7 +63,7 @@ class Source:
 
     def retire(self) -> None:
         """Give up every connection after its current request."""
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self._limited.values()):
             pool.retire()
 
     def forget(self, members: tuple[Member, ...]) -> None:
@@ -59,6 +72,8 @@ class Source:
             pool = self.pools.pop(member, None)
             if pool is not None:
                 pool.shut()
+        for key in [key for key in self._limited if key[0] in members]:
+            self._limited.pop(key).shut()
         if members:
             self._recorders.clear()
 
@@ -68,7 +83,7 @@ class Source:
 
     def close_stale(self, now: float) -> None:
         """Close connections that nobody should use any more."""
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self._limited.values()):
             pool.close_stale(now)
 
     def record(self, request: Request) -> None:

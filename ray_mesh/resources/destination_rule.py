@@ -1,4 +1,4 @@
-"""Istio's DestinationRule (networking.istio.io): subsets and balancing honoured."""
+"""Istio's DestinationRule (networking.istio.io)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ray_mesh.resources.schema import (
     Flaw,
     Int32,
     LabelValue,
+    Later,
     Model,
     NonEmpty,
     Only,
@@ -25,6 +26,9 @@ from ray_mesh.resources.schema import (
 )
 
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Limit = Annotated[int, Field(ge=0, lt=2**31)]
+_HTTP2 = "proxies speak HTTP/1.1 to each other"
+_HOST_TLS = Later("say it for the whole host")
 
 
 class CookieAttribute(Model):
@@ -136,11 +140,11 @@ class TcpKeepalive(Model):
 class TcpSettings(Model):
     """Connection settings."""
 
-    max_connections: Int32 | None = None
+    max_connections: Limit | None = None
     connect_timeout: Duration | None = None
     tcp_keepalive: TcpKeepalive | None = None
     max_connection_duration: Duration | None = None
-    idle_timeout: str | None = None
+    idle_timeout: Annotated[str | None, Later("services speak HTTP: use http.idleTimeout")] = None
 
 
 class Http2KeepAlive(Model):
@@ -153,17 +157,19 @@ class Http2KeepAlive(Model):
 class HttpSettings(Model):
     """Request settings."""
 
-    http1_max_pending_requests: Annotated[Int32 | None, Field(alias="http1MaxPendingRequests")] = None
-    http2_max_requests: Annotated[Int32 | None, Field(alias="http2MaxRequests")] = None
-    max_requests_per_connection: Int32 | None = None
-    max_retries: Int32 | None = None
+    http1_max_pending_requests: Annotated[Limit | None, Field(alias="http1MaxPendingRequests")] = None
+    http2_max_requests: Annotated[Limit | None, Field(alias="http2MaxRequests")] = None
+    max_requests_per_connection: Limit | None = None
+    max_retries: Limit | None = None
     idle_timeout: Duration | None = None
     h2_upgrade_policy: Annotated[
-        Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] | None, Field(alias="h2UpgradePolicy")
+        Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] | None,
+        Only(("DEFAULT", "DO_NOT_UPGRADE"), _HTTP2),
+        Field(alias="h2UpgradePolicy"),
     ] = None
-    use_client_protocol: bool | None = None
-    max_concurrent_streams: Int32 | None = None
-    http2_keep_alive: Annotated[Http2KeepAlive | None, Field(alias="http2KeepAlive")] = None
+    use_client_protocol: Annotated[bool | None, Later(_HTTP2)] = None
+    max_concurrent_streams: Annotated[Int32 | None, Later(_HTTP2)] = None
+    http2_keep_alive: Annotated[Http2KeepAlive | None, Later(_HTTP2), Field(alias="http2KeepAlive")] = None
 
 
 class ConnectionPool(Model):
@@ -171,6 +177,10 @@ class ConnectionPool(Model):
 
     tcp: TcpSettings | None = None
     http: HttpSettings | None = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.tcp is None and self.http is None:
+            yield Flaw((), "a connectionPool has tcp, http or both")
 
 
 class OutlierDetection(Model):
@@ -219,8 +229,12 @@ class PortTrafficPolicy(Model):
     port: PortSelector | None = None
     load_balancer: LoadBalancer | None = None
     connection_pool: ConnectionPool | None = None
-    outlier_detection: OutlierDetection | None = None
-    tls: ClientTls | None = None
+    outlier_detection: Annotated[OutlierDetection | None, LATER] = None
+    tls: Annotated[ClientTls | None, _HOST_TLS] = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.port is None or self.port.number == 0:
+            yield Flaw(("port",), "say which port: port.number, 1 to 65535")
 
 
 class Tunnel(Model):
@@ -241,7 +255,9 @@ class RetryBudget(Model):
     """How many requests may be retries."""
 
     percent: Percent | None = None
-    budget_interval: str | None = None
+    budget_interval: Annotated[
+        str | None, Later("the budget is of what is in flight at the moment of the retry")
+    ] = None
     min_retry_concurrency: UInt32 | None = None
 
 
@@ -249,13 +265,13 @@ class TrafficPolicy(Model):
     """How requests to a host, or to one subset of it, are sent."""
 
     load_balancer: LoadBalancer | None = None
-    connection_pool: Annotated[ConnectionPool | None, LATER] = None
+    connection_pool: ConnectionPool | None = None
     outlier_detection: Annotated[OutlierDetection | None, LATER] = None
     tls: ClientTls | None = None
-    port_level_settings: Annotated[tuple[PortTrafficPolicy, ...], LATER] = ()
+    port_level_settings: tuple[PortTrafficPolicy, ...] = ()
     tunnel: Annotated[Tunnel | None, LATER] = None
     proxy_protocol: Annotated[ProxyProtocol | None, LATER] = None
-    retry_budget: Annotated[RetryBudget | None, LATER] = None
+    retry_budget: RetryBudget | None = None
 
 
 class Subset(Model):

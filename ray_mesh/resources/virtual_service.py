@@ -138,15 +138,53 @@ class Delegate(Model):
     namespace: str = ""
 
 
+RETRY_WORDS = (
+    "5xx",
+    "gateway-error",
+    "reset",
+    "reset-before-request",
+    "connect-failure",
+    "refused-stream",
+    "retriable-4xx",
+    "retriable-status-codes",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+)
+_RETRY_LATER = {
+    "retriable-headers": "no field names the headers",
+    "envoy-ratelimited": "a rate limit of the mesh answers 429, which may be named as a status",
+    "http3-post-connect-failure": "nothing speaks HTTP/3",
+}
+_STATUS = re.compile(r"[1-5][0-9][0-9]")
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """The conditions of a ``retryOn``."""
+    return tuple(word for word in (part.strip() for part in text.split(",")) if word)
+
+
 class Retries(Model):
     """When and how often to try again."""
 
-    attempts: Int32 | None = None
+    attempts: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     per_try_timeout: Duration | None = None
     retry_on: str | None = None
-    retry_remote_localities: bool | None = None
+    retry_remote_localities: Annotated[bool | None, LATER] = None
     retry_ignore_previous_hosts: bool | None = None
     backoff: Duration | None = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        for word in split_words(self.retry_on or ""):
+            if word in _RETRY_LATER:
+                yield Flaw(("retryOn",), f" {word}: {_RETRY_LATER[word]}", later=True)
+            elif not (word in RETRY_WORDS or _STATUS.fullmatch(word)):
+                known = ", ".join(RETRY_WORDS)
+                yield Flaw(("retryOn",), f"{word!r} is no condition: write a status, or of {known}")
+        if not self.attempts and (self.per_try_timeout or self.retry_on):
+            yield Flaw(("attempts",), "0 (or none) means no retries, and then nothing else is set")
 
 
 class Mirror(Model):
@@ -167,7 +205,7 @@ class HttpRoute(Model):
     delegate: Annotated[Delegate | None, LATER] = None
     rewrite: Rewrite | None = None
     timeout: Duration | None = None
-    retries: Annotated[Retries | None, LATER] = None
+    retries: Retries | None = None
     fault: Fault | None = None
     mirror: Destination | None = None
     mirror_percent: UInt32 | None = None

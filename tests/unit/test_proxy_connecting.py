@@ -54,6 +54,7 @@ class Asked:
     """A request as the dialer sees it."""
 
     done = False
+    attempts = 1
 
     def __init__(self) -> None:
         self.cause = ""

@@ -144,10 +144,13 @@ def test_every_problem_of_a_text_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("rule", "names"),
     [
-        (f"{{{ROUTE}, retries: {{attempts: 3}}}}", ["spec.http[0].retries"]),
         (
             f"{{{ROUTE}, fault: {{delay: {{exponentialDelay: 1s}}}}}}",
             ["spec.http[0].fault.delay.exponentialDelay: write fixedDelay"],
+        ),
+        (
+            f"{{{ROUTE}, retries: {{attempts: 3, retryRemoteLocalities: true}}}}",
+            ["spec.http[0].retries.retryRemoteLocalities"],
         ),
         (f"{{{ROUTE}, rewrite: {{uri: '/x?y'}}}}", ["spec.http[0].rewrite.uri a query in it"]),
         (f"{{{ROUTE}, match: [{{statPrefix: x}}]}}", ["spec.http[0].match[0].statPrefix"]),
@@ -326,7 +329,7 @@ def test_what_a_server_adds_is_left_out() -> None:
 
 def test_read_gives_valid_documents_that_are_not_honoured_for_analysis() -> None:
     text = (
-        virtual_service(f"{{{ROUTE}, retries: {{attempts: 1}}}}") + "---\n" + virtual_service("{route: []}")
+        virtual_service(f"{{{ROUTE}, match: [{{statPrefix: x}}]}}") + "---\n" + virtual_service("{route: []}")
     )
     documents, problems = read(text, "f.yaml")
     assert [one.name for one in documents] == ["one"]

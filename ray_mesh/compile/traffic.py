@@ -1,0 +1,118 @@
+"""Traffic policies of DestinationRules, resolved: what a subset inherits, what a port says instead.
+
+As in Istio: a section (loadBalancer, connectionPool, ...) of a subset stands for the whole section of the
+host, and portLevelSettings inherit nothing, so what they leave out has its default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from ray_mesh import snapshot
+from ray_mesh.resources.destination_rule import (
+    ConnectionPool,
+    LoadBalancer,
+    RetryBudget,
+    TcpKeepalive,
+    TrafficPolicy,
+)
+from ray_mesh.resources.schema import seconds
+
+_BALANCE: Mapping[str, snapshot.Balance] = {
+    "UNSPECIFIED": "LEAST_REQUEST",
+    "LEAST_REQUEST": "LEAST_REQUEST",
+    "LEAST_CONN": "LEAST_REQUEST",
+    "ROUND_ROBIN": "ROUND_ROBIN",
+    "RANDOM": "RANDOM",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """The sections that hold for one destination, and the document that they are from."""
+
+    origin: str = ""
+    load_balancer: LoadBalancer | None = None
+    connection_pool: ConnectionPool | None = None
+    retry_budget: RetryBudget | None = None
+
+    def under(self, policy: TrafficPolicy | None, origin: str) -> Sections:
+        """These with what a policy says instead."""
+        if policy is None:
+            return self
+        return Sections(
+            origin,
+            policy.load_balancer or self.load_balancer,
+            policy.connection_pool or self.connection_pool,
+            policy.retry_budget or self.retry_budget,
+        )
+
+    def at(self, port: int, policy: TrafficPolicy | None, origin: str) -> Sections:
+        """These at one port, with what a policy says of it instead."""
+        for settings in policy.port_level_settings if policy else ():
+            if settings.port is not None and settings.port.number == port:
+                return replace(
+                    self,
+                    origin=origin,
+                    load_balancer=settings.load_balancer,
+                    connection_pool=settings.connection_pool,
+                )
+        return self
+
+    @property
+    def balance(self) -> snapshot.Balance:
+        """How an endpoint is picked."""
+        return _BALANCE[(self.load_balancer.simple if self.load_balancer else None) or "UNSPECIFIED"]
+
+    @property
+    def traffic(self) -> snapshot.TrafficPolicy | None:
+        """The rest of them; None when they say nothing."""
+        compiled = snapshot.TrafficPolicy(
+            self.origin,
+            connections=_connections(self.connection_pool) if self.connection_pool else None,
+            retry_budget=_budget(self.retry_budget) if self.retry_budget else None,
+        )
+        return None if compiled == snapshot.TrafficPolicy(self.origin) else compiled
+
+
+def by_port(
+    ports: Iterable[int], whole: Sections, at_ports: Mapping[int, Sections]
+) -> tuple[snapshot.PortTraffic, ...]:
+    """The ports at which something else holds than for the ``whole``."""
+    return tuple(
+        snapshot.PortTraffic(port, at_ports[port].balance, at_ports[port].traffic)
+        for port in sorted(ports)
+        if (at_ports[port].balance, at_ports[port].traffic) != (whole.balance, whole.traffic)
+    )
+
+
+def _connections(pool: ConnectionPool) -> snapshot.ConnectionLimits:
+    tcp, http = pool.tcp, pool.http
+    keepalive = (tcp.tcp_keepalive if tcp else None) or TcpKeepalive()
+    return snapshot.ConnectionLimits(
+        max_connections=(tcp.max_connections if tcp else None) or 0,
+        max_pending=(http.http1_max_pending_requests if http else None) or 0,
+        max_requests=(http.http2_max_requests if http else None) or 0,
+        max_requests_per_connection=(http.max_requests_per_connection if http else None) or 0,
+        max_retries=(http.max_retries if http else None) or 0,
+        connect_timeout_s=_seconds(tcp.connect_timeout if tcp else None),
+        idle_timeout_s=_seconds(http.idle_timeout if http else None),
+        max_duration_s=_seconds(tcp.max_connection_duration if tcp else None),
+        keepalive=tcp is not None and tcp.tcp_keepalive is not None,
+        keepalive_probes=keepalive.probes or 0,
+        keepalive_time_s=_seconds(keepalive.time),
+        keepalive_interval_s=_seconds(keepalive.interval),
+    )
+
+
+def _seconds(duration: str | None) -> float:
+    return seconds(duration) if duration else 0.0
+
+
+def _budget(budget: RetryBudget) -> snapshot.RetryBudget:
+    default = snapshot.RetryBudget()
+    return snapshot.RetryBudget(
+        default.percent if budget.percent is None else budget.percent,
+        default.min_concurrency if budget.min_retry_concurrency is None else budget.min_retry_concurrency,
+    )

@@ -1,0 +1,82 @@
+"""Pools whose connections a circuit breaker counts and limits."""
+
+from __future__ import annotations
+
+import socket
+
+from ray_mesh.proxy.breaker import Breaker
+from ray_mesh.proxy.cluster import Member
+from ray_mesh.proxy.pool import Pool, Pooled
+
+
+class LimitedPool(Pool):
+    """The connections of one source to one member of a cluster that has a breaker."""
+
+    __slots__ = ("breaker", "member")
+
+    def __init__(self, breaker: Breaker, member: Member, fresh_s: float) -> None:
+        super().__init__(fresh_s)
+        self.breaker = breaker
+        self.member = member
+        breaker.add(self)
+
+    def admit(self) -> bool:
+        """See :class:`.pool.Pool`."""
+        if not self.breaker.may_connect() or not super().admit():
+            return False
+        self.breaker.connections += 1
+        return True
+
+    def prepare(self, connection: Pooled, now: float) -> None:
+        """Give a new connection its options and its end."""
+        limits = self.breaker.limits
+        if limits.max_duration_s:
+            connection.expires_at = min(connection.expires_at, now + limits.max_duration_s)
+        if not limits.keepalive:
+            return
+        options = (
+            (socket.TCP_KEEPCNT, limits.keepalive_probes),
+            (socket.TCP_KEEPIDLE, limits.keepalive_time_s),
+            (socket.TCP_KEEPINTVL, limits.keepalive_interval_s),
+        )
+        connection.set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in options:
+            if value:
+                connection.set_option(socket.IPPROTO_TCP, option, max(1, round(value)))
+
+    def give_back(self, connection: Pooled, generation: int, now: float) -> None:
+        """Hand a free connection to who waits for one, keep it, or close it."""
+        breaker = self.breaker
+        connection.served += 1
+        limit = breaker.limits.max_requests_per_connection
+        is_used_up = bool(limit) and connection.served >= limit
+        if is_used_up or generation != self.generation or now >= connection.expires_at:
+            connection.close()
+            return
+        if not breaker.waiting:
+            super().give_back(connection, generation, now)
+            return
+        heir = breaker.heir(self, self.member)
+        if heir is None:
+            connection.close()
+        else:
+            heir.start_on(connection)
+
+    def forget(self, connection: Pooled | None) -> None:
+        """A connection is closed, or was never made: there is room for another."""
+        super().forget(connection)
+        self.breaker.connections -= 1
+        self.breaker.wake()
+
+    def close_one(self) -> bool:
+        """See :class:`.breaker.Counted`."""
+        if not self.idle:
+            return False
+        self.idle.pop(0).close()
+        return True
+
+    def shut(self) -> None:
+        """See :class:`.pool.Pool`."""
+        super().shut()
+        if self in self.breaker.pools:
+            self.breaker.pools.remove(self)

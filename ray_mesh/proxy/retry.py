@@ -1,0 +1,124 @@
+"""When a request that failed is sent again, on a route that says so (Istio's ``retries``).
+
+Pure decisions; :mod:`.pipeline` carries them out. A route that names its conditions (``retryOn``) asks
+for them whatever the method. One that only says how often has Istio's conditions, but of those the ones
+under which a request may have been processed count for idempotent methods only.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+from ray_mesh.proxy.timers import Wheel
+from ray_mesh.snapshot import Retries
+
+BACKOFF_S = 0.025
+LONGEST_BACKOFFS = 10
+_UNSAID = ("connect-failure", "refused-stream", "unavailable", "cancelled", "reset")
+_UNSAID_STATUSES = (503,)
+_GATEWAY_ERRORS = frozenset({502, 503, 504})
+_GRPC = {
+    "cancelled": b"1",
+    "deadline-exceeded": b"4",
+    "resource-exhausted": b"8",
+    "internal": b"13",
+    "unavailable": b"14",
+}
+_GRPC_STATUS = re.compile(rb"\r\ngrpc-status:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
+
+
+class RetryPolicy:
+    """The retries of one route. ``is_said`` when it names conditions."""
+
+    __slots__ = (
+        "_codes",
+        "_grpc",
+        "attempts",
+        "backoff_s",
+        "is_said",
+        "on_connect_failure",
+        "on_reset",
+        "per_try_timeout_s",
+        "spares_tried",
+    )
+
+    def __init__(self, retries: Retries) -> None:
+        self.is_said = bool(retries.on or retries.statuses)
+        words = frozenset(retries.on if self.is_said else _UNSAID)
+        self.attempts = retries.attempts
+        self.per_try_timeout_s = retries.per_try_timeout_s
+        self.backoff_s = retries.backoff_s or BACKOFF_S
+        self.spares_tried = retries.ignore_previous_hosts
+        self.on_reset = bool(words & {"5xx", "gateway-error", "reset"})
+        self.on_connect_failure = self.on_reset or bool(words & {"connect-failure", "reset-before-request"})
+        codes = set(retries.statuses if self.is_said else _UNSAID_STATUSES)
+        if "5xx" in words:
+            codes |= set(range(500, 600))
+        if "gateway-error" in words:
+            codes |= _GATEWAY_ERRORS
+        if "retriable-4xx" in words:
+            codes.add(409)
+        self._codes = frozenset(codes)
+        self._grpc = frozenset(_GRPC[word] for word in words if word in _GRPC)
+
+    def wants(self, status: int, head: bytes) -> bool:
+        """Whether a response with this status, whose head is in ``head``, asks for another try."""
+        if status in self._codes:
+            return True
+        if not self._grpc:
+            return False
+        found = _GRPC_STATUS.search(head)
+        return found is not None and found[1] in self._grpc
+
+    def delay_s(self, number: int, draw: Callable[[], float]) -> float:
+        """How long to wait before retry ``number`` (from 1 on); ``draw`` is uniform in [0, 1)."""
+        return draw() * self.backoff_s * min((1 << min(number, 8)) - 1, LONGEST_BACKOFFS)
+
+
+class Retrying:
+    """The retries of one request: how many are left, and the deadline of the current try."""
+
+    __slots__ = ("_deadline", "left", "number", "policy", "stands", "wheel")
+
+    def __init__(self, policy: RetryPolicy, wheel: Wheel) -> None:
+        self.policy = policy
+        self.wheel = wheel
+        self.left = policy.attempts
+        self.number = 0
+        self.stands = False  # a response was judged, and is to be sent
+        self._deadline: _TryDeadline | None = None
+
+    def next_delay_s(self, draw: Callable[[], float]) -> float:
+        """Begin another retry: how long it has to wait first."""
+        self.left -= 1
+        self.number += 1
+        return self.policy.delay_s(self.number, draw)
+
+    def arm(self, on_timeout: Callable[[], None]) -> None:
+        """The time of a try begins."""
+        self.disarm()
+        if self.policy.per_try_timeout_s:
+            self._deadline = _TryDeadline(on_timeout)
+            self.wheel.add(time.monotonic() + self.policy.per_try_timeout_s, self._deadline)
+
+    def disarm(self) -> None:
+        """The try is over, or its response began."""
+        if self._deadline is not None:
+            self._deadline.on_timeout = None
+            self._deadline = None
+
+
+class _TryDeadline:
+    """The place of one try in the wheel; left empty when the try is over."""
+
+    __slots__ = ("on_timeout",)
+
+    def __init__(self, on_timeout: Callable[[], None]) -> None:
+        self.on_timeout: Callable[[], None] | None = on_timeout
+
+    def on_deadline(self, now: float) -> None:
+        """See :class:`.timers.Timed`."""
+        if self.on_timeout is not None:
+            self.on_timeout()
