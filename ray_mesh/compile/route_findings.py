@@ -11,9 +11,10 @@ from ray_mesh.compile.gateways import served_hosts
 from ray_mesh.compile.services import merge_rules, rules_for, virtual_services_for
 from ray_mesh.compile.world import World, gateways_of
 from ray_mesh.resources import Document, GatewaySpec, VirtualServiceSpec
+from ray_mesh.resources.destination import Destination
 from ray_mesh.resources.hosts import MESH_GATEWAY, gateway_host, pattern_covers, resolve_gateway
 from ray_mesh.resources.source import Path
-from ray_mesh.resources.virtual_service import Destination, HttpMatch, HttpRoute
+from ray_mesh.resources.virtual_service import HttpMatch, HttpRoute
 
 
 def virtual_service_findings(world: World, document: Document) -> Iterator[Finding]:
@@ -29,6 +30,18 @@ def virtual_service_findings(world: World, document: Document) -> Iterator[Findi
         elif _takes_all(rule):
             taken_by = index
         yield from _rule_findings(world, document, rule, path)
+    yield from _connection_findings(world, document)
+
+
+def _connection_findings(world: World, document: Document) -> Iterator[Finding]:
+    """Everything about the TLS and TCP routes."""
+    spec = document.read(VirtualServiceSpec)
+    for kind, rules in (("tls", spec.tls), ("tcp", spec.tcp)):
+        for number, rule in enumerate(rules):
+            for index, share in enumerate(rule.route):
+                below: Path = ("spec", kind, number, "route", index, "destination")
+                takes_traffic = len(rule.route) == 1 or bool(share.weight)
+                yield from _destination_findings(world, document, share.destination, below, takes_traffic)
 
 
 def _gateway_findings(world: World, document: Document) -> Iterator[Finding]:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 
 from ray_mesh import snapshot
 from ray_mesh.compile.callee import Callee
+from ray_mesh.compile.connection_routes import compile_connections
 from ray_mesh.compile.routes import compile_routes
 from ray_mesh.compile.traffic import Sections, by_port
 from ray_mesh.compile.world import World, mesh_hosts, rule_hosts
-from ray_mesh.resources import DestinationRuleSpec, Document
+from ray_mesh.resources import DestinationRuleSpec, Document, VirtualServiceSpec
 from ray_mesh.resources.destination_rule import Subset, TrafficPolicy
 from ray_mesh.resources.hosts import pattern_covers, specificity
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
@@ -24,6 +25,7 @@ def compile_service(world: World, callee: Callee) -> snapshot.Service:
     origin = _origin(rules)
     whole = Sections().under(policy, origin)
     at_ports = {port: whole.at(port, policy, origin) for port in ports}
+    over_http = [one for one in documents if one.read(VirtualServiceSpec).http]
     return snapshot.Service(
         host=callee.host,
         namespace=callee.namespace,
@@ -33,11 +35,13 @@ def compile_service(world: World, callee: Callee) -> snapshot.Service:
             _subset(subset, _origin(rules, subset.name), whole, at_ports)
             for subset in sorted(subsets, key=lambda subset: subset.name)
         ),
-        routes=compile_routes(world, documents) if documents else (_default_route(callee),),
+        routes=compile_routes(world, over_http) if over_http else (_default_route(callee),),
         balance=whole.balance,
         plaintext=_allows_plaintext(callee, policy),
         traffic=whole.traffic,
         port_traffic=by_port(ports, whole, at_ports),
+        tcp_routes=compile_connections(world, documents, "tcp"),
+        tls_routes=compile_connections(world, documents, "tls"),
     )
 
 

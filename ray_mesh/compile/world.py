@@ -177,12 +177,11 @@ def gateways_of(document: Document) -> list[str]:
 
 def destination_hosts(document: Document) -> set[str]:
     """The full hosts to which a VirtualService may route."""
-    return {
-        host
-        for rule in document.read(VirtualServiceSpec).http
-        for destination in rule.destinations
-        for host in meanings(destination.host, document.namespace)
-    }
+    spec = document.read(VirtualServiceSpec)
+    destinations = [one for rule in spec.http for one in rule.destinations]
+    destinations += [share.destination for rule in spec.tls for share in rule.route]
+    destinations += [share.destination for rule in spec.tcp for share in rule.route]
+    return {host for one in destinations for host in meanings(one.host, document.namespace)}
 
 
 def rule_hosts(rule: Document) -> tuple[str, ...]:

@@ -38,24 +38,22 @@ def _handshake(data: bytes) -> bytes | None:
     body = b""
     position = 0
     while True:
-        head = data[position : position + 5]
-        if head[:1] not in (b"", b"\x16") or head[1:2] not in (b"", b"\x03"):
-            raise BadHello("it does not begin with a TLS handshake")
         if body[:1] not in (b"", b"\x01"):
             raise BadHello("the first message of the handshake is no ClientHello")
         size = int.from_bytes(body[1:4], "big") if len(body) >= 4 else 0
-        if size > MAX_BYTES or len(body) > MAX_BYTES + 4:
+        if size > MAX_BYTES:
             raise BadHello(f"the ClientHello is larger than {MAX_BYTES} bytes")
-        if len(body) >= 4 and len(body) >= 4 + size:
+        if 4 <= len(body) >= 4 + size:
             return body[4 : 4 + size]
+        head = data[position : position + 5]
+        if head[:1] not in (b"", b"\x16") or head[1:2] not in (b"", b"\x03"):
+            raise BadHello("it does not begin with a TLS handshake")
         if len(head) < 5:
             return None
         length = int.from_bytes(head[3:5], "big")
         if not 0 < length <= 1 << 14:
             raise BadHello("a record has no acceptable length")
         body += data[position + 5 : position + 5 + length]
-        if len(data) < position + 5 + length and len(body) < 4:
-            return None
         position += 5 + length
 
 

@@ -312,7 +312,7 @@ def other_name(host: str, sni: str) -> Reply:
         403,
         "UAEX",
         "other_server_name",
-        f"the tunnel was opened to {host}, but the TLS inside is for {sni!r}: a host outside is called by its name",
+        f"the tunnel was opened to {host}, but the TLS inside is for {sni!r}: call a host by its own name",
     )
 
 

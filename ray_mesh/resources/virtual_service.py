@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ray_mesh.resources.connection_routes import TcpRoute, TlsRoute
+from ray_mesh.resources.destination import Destination
 from ray_mesh.resources.header_operations import Headers, is_header_name
 from ray_mesh.resources.hosts import is_host_pattern, pattern_covers
 from ray_mesh.resources.route_ways import CorsPolicy, DirectResponse, Redirect, Rewrite, StringMatch
@@ -21,7 +23,6 @@ from ray_mesh.resources.schema import (
     NonEmpty,
     Only,
     Percentage,
-    PortSelector,
     UInt32,
 )
 
@@ -67,20 +68,6 @@ def _header_flaws(field: str, header: str) -> Iterator[Flaw]:
 def is_gateway_name(text: str) -> bool:
     """Whether this is ``mesh``, ``name`` or ``namespace/name``."""
     return bool(re.fullmatch(r"(\.|[a-z0-9-]{1,63})/[a-z0-9.-]{1,253}|[a-z0-9.-]{1,253}", text))
-
-
-class Destination(Model):
-    """A host, one of its subsets, and its port (optional when it has one)."""
-
-    host: NonEmpty
-    subset: str = ""
-    port: PortSelector | None = None
-
-    def flaws(self) -> Iterator[Flaw]:
-        if "*" in self.host or not is_host_pattern(self.host):
-            yield Flaw(("host",), f"{self.host!r} is not a host")
-        if self.port is not None and self.port.number == 0:
-            yield Flaw(("port", "number"), "a port is 1 to 65535")
 
 
 class HttpRouteDestination(Model):
@@ -276,66 +263,32 @@ class HttpRoute(Model):
                 yield Flaw((name,), f"set one of {answer} and {name}")
 
 
-class TlsMatch(Model):
-    """Conditions on a TLS connection."""
-
-    sni_hosts: tuple[str, ...]
-    destination_subnets: tuple[str, ...] = ()
-    port: UInt32 | None = None
-    source_labels: dict[str, str] = {}
-    gateways: tuple[str, ...] = ()
-    source_namespace: str | None = None
-
-
-class TcpMatch(Model):
-    """Conditions on a TCP connection."""
-
-    destination_subnets: tuple[str, ...] = ()
-    port: UInt32 | None = None
-    source_labels: dict[str, str] = {}
-    source_subnet: str | None = None
-    gateways: tuple[str, ...] = ()
-    source_namespace: str | None = None
-
-
-class RouteDestination(Model):
-    """A share of a TLS or TCP route."""
-
-    destination: Destination
-    weight: Int32 | None = None
-
-
-class TlsRoute(Model):
-    """One rule for TLS connections."""
-
-    match: tuple[TlsMatch, ...]
-    route: tuple[RouteDestination, ...] = ()
-
-
-class TcpRoute(Model):
-    """One rule for TCP connections."""
-
-    match: tuple[TcpMatch, ...] = ()
-    route: tuple[RouteDestination, ...] = ()
-
-
 class VirtualServiceSpec(Model):
     """How requests to hosts are routed, by the proxies of the mesh or by gateways."""
 
     hosts: Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
     gateways: tuple[NonEmpty, ...] = ()
     http: tuple[HttpRoute, ...] = ()
-    tls: Annotated[tuple[TlsRoute, ...], LATER] = ()
-    tcp: Annotated[tuple[TcpRoute, ...], LATER] = ()
+    tls: tuple[TlsRoute, ...] = ()
+    tcp: tuple[TcpRoute, ...] = ()
     export_to: Annotated[tuple[str, ...], Only(("*",))] = ()
 
     def flaws(self) -> Iterator[Flaw]:
         if not (self.http or self.tls or self.tcp):
-            yield Flaw((), "http is missing: a VirtualService has routes")
+            yield Flaw((), "http is missing: a VirtualService has routes (or tls, or tcp)")
         yield from self._host_flaws()
+        yield from self._sni_flaws()
         for index, name in enumerate(self.gateways):
             if not is_gateway_name(name):
                 yield Flaw(("gateways", index), f"{name!r} names no gateway: write name or namespace/name")
+
+    def _sni_flaws(self) -> Iterator[Flaw]:
+        for index, rule in enumerate(self.tls):
+            for number, match in enumerate(rule.match):
+                for place, sni in enumerate(match.sni_hosts):
+                    if not any(pattern_covers(host.lower(), sni.lower()) for host in self.hosts):
+                        path = ("tls", index, "match", number, "sniHosts", place)
+                        yield Flaw(path, f"{sni!r} is not a compatible subset of the virtual service's hosts")
 
     def _host_flaws(self) -> Iterator[Flaw]:
         mesh = not self.gateways or "mesh" in self.gateways
