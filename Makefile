@@ -1,4 +1,4 @@
-# make demo | test | slow | chaos | check | bench | bench-proxy | scale | format | clean
+# make demo | test | slow | chaos | soak | check | bench | bench-proxy | scale | format | clean
 #
 # The environment is made in .venv when it is missing or older than pyproject.toml or constraints.txt.
 # ARGS goes through: make demo ARGS="--duration 30 -o json", make test ARGS="tests/unit -x".
@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
 ARGS ?=
 
-.PHONY: demo test slow chaos check bench bench-proxy scale format clean
+.PHONY: demo test slow chaos soak check bench bench-proxy scale format clean
 
 demo: $(VENV)/.run
 	@exec $(BIN)/ray-mesh demo $(ARGS)
@@ -36,6 +36,10 @@ check: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# Faults, changes and new certificates under traffic whose every body is compared; ten minutes.
+soak: $(VENV)/.dev
+	@exec $(BIN)/python tests/soak/soak.py $(ARGS)
 
 bench: $(VENV)/.bench
 	@exec $(BIN)/python tests/bench/run.py $(ARGS)
