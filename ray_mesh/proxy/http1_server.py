@@ -55,6 +55,7 @@ lost to a reset."""
 
 _HEAD_END = b"\r\n\r\n"
 _NO_CALLBACKS = object()
+_METHOD = re.compile(rb"[A-Z]+(?:-[A-Z]+)*")
 _VERSION = re.compile(rb" HTTP/1\.[01]\Z")
 _RESET = struct.pack("ii", 1, 0)
 """As SO_LINGER: closing is a reset."""
@@ -306,15 +307,9 @@ class Http1Server(asyncio.Protocol):
             entry.begin(request)
 
     def _keep_partial(self, data: bytes) -> None:
-        if len(data) > MAX_HEAD_BYTES:
-            self._refuse(replies.bad_request(431, f"the head is larger than {MAX_HEAD_BYTES} bytes"))
-            return
-        line, is_whole, _ = data.partition(b"\r\n")
-        if is_whole and _VERSION.search(line) is None:
-            self._refuse(replies.bad_request(400, "the request line does not end with HTTP/1.1 or HTTP/1.0"))
-            return
-        if data.count(b"\n") != data.count(b"\r\n"):
-            self._refuse(replies.bad_request(400, "a line is not ended by CRLF"))
+        flaw = _flaw_of_partial(data)
+        if flaw is not None:
+            self._refuse(replies.bad_request(flaw.code, str(flaw)))
             return
         if not self._rest:
             self._ticks = 0
@@ -375,6 +370,10 @@ class Http1Server(asyncio.Protocol):
         parts = line.split(b" ")
         if len(parts) != 3 or parts[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
             raise BadHead("the request line is not 'method target HTTP/1.1'")
+        if _METHOD.fullmatch(parts[0]) is None:
+            raise BadHead("the method is no word")  # llhttp skips line ends before it
+        if parts[1] == b"*" and parts[0] != b"OPTIONS":
+            raise BadHead("the target * is for OPTIONS only")
         return parts[0], parts[1], parts[2]
 
     def _to_origin(self, authority: bytes, target: bytes, head: RequestHead) -> tuple[bytes, RequestHead]:
@@ -584,6 +583,20 @@ class Http1Server(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if data and not self.transport.is_closing():
             self.transport.write(data)
+
+
+def _flaw_of_partial(data: bytes) -> BadHead | None:
+    """Why an incomplete head can become no good one, if so."""
+    if len(data) > MAX_HEAD_BYTES:
+        return BadHead(f"the head is larger than {MAX_HEAD_BYTES} bytes", 431)
+    line, is_whole, _ = data.partition(b"\r\n")
+    if is_whole and _VERSION.search(line) is None:
+        return BadHead("the request line does not end with HTTP/1.1 or HTTP/1.0")
+    if data.count(b"\n") != data.count(b"\r\n"):
+        return BadHead("a line is not ended by CRLF")
+    if data != b"\r" and not data[:1].isalpha() and data:
+        return BadHead("this is no HTTP request")
+    return None
 
 
 def _http10_block(block: bytes, absolute: tuple[bytes, bytes] | None) -> bytes:

@@ -75,7 +75,7 @@ def bad_request(code: int, message: str) -> Reply:
     """The client's message cannot be understood one way only, or asks for what is not served."""
     reason = _BAD_REQUESTS.get(code, "bad_request")
     message = f"{message}; the request was not forwarded"
-    return Reply(code, "DPE", reason, message, is_public=True)
+    return Reply(code, "DPE", reason, message, closes=True, is_public=True)
 
 
 def not_in_mesh(host: str) -> Reply:
