@@ -144,6 +144,8 @@ def _users(world: World, document: Document) -> list[Document]:
             found = [user for host in hosts for user in world.find("routes to", host)]
             if any("*" in host for host in hosts):
                 found = world.find("kind", "VirtualService")
+        case "VirtualService":
+            found = world.find("delegates to", name)
         case "Gateway":
             found = world.find("behind gateway", name)
         case "WorkloadBinding":

@@ -82,6 +82,12 @@ def _by_hosts(world: World, document: Document) -> Iterator[str]:
 
 
 def _by_virtual_service(world: World, document: Document) -> Iterator[str]:
+    """What it routes itself, and through those that delegate to it (one level)."""
+    for one in (document, *world.find("delegates to", f"{document.namespace}/{document.name}")):
+        yield from _by_routes(world, one)
+
+
+def _by_routes(world: World, document: Document) -> Iterator[str]:
     yield from _services(world, mesh_hosts(document))
     for name in gateways_of(document):
         if name == MESH_GATEWAY:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ray_mesh.compile import finding
 from ray_mesh.compile.callee import Callee
+from ray_mesh.compile.delegation import delegate_of, merge
 from ray_mesh.compile.finding import Finding, error, spell, warning
 from ray_mesh.compile.gateways import served_hosts
 from ray_mesh.compile.services import merge_rules, rules_for, virtual_services_for
@@ -21,6 +22,7 @@ def virtual_service_findings(world: World, document: Document) -> Iterator[Findi
     """Everything about one VirtualService."""
     yield from _gateway_findings(world, document)
     yield from _host_findings(world, document)
+    yield from _unused_findings(world, document)
     taken_by: int | None = None
     for index, rule in enumerate(document.read(VirtualServiceSpec).http):
         path: Path = ("spec", "http", index)
@@ -30,6 +32,7 @@ def virtual_service_findings(world: World, document: Document) -> Iterator[Findi
         elif _takes_all(rule):
             taken_by = index
         yield from _rule_findings(world, document, rule, path)
+        yield from _delegate_findings(world, document, rule, path)
     yield from _connection_findings(world, document)
 
 
@@ -42,6 +45,31 @@ def _connection_findings(world: World, document: Document) -> Iterator[Finding]:
                 below: Path = ("spec", kind, number, "route", index, "destination")
                 takes_traffic = len(rule.route) == 1 or bool(share.weight)
                 yield from _destination_findings(world, document, share.destination, below, takes_traffic)
+
+
+def _unused_findings(world: World, document: Document) -> Iterator[Finding]:
+    name = f"{document.namespace}/{document.name}"
+    if not document.read(VirtualServiceSpec).hosts and not world.has("delegates to", name):
+        message = "it has no hosts and nothing delegates to it, so its routes hold for nothing"
+        fix = "add hosts, or delegate to it"
+        yield warning(document, finding.DELEGATE_UNUSED, ("spec",), message, fix)
+
+
+def _delegate_findings(world: World, document: Document, rule: HttpRoute, path: Path) -> Iterator[Finding]:
+    if rule.delegate is None:
+        return
+    path = (*path, "delegate")
+    name = f"{rule.delegate.namespace or document.namespace}/{rule.delegate.name}"
+    delegate = delegate_of(world, document, rule.delegate)
+    if delegate is None:
+        message = f'Referenced delegate not found: "{name}", a VirtualService without hosts'
+        yield error(document, finding.NOT_FOUND, path, message, "apply it first, or with this")
+        return
+    for index, below in enumerate(delegate.read(VirtualServiceSpec).http):
+        if merge(document, rule, delegate, below) is None:
+            message = f"rule {index} of {name} can match what this rule does not: it would hold for nothing"
+            fix = "let each of its matches say the same or less"
+            yield error(document, finding.DELEGATE_CONFLICT, path, message, fix)
 
 
 def _gateway_findings(world: World, document: Document) -> Iterator[Finding]:
@@ -102,7 +130,7 @@ def _merge_findings(world: World, document: Document, hosts: list[str], path: Pa
 
 
 def _takes_all(rule: HttpRoute) -> bool:
-    return not rule.match or any(_is_empty(match) for match in rule.match)
+    return rule.delegate is None and (not rule.match or any(_is_empty(match) for match in rule.match))
 
 
 def _is_empty(match: HttpMatch) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ray_mesh import snapshot
+from ray_mesh.compile.delegation import rules_of
 from ray_mesh.compile.ways import by_matched_path, header_changes, text_match, ways
 from ray_mesh.compile.world import World, selects
-from ray_mesh.resources import Document, VirtualServiceSpec
+from ray_mesh.resources import Document
 from ray_mesh.resources.header_operations import Headers
 from ray_mesh.resources.hosts import MESH_GATEWAY, resolve_gateway
 from ray_mesh.resources.route_ways import StringMatch
@@ -72,18 +73,19 @@ _ALL = (
 
 
 def _routes(world: World, document: Document, place: Place) -> Iterator[snapshot.Route]:
-    for index, rule in enumerate(document.read(VirtualServiceSpec).http):
-        matches = [match for match in rule.match if _applies(match, document, place)]
+    for owned in rules_of(world, document):
+        owner, index, rule = owned.document, owned.index, owned.rule
+        matches = [match for match in rule.match if _applies(match, owner, place)]
         if rule.match and not matches:
             continue
         route = snapshot.Route(
-            name=rule.name or f"{document.namespace}/{document.name}/{index}",
-            origin=f"{document.title} spec.http[{index}]",
+            name=rule.name or f"{owner.namespace}/{owner.name}/{index}",
+            origin=f"{owner.title} spec.http[{index}]",
             matches=tuple(_match(match, place) for match in matches),
-            destinations=_destinations(world, document, rule),
+            destinations=_destinations(world, owner, rule),
             fault=_fault(rule.fault) if rule.fault else None,
             timeout_s=seconds(rule.timeout) if rule.timeout else 0.0,
-            mirrors=_mirrors(world, document, rule),
+            mirrors=_mirrors(world, owner, rule),
             retries=_retries(rule.retries) if rule.retries else None,
             **ways(rule),
         )

@@ -222,3 +222,6 @@ def _virtual_service_terms(document: Document) -> Iterable[Term]:
         yield ("behind gateway", gateway)
     for host in destination_hosts(document):
         yield ("routes to", host)
+    for rule in document.read(VirtualServiceSpec).http:
+        if rule.delegate is not None:
+            yield ("delegates to", f"{rule.delegate.namespace or document.namespace}/{rule.delegate.name}")

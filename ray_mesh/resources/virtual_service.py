@@ -17,7 +17,6 @@ from ray_mesh.resources.schema import (
     LATER,
     Duration,
     Flaw,
-    Int32,
     Later,
     Model,
     NonEmpty,
@@ -124,6 +123,10 @@ class Delegate(Model):
     name: str = ""
     namespace: str = ""
 
+    def flaws(self) -> Iterator[Flaw]:
+        if not self.name:
+            yield Flaw(("name",), "the name of the VirtualService is missing")
+
 
 RETRY_WORDS = (
     "5xx",
@@ -189,7 +192,7 @@ class HttpRoute(Model):
     route: tuple[HttpRouteDestination, ...] = ()
     redirect: Redirect | None = None
     direct_response: DirectResponse | None = None
-    delegate: Annotated[Delegate | None, LATER] = None
+    delegate: Delegate | None = None
     rewrite: Rewrite | None = None
     timeout: Duration | None = None
     retries: Retries | None = None
@@ -266,7 +269,7 @@ class HttpRoute(Model):
 class VirtualServiceSpec(Model):
     """How requests to hosts are routed, by the proxies of the mesh or by gateways."""
 
-    hosts: Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
+    hosts: tuple[NonEmpty, ...] = ()
     gateways: tuple[NonEmpty, ...] = ()
     http: tuple[HttpRoute, ...] = ()
     tls: tuple[TlsRoute, ...] = ()
@@ -276,7 +279,7 @@ class VirtualServiceSpec(Model):
     def flaws(self) -> Iterator[Flaw]:
         if not (self.http or self.tls or self.tcp):
             yield Flaw((), "http is missing: a VirtualService has routes (or tls, or tcp)")
-        yield from self._host_flaws()
+        yield from self._host_flaws() if self.hosts else self._delegate_flaws()
         yield from self._sni_flaws()
         for index, name in enumerate(self.gateways):
             if not is_gateway_name(name):
@@ -289,6 +292,17 @@ class VirtualServiceSpec(Model):
                     if not any(pattern_covers(host.lower(), sni.lower()) for host in self.hosts):
                         path = ("tls", index, "match", number, "sniHosts", place)
                         yield Flaw(path, f"{sni!r} is not a compatible subset of the virtual service's hosts")
+
+    def _delegate_flaws(self) -> Iterator[Flaw]:
+        """Without hosts it is there to be delegated to."""
+        if self.gateways:
+            yield Flaw(("gateways",), "without hosts (a delegate) it has no gateways: those are the root's")
+        if self.tls or self.tcp:
+            yield Flaw(("hosts",), "hosts are missing")
+        for index, rule in enumerate(self.http):
+            if rule.delegate is not None:
+                message = "a VirtualService without hosts (a delegate) cannot delegate in turn"
+                yield Flaw(("http", index, "delegate"), message)
 
     def _host_flaws(self) -> Iterator[Flaw]:
         mesh = not self.gateways or "mesh" in self.gateways

@@ -57,6 +57,11 @@ DESTINATIONS = merged(
     maybe("subset", VERSIONS),
     maybe("port", PORTS.map(lambda number: {"number": number})),
 ).map(lambda destination: {"destination": destination, "weight": 50})
+DELEGATES = st.one_of(
+    NAMES.map(lambda name: {"delegate": {"name": name}}),
+    NAMESPACES.map(lambda namespace: {"delegate": {"name": "a", "namespace": namespace}}),
+)
+DELEGATING = merged(DELEGATES, maybe("match", MATCHES.map(lambda one: [one])))
 RULES = merged(
     st.lists(DESTINATIONS, min_size=1, max_size=2).map(lambda route: {"route": route}),
     maybe("match", st.lists(MATCHES, min_size=1, max_size=2)),
@@ -99,10 +104,15 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         NAMES,
         st.sets(PORTS, min_size=1).map(sorted),
     ),
-    "VirtualService": merged(
-        st.one_of(HOSTS, WIDE_HOSTS).map(lambda host: {"hosts": [host]}),
-        st.lists(RULES, min_size=1, max_size=3).map(lambda http: {"http": http}),
-        maybe("gateways", st.sampled_from([["mesh"], ["a"], ["prod/a", "mesh"], ["a", "b"]])),
+    "VirtualService": st.one_of(
+        merged(
+            st.one_of(HOSTS, WIDE_HOSTS).map(lambda host: {"hosts": [host]}),
+            st.lists(st.one_of(RULES, RULES, DELEGATING), min_size=1, max_size=3).map(
+                lambda http: {"http": http}
+            ),
+            maybe("gateways", st.sampled_from([["mesh"], ["a"], ["prod/a", "mesh"], ["a", "b"]])),
+        ),
+        st.lists(RULES, min_size=1, max_size=2).map(lambda http: {"http": http}),
     ),
     "DestinationRule": merged(
         st.one_of(HOSTS, WIDE_HOSTS).map(lambda host: {"host": host}),
