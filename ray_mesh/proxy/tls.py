@@ -11,11 +11,13 @@ import os
 import ssl
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 
 from cryptography import x509
 
 from ray_mesh.errors import PeerError
 from ray_mesh.proxy.peer_chain import peer_chain
+from ray_mesh.proxy.verdicts import MOST, Verdicts
 from ray_mesh.security.bundle import Bundle
 from ray_mesh.security.identity import SpiffeId
 from ray_mesh.security.svid import Svid, verify_svid
@@ -35,15 +37,22 @@ class Trust:
     def __init__(self) -> None:
         self.bundles: Mapping[str, Bundle] = {}
         self.generation = 0
+        self._verdicts = Verdicts()
 
     def replace(self, bundles: Mapping[str, Bundle]) -> None:
         """Take new bundles into force."""
         self.bundles = dict(bundles)
         self.generation += 1
+        self._verdicts = Verdicts()
 
     def verify(self, chain: tuple[bytes, ...]) -> SpiffeId:
         """Who the peer with this chain is. Raises PeerError."""
-        return verify_svid(chain, self.bundles, time.time())
+        now = time.time()
+        identity = self._verdicts.find(chain, now)
+        if identity is None:
+            identity = verify_svid(chain, self.bundles, now)
+            self._verdicts.keep(chain, identity, self.bundles[identity.trust_domain].roots, now)
+        return identity
 
     def vouches(self, chain: tuple[bytes, ...], at: float) -> bool:
         """Whether a chain that was accepted at a time (wall clock) would be so under these bundles."""
@@ -136,5 +145,9 @@ def verified_peer(
 
 def chain_deadline(chain: tuple[bytes, ...], margin: bool = True) -> float:
     """When (monotonic) to stop using a peer's chain, see :func:`deadline`."""
-    ends = [x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp() for der in chain]
-    return deadline(min(ends), margin)
+    return deadline(_chain_end(chain), margin)
+
+
+@lru_cache(maxsize=MOST)
+def _chain_end(chain: tuple[bytes, ...]) -> float:
+    return min(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp() for der in chain)

@@ -34,7 +34,11 @@ from bench_upstream import ADDRESSES
 from proxy_pki import Pki, sni
 
 from ray_mesh import snapshot
+from ray_mesh.proxy.overload import OverloadLimits
 from ray_mesh.proxy.plane import DataPlane, PlaneConfig, freeze
+
+LIMITS = OverloadLimits(max_connections=50_000)
+"""Beyond what a bench opens: nothing is shed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ def counted(plane: DataPlane) -> dict[str, int]:
 
 async def serve(settings: Settings) -> None:
     """Serve, and answer questions until standard input ends."""
-    plane = DataPlane(PlaneConfig("bench-0", NODE, TRUST_DOMAIN), TlsWhereNamed())
+    plane = DataPlane(PlaneConfig("bench-0", NODE, TRUST_DOMAIN, limits=LIMITS), TlsWhereNamed())
     await plane.start()
     port = configure(plane, settings)
     freeze()
