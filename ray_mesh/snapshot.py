@@ -252,12 +252,28 @@ class RetryBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class OutlierDetection:
+    """When endpoints are left out, and for how long; the numbers are failures in a row, 0 for never.
+    ``splits_local`` counts what failed on this side apart from responses."""
+
+    consecutive_5xx: int = 5
+    consecutive_gateway_errors: int = 0
+    consecutive_local_failures: int = 5
+    splits_local: bool = False
+    interval_s: float = 10.0
+    base_ejection_s: float = 30.0
+    max_ejection_percent: int = 10
+    min_health_percent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TrafficPolicy:
     """What a DestinationRule says of one destination besides its balance. ``origin`` names the document."""
 
     origin: str
     connections: ConnectionLimits | None = None
     retry_budget: RetryBudget | None = None
+    outlier: OutlierDetection | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from ray_mesh import snapshot
 from ray_mesh.resources.destination_rule import (
     ConnectionPool,
     LoadBalancer,
+    OutlierDetection,
     RetryBudget,
     TcpKeepalive,
     TrafficPolicy,
@@ -36,6 +37,7 @@ class Sections:
     load_balancer: LoadBalancer | None = None
     connection_pool: ConnectionPool | None = None
     retry_budget: RetryBudget | None = None
+    outlier_detection: OutlierDetection | None = None
 
     def under(self, policy: TrafficPolicy | None, origin: str) -> Sections:
         """These with what a policy says instead."""
@@ -46,6 +48,7 @@ class Sections:
             policy.load_balancer or self.load_balancer,
             policy.connection_pool or self.connection_pool,
             policy.retry_budget or self.retry_budget,
+            policy.outlier_detection or self.outlier_detection,
         )
 
     def at(self, port: int, policy: TrafficPolicy | None, origin: str) -> Sections:
@@ -57,6 +60,7 @@ class Sections:
                     origin=origin,
                     load_balancer=settings.load_balancer,
                     connection_pool=settings.connection_pool,
+                    outlier_detection=settings.outlier_detection,
                 )
         return self
 
@@ -72,6 +76,7 @@ class Sections:
             self.origin,
             connections=_connections(self.connection_pool) if self.connection_pool else None,
             retry_budget=_budget(self.retry_budget) if self.retry_budget else None,
+            outlier=_outlier(self.outlier_detection) if self.outlier_detection else None,
         )
         return None if compiled == snapshot.TrafficPolicy(self.origin) else compiled
 
@@ -115,4 +120,22 @@ def _budget(budget: RetryBudget) -> snapshot.RetryBudget:
     return snapshot.RetryBudget(
         default.percent if budget.percent is None else budget.percent,
         default.min_concurrency if budget.min_retry_concurrency is None else budget.min_retry_concurrency,
+    )
+
+
+def _outlier(said: OutlierDetection) -> snapshot.OutlierDetection:
+    """Istio's defaults are Envoy's, but gateway errors count only when they are said, and there is no panic
+    below half of the endpoints."""
+    default = snapshot.OutlierDetection()
+    errors = said.consecutive_5xx_errors
+    return snapshot.OutlierDetection(
+        consecutive_5xx=default.consecutive_5xx if errors is None else errors,
+        consecutive_gateway_errors=said.consecutive_gateway_errors or 0,
+        consecutive_local_failures=said.consecutive_local_origin_failures
+        or default.consecutive_local_failures,
+        splits_local=bool(said.split_external_local_origin_errors),
+        interval_s=_seconds(said.interval) or default.interval_s,
+        base_ejection_s=_seconds(said.base_ejection_time) or default.base_ejection_s,
+        max_ejection_percent=said.max_ejection_percent or default.max_ejection_percent,
+        min_health_percent=said.min_health_percent or 0,
     )

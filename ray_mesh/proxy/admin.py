@@ -156,3 +156,6 @@ class Admin:
     def eject(self, cluster: Cluster, member: Member) -> None:
         """See :class:`.pipeline.Entry`. Pages go nowhere."""
         raise NotImplementedError
+
+    def judge(self, cluster: Cluster, member: Member, status: int, has_answered: bool) -> None:
+        """See :class:`.pipeline.Entry`. Pages go nowhere."""

@@ -73,9 +73,16 @@ class Caller:
 
     def eject(self, cluster: Cluster, member: Member) -> None:
         """See :class:`.pipeline.Entry`."""
-        now = time.monotonic()
-        self.effects.wheel.add(now + member.eject(now), cluster.destination)
-        cluster.destination.refresh(now)
+        back_at = cluster.connect_failed(member, time.monotonic())
+        if back_at is not None:
+            self.effects.wheel.add(back_at, cluster.destination)
+
+    def judge(self, cluster: Cluster, member: Member, status: int, has_answered: bool) -> None:
+        """See :class:`.pipeline.Entry`."""
+        judge = cluster.answered if has_answered else cluster.failed
+        back_at = judge(member, status, time.monotonic())
+        if back_at is not None:
+            self.effects.wheel.add(back_at, cluster.destination)
 
     def route(self, request: Request, table: RouteTable) -> None:
         """Send a request where the table says, with its faults and its timeout."""

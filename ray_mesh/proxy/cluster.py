@@ -2,7 +2,8 @@
 
 Passive health: an endpoint to which no connection can be made is ejected at once, for 1 s, then 2 s, 4 s
 ... 30 s while it goes on failing; one request that gets through resets this. When all members are
-ejected they are tried anyway, since a wrong guess about health must not be an outage by itself.
+ejected they are tried anyway, since a wrong guess about health must not be an outage by itself. Where a
+DestinationRule has outlierDetection, that decides instead (:mod:`.outlier`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable
 
 from ray_mesh.proxy.balance import Picker, picker
 from ray_mesh.proxy.breaker import Breaker
+from ray_mesh.proxy.outlier import Outliers
 from ray_mesh.snapshot import Balance, Endpoint, Labels, Service, Subset, TrafficPolicy
 
 FIRST_EJECTION_S = 1.0
@@ -74,6 +76,7 @@ class Cluster:
         "destination",
         "labels",
         "members",
+        "outliers",
         "pick",
         "port",
         "subset",
@@ -89,6 +92,7 @@ class Cluster:
         self.labels = frozenset(labels)
         self.pick = pick
         self.breaker: Breaker | None = None
+        self.outliers: Outliers[Member] | None = None
         self.members: tuple[Member, ...] = ()
         self.available: tuple[Member, ...] = ()
         self.withheld: tuple[Member, ...] = ()
@@ -97,14 +101,45 @@ class Cluster:
         """A member for one request, not one of ``tried``; None when there is none."""
         candidates = self.available
         if tried:
-            candidates = tuple(member for member in self.members if member not in tried)
-            candidates = tuple(member for member in candidates if member in self.available) or candidates
+            candidates = tuple(member for member in candidates if member not in tried)
+            if not candidates and self.outliers is None:
+                candidates = tuple(member for member in self.members if member not in tried)
         return self.pick(candidates) if candidates else None
+
+    def answered(self, member: Member, status: int, now: float) -> float | None:
+        """A member answered. When it is left out for that, until when: :meth:`refresh` is due then."""
+        assert self.outliers is not None
+        back_at = self.outliers.answered(member, status, now)
+        if back_at is not None:
+            self.refresh(now)
+        return back_at
+
+    def failed(self, member: Member, status: int, now: float) -> float | None:
+        """A member did not answer, which the client is told with ``status``. As :meth:`answered`."""
+        assert self.outliers is not None
+        back_at = self.outliers.failed_here(member, status, now)
+        if back_at is not None:
+            self.refresh(now)
+        return back_at
+
+    def connect_failed(self, member: Member, now: float) -> float | None:
+        """No connection could be made to a member. As :meth:`answered`."""
+        if self.outliers is not None:
+            return self.failed(member, 503, now)
+        ejection_s = member.eject(now)
+        self.destination.refresh(now)
+        return now + ejection_s
 
     def refresh(self, now: float) -> None:
         """Recompute who is available; call it after members changed, were ejected, or came back."""
-        healthy = tuple(member for member in self.members if member.ejected_until <= now)
-        self.available = healthy or self.members
+        outliers = self.outliers
+        if outliers is None:
+            healthy = tuple(member for member in self.members if member.ejected_until <= now)
+            self.available = healthy or self.members
+            return
+        outliers.keep(self.members)
+        healthy = tuple(member for member in self.members if not outliers.is_ejected(member, now))
+        self.available = self.members if outliers.is_panic(len(healthy)) else healthy
 
 
 class Destination:
@@ -116,6 +151,7 @@ class Destination:
         self.members: dict[Endpoint, Member] | None = None
         self._clusters: dict[tuple[str, int], Cluster] = {}
         self._breakers: dict[tuple[str, int], Breaker] = {}
+        self._outliers: dict[tuple[str, int], Outliers[Member]] = {}
 
     @property
     def clusters(self) -> tuple[Cluster, ...]:
@@ -159,6 +195,10 @@ class Destination:
         cluster = self._clusters[subset, port] = Cluster(self, subset, port, labels, picker(balance))
         if traffic is not None and (traffic.connections or traffic.retry_budget):
             cluster.breaker = self._breaker(subset, port, traffic)
+        if traffic is not None and traffic.outlier is not None:
+            outliers = self._outliers.setdefault((subset, port), Outliers(traffic.outlier, now))
+            outliers.policy = traffic.outlier
+            cluster.outliers = outliers
         self._fill(cluster, now)
         return cluster
 

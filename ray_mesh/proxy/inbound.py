@@ -207,6 +207,9 @@ class Inbound:
     def eject(self, cluster: Cluster, member: Member) -> None:
         """See :class:`.pipeline.Entry`. There is only one application; its callers eject us."""
 
+    def judge(self, cluster: Cluster, member: Member, status: int, has_answered: bool) -> None:
+        """See :class:`.pipeline.Entry`. The application is judged by its callers."""
+
     def record(self, request: Request) -> None:
         """Count a finished request (reporter ``destination``)."""
         claim = request.source if isinstance(request.source, tuple) else _UNCLAIMED

@@ -101,6 +101,10 @@ class Mirrors:
         """See :class:`.pipeline.Entry`."""
         self._caller.eject(cluster, member)
 
+    def judge(self, cluster: Cluster, member: Member, status: int, has_answered: bool) -> None:
+        """See :class:`.pipeline.Entry`."""
+        self._caller.judge(cluster, member, status, has_answered)
+
     def record(self, request: Request) -> None:
         """See :class:`.pipeline.Entry`."""
         left = self._active.pop(request.service) - 1

@@ -128,6 +128,9 @@ class Entry(Protocol):
     def eject(self, cluster: Cluster, member: Member) -> None:
         """No connection could be made to a member."""
 
+    def judge(self, cluster: Cluster, member: Member, status: int, has_answered: bool) -> None:
+        """A member of a cluster with outlier detection answered, or did not and leads to ``status``."""
+
     def record(self, request: Request) -> None:
         """Count a finished request."""
 
@@ -273,6 +276,8 @@ class Request:
             host = cluster.destination.host
             without_proxy = [each.workload for each in cluster.withheld]
             reply = replies.no_proxy(host, without_proxy) if without_proxy else None
+            if cluster.members:
+                reply = replies.all_ejected(host, cluster.subset, len(cluster.members))
             self.refuse(reply or replies.no_endpoint(host, cluster.subset))
             return
         self.cluster = cluster
@@ -453,6 +458,8 @@ class Request:
         if self.done or connection is None or member is None:
             return
         self.connection = None
+        if not (connection.is_reused and not self.responded):
+            self._blame(503)
         if self.responded:
             self.refuse(replies.cut_off(self.status, _where(member)))
             return
@@ -482,6 +489,22 @@ class Request:
     def _take_back_body(self) -> None:
         if self.replay is not None:
             self.pending, self.replay = self.replay, []
+
+    def _judge(self, status: int) -> None:
+        """The member answered."""
+        if self.cluster is not None and self.cluster.outliers is not None and self.member is not None:
+            self.entry.judge(self.cluster, self.member, status, True)
+
+    def _blame(self, status: int) -> None:
+        """The member did not answer as it should."""
+        if self.cluster is not None and self.cluster.outliers is not None and self.member is not None:
+            self.entry.judge(self.cluster, self.member, status, False)
+
+    def time_out(self, reply: Reply) -> None:
+        """The time of the whole request is over."""
+        if self.connection is not None and not self.responded:
+            self._blame(504)
+        self.refuse(reply)
 
     # Retries of the route.
 
@@ -558,6 +581,7 @@ class Request:
         if self.done or self.responded or member is None:
             return
         assert self.retrying is not None
+        self._blame(504)
         reply = replies.try_timed_out(self.retrying.policy.per_try_timeout_s, _where(member))
         self._end_try(member)
         self._retry_or(reply, member, self._retries_resets)
@@ -573,6 +597,7 @@ class Request:
         if not self._may_repeat(retrying, status, head):
             retrying.stands = True
             return False
+        self._judge(status)
         member.active -= 1
         self.member = None
         self.tried = (*self.tried, member)
@@ -602,6 +627,8 @@ class Request:
         self.response_bytes = size
         if self.member.failures:  # type: ignore[union-attr]
             self.member.failures = 0  # type: ignore[union-attr]
+        if self.cluster.outliers is not None:  # type: ignore[union-attr]
+            self._judge(status)
         self._finish()
         return True
 
@@ -621,6 +648,7 @@ class Request:
         member = self.member
         if member is not None and member.failures:
             member.failures = 0
+        self._judge(status)
         if self.edit is not None:
             head = head.with_fields(self.edit(head.fields))
         self.stream.respond(line, head, length, payload)  # type: ignore[union-attr]
@@ -661,6 +689,7 @@ class Request:
 
     def bad_response(self, cause: str) -> None:
         """The response breaks HTTP; nothing of it may be forwarded from here on."""
+        self._blame(503)
         member = self.member
         reply = replies.bad_response(_where(member) if member is not None else "the upstream", cause)
         if self.retrying is None or self.responded or self.done or member is None:
@@ -708,7 +737,7 @@ class _Deadline:
         """See :class:`.timers.Timed`."""
         request = self.request
         if request is not None:
-            request.refuse(replies.timed_out(self.timeout_s, getattr(request.route, "name", "")))
+            request.time_out(replies.timed_out(self.timeout_s, getattr(request.route, "name", "")))
 
 
 def breaker_open(breaker: Breaker, limit: str, value: float) -> Reply:

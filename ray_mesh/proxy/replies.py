@@ -162,6 +162,18 @@ def no_endpoint(host: str, subset: str) -> Reply:
     return Reply(503, "UH", "no_healthy_upstream", f"{part} has no endpoints; is a workload of it running?")
 
 
+def all_ejected(host: str, subset: str, count: int) -> Reply:
+    """All members are left out."""
+    part = f"subset {subset} of {host}" if subset else host
+    return Reply(
+        503,
+        "UH",
+        "all_endpoints_ejected",
+        f"all {count} endpoints of {part} failed and are left out for a while (outlierDetection)",
+        ("retry-after: 1",),
+    )
+
+
 def no_proxy(host: str, endpoints: list[str]) -> Reply:
     """All that serves a host has no proxy, and nothing allows to call it without TLS."""
     names = ", ".join(sorted({name for name in endpoints if name})) or "its endpoints"

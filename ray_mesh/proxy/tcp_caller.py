@@ -185,9 +185,9 @@ class TcpCaller:
         return side
 
     def _eject(self, cluster: Cluster, member: Member) -> None:
-        now = time.monotonic()
-        self.effects.wheel.add(now + member.eject(now), cluster.destination)
-        cluster.destination.refresh(now)
+        back_at = cluster.connect_failed(member, time.monotonic())
+        if back_at is not None:
+            self.effects.wheel.add(back_at, cluster.destination)
 
     def _forget(self, connection: TcpConnection) -> None:
         self.effects.connections.discard(connection)

@@ -26,6 +26,7 @@ from ray_mesh.resources.schema import (
 )
 
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+WholePercent = Annotated[int, Field(ge=0, le=100)]
 Limit = Annotated[int, Field(ge=0, lt=2**31)]
 _HTTP2 = "proxies speak HTTP/1.1 to each other"
 _HOST_TLS = Later("say it for the whole host")
@@ -190,12 +191,19 @@ class OutlierDetection(Model):
     consecutive_local_origin_failures: UInt32 | None = None
     consecutive_gateway_errors: UInt32 | None = None
     consecutive_5xx_errors: Annotated[UInt32 | None, Field(alias="consecutive5xxErrors")] = None
-    consecutive_errors: Int32 | None = None
+    consecutive_errors: Annotated[Int32 | None, Later("its newer form is consecutive5xxErrors")] = None
     interval: Duration | None = None
     base_ejection_time: Duration | None = None
-    max_ejection_percent: Int32 | None = None
-    min_health_percent: Int32 | None = None
-    outlier_detection_http_error_codes: tuple[Annotated[int, Field(ge=100, le=599)], ...] = ()
+    max_ejection_percent: WholePercent | None = None
+    min_health_percent: WholePercent | None = None
+    outlier_detection_http_error_codes: Annotated[
+        tuple[Annotated[int, Field(ge=100, le=599)], ...], LATER
+    ] = ()
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.consecutive_local_origin_failures and not self.split_external_local_origin_errors:
+            path = ("consecutiveLocalOriginFailures",)
+            yield Flaw(path, "counts only with splitExternalLocalOriginErrors: true")
 
 
 class ClientTls(Model):
@@ -229,7 +237,7 @@ class PortTrafficPolicy(Model):
     port: PortSelector | None = None
     load_balancer: LoadBalancer | None = None
     connection_pool: ConnectionPool | None = None
-    outlier_detection: Annotated[OutlierDetection | None, LATER] = None
+    outlier_detection: OutlierDetection | None = None
     tls: Annotated[ClientTls | None, _HOST_TLS] = None
 
     def flaws(self) -> Iterator[Flaw]:
@@ -266,7 +274,7 @@ class TrafficPolicy(Model):
 
     load_balancer: LoadBalancer | None = None
     connection_pool: ConnectionPool | None = None
-    outlier_detection: Annotated[OutlierDetection | None, LATER] = None
+    outlier_detection: OutlierDetection | None = None
     tls: ClientTls | None = None
     port_level_settings: tuple[PortTrafficPolicy, ...] = ()
     tunnel: Annotated[Tunnel | None, LATER] = None

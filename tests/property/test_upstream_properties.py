@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_mesh.proxy.breaker import Breaker, Hold
-from ray_mesh.snapshot import ConnectionLimits, RetryBudget, TrafficPolicy
+from ray_mesh.proxy.outlier import LONGEST_EJECTION_S, Outliers
+from ray_mesh.snapshot import ConnectionLimits, OutlierDetection, RetryBudget, TrafficPolicy
 
 
 class Calls:
@@ -120,3 +121,38 @@ def test_a_breaker_never_goes_over_its_limits(
         calls.end(0)
     assert (breaker.requests, breaker.pending, breaker.connections, breaker.retries) == (0, 0, 0, 0)
     assert not breaker.waiting
+
+
+@given(
+    st.builds(
+        OutlierDetection,
+        consecutive_5xx=st.integers(0, 3),
+        consecutive_gateway_errors=st.integers(0, 3),
+        consecutive_local_failures=st.integers(1, 3),
+        splits_local=st.booleans(),
+        interval_s=st.floats(0.01, 20.0),
+        base_ejection_s=st.floats(0.01, 400.0),
+        max_ejection_percent=st.integers(1, 100),
+    ),
+    st.integers(1, 12),
+    st.lists(
+        st.tuples(st.integers(0, 11), st.sampled_from([200, 404, 500, 503]), st.booleans(), st.floats(0, 50)),
+        max_size=80,
+    ),
+)
+def test_no_more_endpoints_are_left_out_than_allowed(
+    policy: OutlierDetection, count: int, events: list[tuple[int, int, bool, float]]
+) -> None:
+    outliers: Outliers[int] = Outliers(policy, 0.0)
+    outliers.keep(range(count))
+    now = 0.0
+    for number, status, has_answered, later_s in events:
+        now += later_s
+        member = number % count
+        judge = outliers.answered if has_answered else outliers.failed_here
+        back_at = judge(member, status, now)
+        if back_at is not None:
+            longest_s = max(policy.base_ejection_s, LONGEST_EJECTION_S)
+            assert policy.base_ejection_s - 1e-6 <= back_at - now <= longest_s + policy.interval_s + 1e-6
+        ejected = sum(outliers.is_ejected(each, now) for each in range(count))
+        assert 100 * ejected <= policy.max_ejection_percent * count

@@ -5,7 +5,14 @@ from __future__ import annotations
 from compile_world import document, service, world
 
 from ray_mesh.compile import compile_key
-from ray_mesh.snapshot import ConnectionLimits, PortTraffic, RetryBudget, Service, TrafficPolicy
+from ray_mesh.snapshot import (
+    ConnectionLimits,
+    OutlierDetection,
+    PortTraffic,
+    RetryBudget,
+    Service,
+    TrafficPolicy,
+)
 
 ORIGIN = "DestinationRule default/reviews"
 
@@ -62,3 +69,15 @@ portLevelSettings: [{at_80}]}}"
         PortTraffic(80, "ROUND_ROBIN"),
         PortTraffic(81, "LEAST_REQUEST", TrafficPolicy(ORIGIN, ConnectionLimits(3))),
     )
+
+
+def test_every_field_of_outlier_detection() -> None:
+    said = (
+        "{consecutive5xxErrors: 0, consecutiveGatewayErrors: 2, splitExternalLocalOriginErrors: true, "
+        "consecutiveLocalOriginFailures: 3, interval: 4s, baseEjectionTime: 5s, maxEjectionPercent: 60, "
+        "minHealthPercent: 70}"
+    )
+    made = compiled(f"trafficPolicy: {{outlierDetection: {said}}}")
+    assert made.traffic == TrafficPolicy(ORIGIN, outlier=OutlierDetection(0, 2, 3, True, 4.0, 5.0, 60, 70))
+    made = compiled("trafficPolicy: {outlierDetection: {}}")
+    assert made.traffic == TrafficPolicy(ORIGIN, outlier=OutlierDetection(5, 0, 5, False, 10.0, 30.0, 10, 0))

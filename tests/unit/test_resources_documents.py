@@ -188,7 +188,6 @@ def test_valid_fields_that_are_not_honoured_are_refused_by_name(rule: str, names
             document("DestinationRule", "{host: a, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}"),
             "loadBalancer.simple PASSTHROUGH",
         ),
-        (document("DestinationRule", "{host: a, trafficPolicy: {outlierDetection: {}}}"), "outlierDetection"),
         (
             document("Gateway", "{servers: [{port: {number: 443, name: s, protocol: HTTPS}, hosts: ['*']}]}"),
             "spec.servers[0].port.protocol HTTPS: gateways speak HTTP",
