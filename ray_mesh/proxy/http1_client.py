@@ -7,6 +7,7 @@ not parsed again; applications repeat theirs within a second (the Date field).
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from math import inf
 from typing import cast
@@ -33,6 +34,7 @@ MAX_INTERIMS = 32
 """How many 1xx responses may come before the final one."""
 _HEAD_END = b"\r\n\r\n"
 _NO_CALLBACKS = object()
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")
 _BODILESS = (204, 304)
 _NOT_INTERIM = frozenset((b"content-length", b"x-mesh-tunnel"))
 _now = time.monotonic
@@ -197,8 +199,7 @@ class Http1Client(asyncio.Protocol):
             self._kept = b""
         end = data.find(_HEAD_END) + 4
         if end < 4 or end > MAX_HEAD_BYTES:
-            if len(data) > MAX_HEAD_BYTES:
-                raise BadHead("the head is too large")
+            _check_partial(data)
             self._kept = data
             return
         raw = data if end == len(data) else data[:end]
@@ -220,8 +221,8 @@ class Http1Client(asyncio.Protocol):
             pass  # a 101, which is looked at below
         except httptools.HttpParserError as error:
             raise BadHead(str(error)) from error
-        if raw[:8] not in (b"HTTP/1.1", b"HTTP/1.0"):
-            raise BadHead("neither HTTP/1.1 nor HTTP/1.0")
+        if _STATUS_LINE.fullmatch(raw, 0, line_end) is None:
+            raise BadHead("the status line is malformed, or neither of HTTP/1.1 nor of HTTP/1.0")
         if raw[:8] == b"HTTP/1.0":
             if head.length == CHUNKED:
                 raise BadHead("Transfer-Encoding in HTTP/1.0")
@@ -339,3 +340,13 @@ class Http1Client(asyncio.Protocol):
         """See :class:`asyncio.Protocol`."""
         if self._request is not None and self._request.stream is not None:
             self._request.stream.resume()
+
+
+def _check_partial(data: bytes) -> None:
+    """Raise BadHead when an incomplete head can become no good one."""
+    if len(data) > MAX_HEAD_BYTES:
+        raise BadHead("the head is too large")
+    if not data.startswith(b"HTTP/1."[: len(data)]):
+        raise BadHead("this is no HTTP response")
+    if data.count(b"\n") != data.count(b"\r\n"):
+        raise BadHead("a line is not ended by CRLF")
