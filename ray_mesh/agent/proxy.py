@@ -261,6 +261,7 @@ class ProxyAgent:
                 trust_domain=settings.trust_domain,
                 bind_address=settings.address,
                 inbound_port=inbound_port,
+                shares_load=True,
             )
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 
@@ -26,11 +26,12 @@ class Open(Protocol):
 
 
 class Connections:
-    """A set that can tell when it becomes empty."""
+    """A set that can tell when it becomes empty, and calls ``on_change`` when its size changes."""
 
     def __init__(self) -> None:
         self._open: set[Open] = set()
         self._emptied = asyncio.Event()
+        self.on_change: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._open)
@@ -42,12 +43,16 @@ class Connections:
         """A connection was accepted."""
         self._open.add(connection)
         self._emptied.clear()
+        if self.on_change is not None:
+            self.on_change()
 
     def discard(self, connection: Open) -> None:
         """A connection is closed."""
         self._open.discard(connection)
         if not self._open:
             self._emptied.set()
+        if self.on_change is not None:
+            self.on_change()
 
     async def wait_empty(self) -> None:
         """Return once none is open."""

@@ -21,6 +21,7 @@ from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
 from ray_mesh.proxy.local import Local, workload_ports
 from ray_mesh.proxy.tcp_dialer import MessageReader
 from ray_mesh.proxy.tls import ALPN, TCP_ALPN, Trust, verified_peer
+from ray_mesh.proxy.workers import Workers
 from ray_mesh.security.svid import Svid
 from ray_mesh.snapshot import Gateway, Workload
 
@@ -32,6 +33,9 @@ class Listening(Shared, Protocol):
 
     @property
     def admits_more(self) -> bool: ...
+
+    @property
+    def workers(self) -> Workers | None: ...
 
 
 class Hosting:
@@ -217,7 +221,7 @@ class Hosting:
                     inside = port == workload.outbound_port
                     address = LOOPBACK if inside else self._listening.config.bind_address
                     bound = self._reservations.claim(port, address) or bind(address, port)
-                    opened[port] = Listener(bound, make)
+                    opened[port] = Listener(bound, make, self._listening.workers)
         except ConfigError:
             for listener in opened.values():
                 listener.close()

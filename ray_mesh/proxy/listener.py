@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 
 from ray_mesh.errors import ConfigError
+from ray_mesh.proxy.accepting import HANDSHAKE_TIMEOUT_S, TLS_SHUTDOWN_TIMEOUT_S, Acceptor
 from ray_mesh.proxy.timers import Wheel
+from ray_mesh.proxy.workers import Workers
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 4096
 RESERVED_S = 30.0
-HANDSHAKE_TIMEOUT_S = 10.0
-TLS_SHUTDOWN_TIMEOUT_S = 2.0
 
 
 def bind(address: str, port: int, exclusive: bool = False) -> socket.socket:
@@ -51,14 +51,19 @@ class Listener:
     """Accepts connections on one socket, from :meth:`start` on.
 
     Before that the kernel gives it none, so that they go to the other processes that share the port.
+    With ``workers`` each connection goes to the one of them that has fewest.
     """
 
-    def __init__(self, bound: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self, bound: socket.socket, make: Callable[[], asyncio.Protocol], workers: Workers | None = None
+    ) -> None:
         self.port: int = bound.getsockname()[1]
         self.is_open = False
         self._bound = bound
         self._make = make
+        self._workers = workers
         self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._is_closed = False
         self._is_started = False
 
@@ -71,6 +76,12 @@ class Listener:
         if self._is_closed or self._is_started:
             return
         self._is_started = True
+        if self._workers is not None:
+            self._bound.listen(BACKLOG)
+            self._acceptor = Acceptor(self._bound, self._make, context, self._workers.pass_on)
+            self._acceptor.start()
+            self.is_open = True
+            return
         is_tls = context is not None
         self._server = await asyncio.get_running_loop().create_server(
             self._make,
@@ -84,11 +95,25 @@ class Listener:
         if self._is_closed:
             self.close()
 
+    @property
+    def starting(self) -> int:
+        """Connections that are accepted and not served yet."""
+        return self._acceptor.starting if self._acceptor is not None else 0
+
+    def take(self, accepted: socket.socket) -> bool:
+        """Serve a connection that another worker accepted; False when this one does not serve (yet)."""
+        if self._acceptor is None:
+            return False
+        self._acceptor.serve(accepted)
+        return True
+
     def close(self) -> None:
         """Accept no more; connections stay."""
         self._is_closed = True
         self.is_open = False
-        if self._server is not None:
+        if self._acceptor is not None:
+            self._acceptor.close()
+        elif self._server is not None:
             self._server.close()
         else:
             self._bound.close()

@@ -34,6 +34,7 @@ from ray_mesh.proxy.tcp_dialer import TcpDialer
 from ray_mesh.proxy.timers import Wheel
 from ray_mesh.proxy.tls import Trust, server_context
 from ray_mesh.proxy.vitals import Vitals, usual_limits
+from ray_mesh.proxy.workers import Workers
 from ray_mesh.security.bundle import Bundle
 from ray_mesh.security.svid import Svid
 from ray_mesh.telemetry.table import SeriesTable
@@ -44,7 +45,8 @@ SWEEP_S = 5.0
 @dataclass(frozen=True, slots=True)
 class PlaneConfig:
     """Where a plane runs. ``inbound_port`` 0 takes any free port; the planes of a node share one.
-    ``admin_port`` is the plane's own, on loopback; 0 takes any, None opens none."""
+    ``admin_port`` is the plane's own, on loopback; 0 takes any, None opens none. ``shares_load`` is
+    for the planes of a node: new connections go to the one that has fewest."""
 
     name: str
     node: str
@@ -52,6 +54,7 @@ class PlaneConfig:
     bind_address: str = LOOPBACK
     inbound_port: int = 0
     admin_port: int | None = 0
+    shares_load: bool = False
     limits: OverloadLimits = USUAL
 
 
@@ -106,6 +109,7 @@ class DataPlane:
         self._vitals = Vitals(self.wheel, self._overload, lambda: len(self.connections), self._take_level)
         self._overload.on_change = self._tell_level
         self._admin: Admin | None = None
+        self.workers: Workers | None = None
 
     # Life.
 
@@ -122,7 +126,11 @@ class DataPlane:
         """
         address, port = self.config.bind_address, self.config.inbound_port
         bound = self._reservations.claim(port, address) or bind(address, port)
-        self._inbound = Listener(bound, lambda: Handshaken(self, self._hosting))
+        if self.config.shares_load:
+            meeting = f"{address}-{bound.getsockname()[1]}"
+            self.workers = Workers(meeting, self._count, self._take)
+            self.connections.on_change = self.workers.tell
+        self._inbound = Listener(bound, lambda: Handshaken(self, self._hosting), self.workers)
         self.wheel.add(time.monotonic() + SWEEP_S, self)
         self._vitals.start()
         if self.config.admin_port is not None:
@@ -133,6 +141,8 @@ class DataPlane:
         """Accept on the inbound port that :meth:`bind` bound."""
         assert self._inbound is not None, "bind() comes first"
         await self._inbound.start(self._base_context)
+        if self.workers is not None:
+            self.workers.start()
 
     def adopt(self, sockets: Iterable[socket.socket]) -> None:
         """Before :meth:`bind`: listen on these, of a plane that ends, where their ports are needed."""
@@ -141,10 +151,7 @@ class DataPlane:
 
     def sockets(self) -> list[socket.socket]:
         """Copies of all sockets that this plane accepts on, for the one that takes its place."""
-        listeners = [one for local in self._hosting for one in local.listeners.values()]
-        if self._inbound is not None:
-            listeners.append(self._inbound)
-        return [one.duplicate() for one in listeners if one.is_open]
+        return [one.duplicate() for one in self._listeners if one.is_open]
 
     async def retire(self, patience_s: float) -> None:
         """Accept no more, and ask clients to connect again, for ``patience_s`` or until all have.
@@ -186,6 +193,8 @@ class DataPlane:
             local.retire()
         if self._admin is not None:
             await self._admin.stop()
+        if self.workers is not None:
+            self.workers.stop()
         self._vitals.stop()
         self.wheel.stop()
 
@@ -345,6 +354,8 @@ class DataPlane:
             memory_bytes=self._vitals.sample.memory_bytes,
             lag_s=self._vitals.sample.lag_s,
             lag_max_s=self._vitals.max_lag_s,
+            handed_over=self.workers.handed_over if self.workers is not None else 0,
+            taken=self.workers.taken if self.workers is not None else 0,
             gc_pauses=self._vitals.pauses.count,
             gc_pause_max_s=self._vitals.pauses.max_s,
             gc_pause_total_s=self._vitals.pauses.total_s,
@@ -422,6 +433,20 @@ class DataPlane:
             self._effects.explaining.gateways = mesh.explains_to_outside
             self._forget_views()  # the next proxy is told as well
 
+    @property
+    def _listeners(self) -> list[Listener]:
+        own = [self._inbound] if self._inbound is not None else []
+        return own + [one for local in self._hosting for one in local.listeners.values()]
+
+    def _count(self) -> int:
+        return len(self.connections) + sum(one.starting for one in self._listeners)
+
+    def _take(self, accepted: socket.socket) -> bool:
+        """A connection that another worker of the node accepted; whether there is a listener for it."""
+        port = accepted.getsockname()[1]
+        listener = next((one for one in self._listeners if one.port == port), None)
+        return listener is not None and listener.take(accepted)
+
     def _take_level(self, level: Level) -> None:
         self.ends_connections = self.is_draining or level >= Level.NO_KEEP_ALIVE
 
@@ -434,6 +459,8 @@ class DataPlane:
             local.forget_views()
 
     async def _close_listeners(self) -> None:
+        if self.workers is not None:
+            self.workers.leave()
         if self._inbound is not None:
             self._inbound.close()
         await self._hosting.close()

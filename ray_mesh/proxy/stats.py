@@ -10,6 +10,7 @@ from dataclasses import dataclass
 class PlaneStats:
     """For people: what is open now, how the process is, and events so far by reason.
 
+    ``handed_over`` and ``taken`` are connections that went to and came from other workers of the node.
     ``lag_s`` is how late the loop was all the time of late, ``lag_max_s`` the longest single lateness.
     """
 
@@ -22,6 +23,8 @@ class PlaneStats:
     memory_bytes: int
     lag_s: float
     lag_max_s: float
+    handed_over: int
+    taken: int
     gc_pauses: int
     gc_pause_max_s: float
     gc_pause_total_s: float
