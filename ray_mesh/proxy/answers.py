@@ -8,6 +8,7 @@ from ray_mesh.proxy.match import Matchable, Scope
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.snapshot import DirectResponse, Redirect, Route
 
+_PORTS = {b"http": b":80", b"https": b":443"}
 Answer = Callable[[Matchable], Reply]
 
 
@@ -29,25 +30,25 @@ def _direct(response: DirectResponse) -> Reply:
 def _redirect(redirect: Redirect, scope: Scope) -> Answer:
     """As Envoy makes the location: the query is kept, unless the new path has one; the port that was
     asked for is kept, unless another one is said, or it is the old scheme's own and the scheme changes."""
-    scheme = redirect.scheme or scope.scheme
+    scheme = redirect.scheme.encode()
     port = b":%d" % (scope.port if redirect.keeps_port else redirect.port)
     port = port if port != b":0" else b""
-    drops = {b":443" if scope.scheme == "https" else b":80"} if scheme != scope.scheme else set()
-    prefix = scheme.encode() + b"://"
     authority, path, length = redirect.authority.encode(), redirect.path.encode(), redirect.length
 
     has_query = b"?" in path
 
     def answer(request: Matchable) -> Reply:
         host = authority
+        is_other = bool(scheme) and scheme != request.scheme
+        dropped = _PORTS.get(request.scheme) if is_other else None
         if not host:
             name, colon, number = request.host.rpartition(b":")
             has_port = bool(colon) and b"]" not in number
-            host = name if has_port and (port or colon + number in drops) else request.host
+            host = name if has_port and (port or colon + number == dropped) else request.host
         new = request.path
         if path or length >= 0:
             new = path if length < 0 else path + new[length:]
-        location = prefix + host + port + new
+        location = (scheme or request.scheme) + b"://" + host + port + new
         if not has_query:
             location += request.query
         fields = (f"location: {location.decode('latin-1')}",)

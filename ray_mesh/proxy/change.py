@@ -48,14 +48,18 @@ def rewriter(rewrite: Rewrite) -> Callable[[bytes], bytes]:
     change = _by_pattern(rewrite) if rewrite.pattern else _by_length(rewrite)
 
     def rewritten(path: bytes) -> bytes:
-        path = change(path)
-        clean, query = BASE.split(path)
-        if clean != path or query:
-            # Resolved here, "/a../x" with "/a" rewritten to "/b/" would leave "/b/".
+        new = change(path)
+        # "/a../x" with "/a" rewritten to "/b/" would leave "/b/" at whoever resolves it. What was not
+        # normal before is so because the mesh is not to normalize.
+        if not _is_normal(new) and _is_normal(path):
             raise ValueError("it contains dot segments or a query")
-        return path
+        return new
 
     return rewritten
+
+
+def _is_normal(path: bytes) -> bool:
+    return BASE.split(path) == (path, b"")
 
 
 def _by_length(rewrite: Rewrite) -> Callable[[bytes], bytes]:

@@ -25,7 +25,8 @@ from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.routes import RouteTable
 from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.trace import new_request_id
-from ray_mesh.snapshot import GatewayServer, VirtualHost
+from ray_mesh.proxy.virtual_hosts import VirtualHosts
+from ray_mesh.snapshot import GatewayServer
 
 _DROPPED = frozenset({b"x-forwarded-"})
 _MAX_VIEWS = 1024
@@ -38,8 +39,8 @@ class Ingress(Caller):
         super().__init__(source, effects)
         self.port = port
         self._guard = guard
-        self._server: GatewayServer | None = None
-        self._tables: dict[int, RouteTable] = {}
+        self._hosts = VirtualHosts()
+        self._tables: dict[tuple[str, ...], RouteTable] = {}
         self._views: dict[bytes, RouteTable] = {}
 
     @property
@@ -49,7 +50,7 @@ class Ingress(Caller):
 
     def set_server(self, server: GatewayServer | None) -> None:
         """Take a new version of the listener's virtual hosts."""
-        self._server = server
+        self._hosts = VirtualHosts(server.virtual_hosts if server is not None else ())
         self.forget_views()
 
     def forget_views(self) -> None:
@@ -94,16 +95,15 @@ class Ingress(Caller):
         if authority is None:
             request.refuse(replies.bad_request(400, "the Host field is not a host and port"))
             return None
-        hosts = self._server.virtual_hosts if self._server is not None else ()
-        number = best_virtual_host(hosts, authority[0])
-        if number is None:
+        host = self._hosts.find(authority[0])
+        if host is None:
             request.refuse(replies.no_virtual_host(authority[0], self.port))
             return None
-        table = self._tables.get(number)
+        table = self._tables.get(host.hosts)
         if table is None:
             workload = self.source.workload
             scope = Scope(workload.namespace, frozenset(workload.labels), self.port, is_gateway=True)
-            table = self._tables[number] = RouteTable(hosts[number].routes, scope, self._announced)
+            table = self._tables[host.hosts] = RouteTable(host.routes, scope, self._announced)
         if len(self._views) >= _MAX_VIEWS:
             self._views = {}
         self._views[request.host] = table
@@ -121,29 +121,9 @@ def _believe(request: Request, trusted: int) -> None:
     peer = request.client
     said = head.forwarded_for
     request.client = client_behind(said, peer, trusted)
-    proto = head.named(b"x-forwarded-proto")
+    if head.named(b"x-forwarded-proto") == b"https":
+        request.scheme = b"https"
     request.extra = b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n" % (
         said + b", " + peer if said else peer,
-        proto if proto in (b"http", b"https") else b"http",
+        request.scheme,
     )
-
-
-def best_virtual_host(hosts: tuple[VirtualHost, ...], host: str) -> int | None:
-    """The index of the virtual host for ``host``: exact before the longest ``*.suffix`` before ``*``."""
-    best, best_rank = None, -1
-    for number, each in enumerate(hosts):
-        for pattern in each.hosts:
-            rank = _rank(pattern.lower(), host)
-            if rank > best_rank:
-                best, best_rank = number, rank
-    return best
-
-
-def _rank(pattern: str, host: str) -> int:
-    if pattern == host:
-        return 1000
-    if pattern == "*":
-        return 0
-    if pattern.startswith("*.") and host.endswith(pattern[1:]) and len(host) >= len(pattern):
-        return len(pattern)
-    return -1

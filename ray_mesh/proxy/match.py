@@ -14,12 +14,14 @@ from urllib.parse import unquote_to_bytes
 from ray_mesh.patterns import compile_pattern
 from ray_mesh.proxy.hosts import split_authority
 from ray_mesh.proxy.path import query_parameters
-from ray_mesh.snapshot import NamedMatch, RequestMatch, Route, StringMatch
+from ray_mesh.snapshot import NamedMatch, RequestMatch, StringMatch
 
 
 class Matchable(Protocol):
     """What a predicate looks at. ``query`` begins with ``?`` or is empty, ``host`` is in lower case."""
 
+    @property
+    def scheme(self) -> bytes: ...
     @property
     def method(self) -> bytes: ...
     @property
@@ -37,48 +39,46 @@ Predicate = Callable[[Matchable], bool]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Who asks, and how: a workload of the mesh, or a gateway workload on behalf of the outside.
-
-    ``scheme`` is what the listener speaks.
-    """
+    """Who asks: a workload of the mesh, or a gateway workload on behalf of the outside."""
 
     namespace: str
     labels: frozenset[tuple[str, str]]
     port: int
     is_gateway: bool = False
-    scheme: str = "http"
 
 
-def compile_matches(matches: Sequence[RequestMatch], scope: Scope) -> Predicate | bool | None:
-    """True: always matches. False: never. Otherwise the predicate to ask for each request."""
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One way to match: a path, or (without ``exact``) what it begins with, and what else to ask."""
+
+    exact: bytes | None = None
+    prefix: bytes = b""
+    test: Predicate | None = None
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether every request matches."""
+        return self.exact is None and not self.prefix and self.test is None
+
+
+def alternatives(matches: Sequence[RequestMatch], scope: Scope) -> list[Alternative]:
+    """The ways in which a caller's requests may match; without any match they always do."""
     if not matches:
-        return True
-    alternatives = []
-    for match in matches:
-        if not _applies(match, scope):
-            continue
-        predicates = _predicates(match)
-        if not predicates:
-            return True
-        alternatives.append(predicates[0] if len(predicates) == 1 else _all(predicates))
-    if not alternatives:
-        return False
-    return alternatives[0] if len(alternatives) == 1 else _any(alternatives)
+        return [Alternative()]
+    return [_alternative(match) for match in matches if _applies(match, scope)]
 
 
-def matching_routes(routes: Sequence[Route], scope: Scope) -> list[tuple[Predicate | None, Route]]:
-    """The routes that can match for a caller, in order; None stands for "always"."""
-    kept: list[tuple[Predicate | None, Route]] = []
-    for route in routes:
-        predicate = compile_matches(route.matches, scope)
-        if predicate is False:
-            continue
-        if predicate is True:
-            kept.append((None, route))
-            break
-        assert callable(predicate)
-        kept.append((predicate, route))
-    return kept
+def _alternative(match: RequestMatch) -> Alternative:
+    predicates = _predicates(match)
+    uri = match.uri
+    exact, prefix = None, b""
+    if uri is not None and not match.ignore_uri_case and uri.kind == "exact":
+        exact = uri.value.encode()
+    elif uri is not None and not match.ignore_uri_case and uri.kind == "prefix":
+        prefix = uri.value.encode()
+    elif uri is not None:
+        predicates.append(_uri(uri, match.ignore_uri_case))
+    return Alternative(exact, prefix, _all(predicates))
 
 
 def _applies(match: RequestMatch, scope: Scope) -> bool:
@@ -91,16 +91,15 @@ def _applies(match: RequestMatch, scope: Scope) -> bool:
         and match.port in (0, scope.port)
         and match.source_namespace in ("", scope.namespace)
         and scope.labels.issuperset(match.source_labels)
-        and (match.scheme is None or text_test(match.scheme)(scope.scheme.encode()))
     )
 
 
 def _predicates(match: RequestMatch) -> list[Predicate]:
     predicates: list[Predicate] = []
+    if match.scheme is not None:
+        predicates.append(_scheme(match.scheme))
     if match.method is not None:
         predicates.append(_method(match.method))
-    if match.uri is not None:
-        predicates.append(_uri(match.uri, match.ignore_uri_case))
     if match.authority is not None:
         predicates.append(_authority(match.authority))
     predicates += [_header(named) for named in match.headers]
@@ -110,16 +109,16 @@ def _predicates(match: RequestMatch) -> list[Predicate]:
     return predicates
 
 
-def _all(predicates: list[Predicate]) -> Predicate:
+def _all(predicates: list[Predicate]) -> Predicate | None:
+    if not predicates:
+        return None
     first, *others = predicates
+    if not others:
+        return first
     if len(others) == 1:
         second = others[0]
         return lambda request: first(request) and second(request)
     return lambda request: first(request) and all(predicate(request) for predicate in others)
-
-
-def _any(predicates: list[Predicate]) -> Predicate:
-    return lambda request: any(predicate(request) for predicate in predicates)
 
 
 def text_test(match: StringMatch, fold_case: bool = False) -> Callable[[bytes], bool]:
@@ -135,22 +134,22 @@ def text_test(match: StringMatch, fold_case: bool = False) -> Callable[[bytes], 
     return lambda text: True
 
 
+def _scheme(match: StringMatch) -> Predicate:
+    test = text_test(match)
+    return lambda request: test(request.scheme)
+
+
 def _method(match: StringMatch) -> Predicate:
     test = text_test(match)
     return lambda request: test(request.method)
 
 
 def _uri(match: StringMatch, ignore_case: bool) -> Predicate:
-    value = match.value.encode()
-    if match.kind == "regex" or match.kind == "present":
-        test = text_test(match)
-        return lambda request: test(request.path)
-    if ignore_case:
+    if ignore_case and match.kind != "regex":
         test = text_test(match, fold_case=True)
         return lambda request: test(request.path.lower())
-    if match.kind == "prefix":
-        return lambda request: request.path.startswith(value)
-    return lambda request: request.path == value
+    test = text_test(match)
+    return lambda request: test(request.path)
 
 
 def _authority(match: StringMatch) -> Predicate:

@@ -178,6 +178,7 @@ class Request:
         "response_trailer",
         "retrying",  # on a route that has retries
         "route",
+        "scheme",  # what the client spoke, as far as it is known
         "security",
         "service",
         "source",
@@ -229,6 +230,7 @@ class Request:
         self.connection: Connection | None = None
         self.hold: Hold | None = None
         self.retrying: Retrying | None = None
+        self.scheme = b"http"
         self.security = "unknown"
         self.pending: list[bytes] | None = None
         self.replay: list[bytes] | None = None

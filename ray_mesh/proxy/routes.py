@@ -10,9 +10,10 @@ from ray_mesh.proxy.balance import WeightedSplit
 from ray_mesh.proxy.change import Change, change_of, edit_of
 from ray_mesh.proxy.cluster import Cluster
 from ray_mesh.proxy.cors import CrossOrigin
-from ray_mesh.proxy.match import Matchable, Scope, matching_routes
+from ray_mesh.proxy.match import Alternative, Matchable, Scope, alternatives
 from ray_mesh.proxy.mirror import TIMEOUT_S
 from ray_mesh.proxy.retry import RetryPolicy
+from ray_mesh.proxy.route_index import RouteIndex
 from ray_mesh.snapshot import Destination, Route
 
 _random = random.random
@@ -91,25 +92,24 @@ class RouteEntry:
 class RouteTable:
     """Routes in order. ``source`` is announced to the next proxy together with the destination."""
 
-    __slots__ = ("_always", "_routes")
+    __slots__ = ("_always", "_index")
 
     def __init__(self, routes: Iterable[Route], scope: Scope, source: bytes) -> None:
-        self._routes = []
-        for predicate, route in matching_routes(tuple(routes), scope):
-            targets = _targets(route, scope, source)
-            self._routes.append((predicate, RouteEntry(route, targets, scope)))
+        kept: list[tuple[list[Alternative], RouteEntry]] = []
+        for route in routes:
+            ways = alternatives(route.matches, scope)
+            if ways:
+                kept.append((ways, RouteEntry(route, _targets(route, scope, source), scope)))
+            if any(one.is_certain for one in ways):
+                break
         self._always: RouteEntry | None = None
-        if self._routes and self._routes[0][0] is None:
-            self._always = self._routes[0][1]
+        if kept and any(one.is_certain for one in kept[0][0]):
+            self._always = kept[0][1]
+        self._index = RouteIndex(kept)
 
     def choose(self, request: Matchable) -> RouteEntry | None:
         """The first route that matches."""
-        if self._always is not None:
-            return self._always
-        for predicate, route in self._routes:
-            if predicate is None or predicate(request):
-                return route
-        return None
+        return self._always or self._index.find(request)
 
 
 def _targets(route: Route, scope: Scope, source: bytes) -> tuple[Target, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from proxy_mesh import Mesh, fetch, free_port, host_of, mesh, until  # noqa: F401
+from proxy_mesh import TRUST_DOMAIN, Mesh, fetch, free_port, host_of, mesh, until  # noqa: F401
 
+from ray_mesh import snapshot
 from ray_mesh.snapshot import (
     Destination,
     Gateway,
     GatewayServer,
+    Redirect,
     RequestMatch,
     Route,
     StringMatch,
@@ -56,6 +58,20 @@ async def test_a_call_from_outside(mesh: Mesh) -> None:
     (series,) = mesh.planes["two"].series.totals()
     assert series.edge.source_principal == "mesh.local/ns/default/sa/edge"
     assert series.edge.destination_service == host_of("reviews")
+
+
+async def test_a_redirect_keeps_the_scheme_that_a_trusted_proxy_tells(mesh: Mesh) -> None:
+    port = await gateway(mesh)
+    elsewhere = Route("to", "", (), (), redirect=Redirect(path="/new"))
+    host = VirtualHost(("shop.example.com",), (elsewhere,))
+    mesh.planes["one"].apply(
+        "gateway.default.edge", Gateway("default", "edge", (GatewayServer(80, (host,)),))
+    )
+    for trusted, scheme in ((0, "http"), (1, "https")):
+        topology = snapshot.Mesh(TRUST_DOMAIN, "mesh-system", trusted_proxies=trusted)
+        mesh.planes["one"].apply("mesh.mesh.mesh", topology)
+        answer = await fetch(port, "/x", "shop.example.com", X_Forwarded_Proto="https")
+        assert answer.field("location") == f"{scheme}://shop.example.com/new"
 
 
 async def test_only_what_a_gateway_serves_is_answered(mesh: Mesh) -> None:

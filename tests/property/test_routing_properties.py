@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_mesh.proxy.match import Scope, matching_routes
-from ray_mesh.snapshot import NamedMatch, RequestMatch, Route, StringMatch
+from ray_mesh.proxy.change import edit_of, rewriter
+from ray_mesh.proxy.match import Scope, alternatives, text_test
+from ray_mesh.proxy.path import BASE
+from ray_mesh.proxy.route_index import RouteIndex
+from ray_mesh.snapshot import HeaderChanges, NamedMatch, RequestMatch, Rewrite, Route, StringMatch
 
 SCOPE = Scope("default", frozenset({("app", "client")}), 80)
 TEXTS = st.text("/aAb", max_size=4)
@@ -21,6 +26,7 @@ class Asked:
     """A request as predicates see it."""
 
     path: bytes
+    scheme: bytes = b"http"
     method: bytes = b"GET"
     query: bytes = b""
     host: bytes = b"reviews"
@@ -96,9 +102,9 @@ def holds(match: RequestMatch, request: Asked) -> bool:
 
 @given(ROUTES, st.lists(REQUESTS, min_size=1, max_size=4))
 def test_the_first_route_that_matches_is_chosen(routes: list[Route], requests: list[Asked]) -> None:
-    kept = matching_routes(routes, SCOPE)
+    index = RouteIndex([(alternatives(route.matches, SCOPE), route) for route in routes])
     for request in requests:
-        chosen = next((route for test, route in kept if test is None or test(request)), None)
+        chosen = index.find(request)
         expected = next(
             (
                 route
@@ -108,3 +114,58 @@ def test_the_first_route_that_matches_is_chosen(routes: list[Route], requests: l
             None,
         )
         assert chosen is expected
+
+
+PAIRS = st.lists(st.tuples(st.sampled_from(["x-a", "x-b", "x-c"]), TEXTS), max_size=3).map(tuple)
+BLOCKS = st.lists(
+    st.tuples(st.sampled_from(["X-A", "x-b", "x-ab", "Host", "x-c"]), st.text("a: ", max_size=4)), max_size=6
+)
+
+
+@given(BLOCKS, PAIRS, st.lists(st.sampled_from(["x-a", "x-b"]), max_size=2).map(tuple), PAIRS)
+def test_header_operations(
+    lines: list[tuple[str, str]],
+    put: tuple[tuple[str, str], ...],
+    remove: tuple[str, ...],
+    add: tuple[tuple[str, str], ...],
+) -> None:
+    block = "\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines)
+    once = edit_of(HeaderChanges(remove, put), "host.example")
+    assert once is not None
+    edited = once(block.encode())
+    assert once(edited) == edited
+    gone = {*remove, "host", *(name for name, _ in put)}
+    kept = [f"{name}: {value}" for name, value in lines if name.lower() not in gone]
+    expected = ["host: host.example", *kept, *(f"{name}: {value}" for name, value in put)]
+    assert edited.decode() == "\r\n" + "".join(f"{line}\r\n" for line in expected)
+    adding = edit_of(HeaderChanges(add=add))
+    added = "".join(f"{name}: {value}\r\n" for name, value in add).encode()
+    assert (adding(edited) if adding else edited) == edited + added
+
+
+@given(
+    st.text("/ab.%2e?", max_size=12).map(lambda text: ("/" + text).encode()),
+    st.builds(
+        Rewrite,
+        path=st.sampled_from(["/", "/new", "/new/"]),
+        length=st.integers(-1, 6),
+        pattern=st.sampled_from(["", "", "a*", "/", "(a)(b)?", "^/"]),
+        template=st.sampled_from(["", "/", r"\0x", r"/\\"]),
+    ),
+)
+def test_what_a_rewrite_makes_is_a_normal_path(target: bytes, rewrite: Rewrite) -> None:
+    try:
+        path, _ = BASE.split(target)
+        made = rewriter(rewrite)(path)
+    except ValueError:
+        return
+    assert BASE.split(made) == (made, b"")
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+b", "(a|a)*b", "(.*)(.*)(.*)(.*)b", "a{0,50}a{0,50}b"])
+def test_matching_takes_linear_time(pattern: str) -> None:
+    """Against backtracking, which would take longer than the universe has; not a measurement."""
+    test = text_test(StringMatch("regex", pattern))
+    assert not test(b"a" * 50_000)
+    with contextlib.suppress(ValueError):
+        rewriter(Rewrite(pattern=pattern, template="x"))(b"/" + b"a" * 5_000)

@@ -12,13 +12,15 @@ from ray_mesh.proxy.balance import Picker, WeightedSplit, least_request, picker,
 from ray_mesh.proxy.cluster import LONGEST_EJECTION_S, Destination, Member
 from ray_mesh.proxy.fault import draw
 from ray_mesh.proxy.hosts import meanings, split_authority
-from ray_mesh.proxy.ingress import best_virtual_host
-from ray_mesh.proxy.match import Scope, compile_matches, matching_routes
+from ray_mesh.proxy.match import Scope, alternatives
 from ray_mesh.proxy.outbound import accepts, asked_port
 from ray_mesh.proxy.path import BASE, normalize, split_absolute
 from ray_mesh.proxy.pool import IDLE_S, MAX_CONNECTIONS, Pool
 from ray_mesh.proxy.replies import Reply
+from ray_mesh.proxy.route_index import RouteIndex
+from ray_mesh.proxy.routes import RouteTable
 from ray_mesh.proxy.trace import child_of, is_valid, new_request_id
+from ray_mesh.proxy.virtual_hosts import VirtualHosts
 from ray_mesh.snapshot import (
     Destination as To,
 )
@@ -123,6 +125,7 @@ class TestPath:
 class Asked:
     """A request as route predicates see it."""
 
+    scheme: bytes = b"http"
     method: bytes = b"GET"
     path: bytes = b"/"
     query: bytes = b""
@@ -137,8 +140,7 @@ MESH = Scope("default", frozenset({("app", "client")}), 80)
 
 
 def matches(match: RequestMatch, request: Asked, scope: Scope = MESH) -> bool:
-    predicate = compile_matches((match,), scope)
-    return predicate(request) if callable(predicate) else bool(predicate)
+    return bool(RouteIndex([(alternatives((match,), scope), "found")]).find(request))
 
 
 class TestMatch:
@@ -152,9 +154,11 @@ class TestMatch:
     def test_fields_are_anded_and_matches_ored(self) -> None:
         get_api = RequestMatch(uri=StringMatch("prefix", "/api"), method=StringMatch("exact", "GET"))
         assert not matches(get_api, Asked(path=b"/api", method=b"POST"))
-        either = compile_matches((get_api, RequestMatch(uri=StringMatch("exact", "/x"))), MESH)
-        assert callable(either)
-        assert either(Asked(path=b"/x", method=b"POST"))
+        either = (get_api, RequestMatch(uri=StringMatch("exact", "/x")))
+        index = RouteIndex([(alternatives(either, MESH), "found")])
+        assert index.find(Asked(path=b"/x", method=b"POST"))
+        assert index.find(Asked(path=b"/api/x"))
+        assert not index.find(Asked(path=b"/api/x", method=b"POST"))
 
     def test_headers(self) -> None:
         jason = NamedMatch("end-user", StringMatch("exact", "jason"))
@@ -197,11 +201,14 @@ class TestMatch:
 
     def test_routes_after_one_that_always_matches_are_dropped(self) -> None:
         routes = [Route(name, "", (), (To("a"),)) for name in ("one", "two")]
-        assert [route.name for _, route in matching_routes(routes, MESH)] == ["one"]
+        table = RouteTable(routes, MESH, b"")
+        chosen = table.choose(Asked())
+        assert chosen is not None
+        assert chosen.name == "one"
 
     def test_a_route_that_cannot_match_for_the_caller_is_dropped(self) -> None:
         never = Route("never", "", (RequestMatch(source_namespace="prod"),), (To("a"),))
-        assert matching_routes([never], MESH) == []
+        assert RouteTable([never], MESH, b"").choose(Asked()) is None
 
 
 def endpoint(name: str, version: str = "v1") -> Endpoint:
@@ -412,11 +419,14 @@ def test_asked_port() -> None:
 
 
 def test_the_most_specific_virtual_host_wins() -> None:
-    hosts = tuple(VirtualHost((name,), ()) for name in ("*", "*.com", "*.example.com", "a.example.com"))
-    names = {"a.example.com": 3, "b.example.com": 2, "b.other.com": 1, "x.org": 0}
-    assert {name: best_virtual_host(hosts, name) for name in names} == names
-    assert best_virtual_host(hosts[1:], "com") is None
-    assert best_virtual_host((), "x") is None
+    hosts = tuple(VirtualHost((name,), ()) for name in ("*", "*.com", "*.Example.com", "a.example.com"))
+    names = {"a.example.com": 3, "b.example.com": 2, "c.b.example.com": 2, "b.other.com": 1, "x.org": 0}
+    assert {name: VirtualHosts(hosts).find(name) for name in names} == {
+        name: hosts[number] for name, number in names.items()
+    }
+    assert VirtualHosts(hosts[1:]).find("com") is None
+    assert VirtualHosts((*hosts, VirtualHost(("*.com",), ()))).find("b.com") is hosts[1]
+    assert VirtualHosts().find("x") is None
 
 
 class TestTrace:
