@@ -1,4 +1,4 @@
-# make demo | test | slow | chaos | soak | check | bench | bench-proxy | scale | format | clean
+# make demo | test | slow | chaos | soak | oracle | check | bench | bench-proxy | scale | format | clean
 #
 # The environment is made in .venv when it is missing or older than pyproject.toml or constraints.txt.
 # ARGS goes through: make demo ARGS="--duration 30 -o json", make test ARGS="tests/unit -x".
@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
 ARGS ?=
 
-.PHONY: demo test slow chaos soak check bench bench-proxy scale format clean
+.PHONY: demo test slow chaos soak oracle check bench bench-proxy scale format clean
 
 demo: $(VENV)/.run
 	@exec $(BIN)/ray-mesh demo $(ARGS)
@@ -30,6 +30,10 @@ slow: $(VENV)/.dev
 # Failures under traffic, the slow ones too; -s shows the figures of docs/failures.md. About ten minutes.
 chaos: $(VENV)/.dev
 	@exec $(BIN)/python -m pytest tests/chaos -s $(ARGS)
+
+# The same requests through ours and through Envoy; intended differences are listed in tests/oracle/differences.py.
+oracle: $(VENV)/.bench
+	@exec $(BIN)/python -m pytest tests/oracle $(ARGS)
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff format --check .
