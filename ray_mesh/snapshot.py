@@ -267,6 +267,29 @@ class OutlierDetection:
 
 
 @dataclass(frozen=True, slots=True)
+class HashPolicy:
+    """What of a request picks its endpoint, by a ring or, with a ``table_size``, by Maglev. A cookie that is
+    missing is made when it has a lifetime, 0 for the client's session."""
+
+    kind: Literal["header", "cookie", "query", "source_ip"]
+    name: str = ""
+    cookie_path: str = ""
+    cookie_ttl_s: float | None = None
+    cookie_attributes: tuple[tuple[str, str], ...] = ()
+    minimum_ring_size: int = 1024
+    table_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Warmup:
+    """How the weight of a new endpoint grows."""
+
+    duration_s: float
+    minimum_percent: float = 10.0
+    aggression: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class TrafficPolicy:
     """What a DestinationRule says of one destination besides its balance. ``origin`` names the document."""
 
@@ -274,6 +297,8 @@ class TrafficPolicy:
     connections: ConnectionLimits | None = None
     retry_budget: RetryBudget | None = None
     outlier: OutlierDetection | None = None
+    hashing: HashPolicy | None = codec.later(None)
+    warmup: Warmup | None = codec.later(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +364,7 @@ class Endpoint:
     node: str
     transport: Literal["mutual_tls", "plaintext"] = codec.later("mutual_tls")
     service_port: int = codec.later(0)
+    weight: int = codec.later(1)
 
 
 @dataclass(frozen=True, slots=True)

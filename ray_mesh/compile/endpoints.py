@@ -87,4 +87,5 @@ def _plain(
             node="",
             transport="plaintext",
             service_port=port.number,
+            weight=spec.weight or 1,
         )

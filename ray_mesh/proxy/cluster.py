@@ -12,8 +12,10 @@ from collections.abc import Iterable
 
 from ray_mesh.proxy.balance import Picker, picker
 from ray_mesh.proxy.breaker import Breaker
+from ray_mesh.proxy.hashing import Asking, Hashing
 from ray_mesh.proxy.outlier import Outliers
-from ray_mesh.snapshot import Balance, Endpoint, Labels, Service, Subset, TrafficPolicy
+from ray_mesh.proxy.weights import WeightedPicker
+from ray_mesh.snapshot import Balance, Endpoint, Labels, Service, Subset, TrafficPolicy, Warmup
 
 FIRST_EJECTION_S = 1.0
 LONGEST_EJECTION_S = 30.0
@@ -25,6 +27,7 @@ class Member:
     __slots__ = (
         "active",
         "app",
+        "born_at",
         "ejected_until",
         "endpoint",
         "failures",
@@ -33,8 +36,9 @@ class Member:
         "workload",
     )
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, born_at: float = 0.0) -> None:
         self.endpoint = endpoint
+        self.born_at = born_at
         self.active = 0
         self.failures = 0
         self.ejected_until = 0.0
@@ -72,39 +76,58 @@ class Cluster:
 
     __slots__ = (
         "available",
+        "balance",
         "breaker",
         "destination",
+        "hashing",
         "labels",
         "members",
         "outliers",
         "pick",
         "port",
         "subset",
+        "warmup",
         "withheld",
     )
 
     def __init__(
-        self, destination: Destination, subset: str, port: int, labels: Labels, pick: Picker[Member]
+        self, destination: Destination, subset: str, port: int, labels: Labels, balance: Balance
     ) -> None:
         self.destination = destination
         self.subset = subset
         self.port = port
         self.labels = frozenset(labels)
-        self.pick = pick
+        self.balance = balance
+        self.pick: Picker[Member] = picker(balance)
+        self.hashing: Hashing[Member] | None = None
+        self.warmup: Warmup | None = None
         self.breaker: Breaker | None = None
         self.outliers: Outliers[Member] | None = None
         self.members: tuple[Member, ...] = ()
         self.available: tuple[Member, ...] = ()
         self.withheld: tuple[Member, ...] = ()
 
-    def choose(self, tried: Iterable[Member] = ()) -> Member | None:
-        """A member for one request, not one of ``tried``; None when there is none."""
+    def choose(self, tried: Iterable[Member] = (), asking: Asking | None = None) -> Member | None:
+        """A member for one request (``asking``), not one of ``tried``; None when there is none."""
         candidates = self.available
         if tried:
             candidates = tuple(member for member in candidates if member not in tried)
             if not candidates and self.outliers is None:
                 candidates = tuple(member for member in self.members if member not in tried)
+        if self.hashing is not None and asking is not None and candidates:
+            return self.hashing.choose(asking, candidates.__contains__) or self.pick(candidates)
         return self.pick(candidates) if candidates else None
+
+    def refill(self, members: Iterable[Member], withheld: Iterable[Member], now: float) -> None:
+        """These are the members now."""
+        self.members, self.withheld = tuple(members), tuple(withheld)
+        is_weighted = self.warmup is not None or len({each.endpoint.weight for each in self.members}) > 1
+        if is_weighted != isinstance(self.pick, WeightedPicker):
+            weighted: WeightedPicker[Member] = WeightedPicker(self.balance, self.warmup)
+            self.pick = weighted if is_weighted else picker(self.balance)
+        if self.hashing is not None:
+            self.hashing.refill(self.members)
+        self.refresh(now)
 
     def answered(self, member: Member, status: int, now: float) -> float | None:
         """A member answered. When it is left out for that, until when: :meth:`refresh` is due then."""
@@ -175,7 +198,7 @@ class Destination:
         if endpoints is None:
             self.members = None
         else:
-            self.members = {each: before.get(each) or Member(each) for each in endpoints}
+            self.members = {each: before.get(each) or Member(each, now) for each in endpoints}
         gone = tuple(member for each, member in before.items() if each not in (self.members or {}))
         for cluster in self._clusters.values():
             self._fill(cluster, now)
@@ -192,13 +215,16 @@ class Destination:
             return None
         balance, traffic = policy_of(self.service, found, port)
         labels = found.labels if found is not None else ()
-        cluster = self._clusters[subset, port] = Cluster(self, subset, port, labels, picker(balance))
+        cluster = self._clusters[subset, port] = Cluster(self, subset, port, labels, balance)
         if traffic is not None and (traffic.connections or traffic.retry_budget):
             cluster.breaker = self._breaker(subset, port, traffic)
         if traffic is not None and traffic.outlier is not None:
             outliers = self._outliers.setdefault((subset, port), Outliers(traffic.outlier, now))
             outliers.policy = traffic.outlier
             cluster.outliers = outliers
+        if traffic is not None:
+            cluster.hashing = Hashing(traffic.hashing) if traffic.hashing else None
+            cluster.warmup = traffic.warmup
         self._fill(cluster, now)
         return cluster
 
@@ -229,8 +255,7 @@ class Destination:
                 continue
             is_allowed = allows_plaintext or endpoint.transport == "mutual_tls"
             (members if is_allowed else withheld).append(member)
-        cluster.members, cluster.withheld = tuple(members), tuple(withheld)
-        cluster.refresh(now)
+        cluster.refill(members, withheld, now)
 
 
 def policy_of(service: Service, subset: Subset | None, port: int) -> tuple[Balance, TrafficPolicy | None]:

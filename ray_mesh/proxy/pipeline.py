@@ -273,7 +273,7 @@ class Request:
     def forward(self, cluster: Cluster) -> None:
         """Send the request to a member of the cluster that was not tried yet."""
         self.decided_at = _now()
-        member = cluster.choose(self.tried)
+        member = cluster.choose(self.tried, self)
         if member is None:
             host = cluster.destination.host
             without_proxy = [each.workload for each in cluster.withheld]
@@ -446,7 +446,7 @@ class Request:
         if self.retrying is not None:
             self._retry_or(reply, member, self.retrying.policy.on_connect_failure)
             return
-        again = cluster.choose(self.tried) if self.attempts < MAX_ATTEMPTS else None
+        again = cluster.choose(self.tried, self) if self.attempts < MAX_ATTEMPTS else None
         if again is None and self.attempts == 1:
             again = member
         if again is not None and self._may_retry():
@@ -480,7 +480,7 @@ class Request:
         again: Member | None = member
         if not was_reused:
             self.tried = (*self.tried, member)
-            again = self.cluster.choose(self.tried) if self.head.length == 0 else None
+            again = self.cluster.choose(self.tried, self) if self.head.length == 0 else None
         if again is None or not self._may_retry():
             self.refuse(replies.connection_reset(_where(member)))
             return
@@ -567,7 +567,7 @@ class Request:
         assert self.cluster is not None
         assert self.retrying is not None
         spared = self.tried if self.retrying.policy.spares_tried else ()
-        member = self.cluster.choose(spared) or self.cluster.choose()
+        member = self.cluster.choose(spared, self) or self.cluster.choose((), self)
         if member is None:
             self.refuse(replies.no_endpoint(self.cluster.destination.host, self.cluster.subset))
             return

@@ -23,11 +23,15 @@ from ray_mesh.resources.schema import (
     UInt32,
     UInt64,
     WorkloadSelector,
+    seconds,
 )
 
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 WholePercent = Annotated[int, Field(ge=0, le=100)]
 Limit = Annotated[int, Field(ge=0, lt=2**31)]
+_COOKIE_TEXT = r"^[\x20-\x3a\x3c-\x7e]*$"
+_LARGEST_RING = 16_384
+_LARGEST_TABLE = 65_537
 _HTTP2 = "proxies speak HTTP/1.1 to each other"
 _HOST_TLS = Later("say it for the whole host")
 
@@ -35,17 +39,24 @@ _HOST_TLS = Later("say it for the whole host")
 class CookieAttribute(Model):
     """One attribute of a cookie."""
 
-    name: str
-    value: str | None = None
+    name: Annotated[str, Field(pattern=_COOKIE_TEXT)]
+    value: Annotated[str, Field(pattern=_COOKIE_TEXT)] | None = None
 
 
 class HttpCookie(Model):
-    """A cookie to hash."""
+    """A cookie to hash. With a ``ttl`` (``0s`` for a session) it is made when it is missing."""
 
-    name: str
-    path: str | None = None
+    name: Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+    path: Annotated[str, Field(pattern=_COOKIE_TEXT)] | None = None
     ttl: str | None = None
     attributes: tuple[CookieAttribute, ...] = ()
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.ttl is not None:
+            try:
+                seconds(self.ttl)
+            except ValueError as error:
+                yield Flaw(("ttl",), f"{self.ttl!r} is {error}")
 
 
 class RingHash(Model):
@@ -53,23 +64,55 @@ class RingHash(Model):
 
     minimum_ring_size: UInt64 | None = None
 
+    def flaws(self) -> Iterator[Flaw]:
+        yield from _ring_flaws(self.minimum_ring_size)
+
+
+def _ring_flaws(size: int | None) -> Iterator[Flaw]:
+    if size is not None and size > _LARGEST_RING:
+        reason = f"{size}: rings have up to {_LARGEST_RING} points here"
+        yield Flaw(("minimumRingSize",), reason, later=True)
+
 
 class Maglev(Model):
     """Maglev settings."""
 
     table_size: UInt64 | None = None
 
+    def flaws(self) -> Iterator[Flaw]:
+        size = self.table_size
+        if size is not None and size > _LARGEST_TABLE:
+            yield Flaw(("tableSize",), f"{size}: tables have up to {_LARGEST_TABLE} entries here", later=True)
+        elif size and not all(size % each for each in range(2, int(size**0.5) + 1)):
+            yield Flaw(
+                ("tableSize",), f"{size} is not prime: a Maglev table needs that, such as 4099 or 65537"
+            )
+
 
 class ConsistentHash(Model):
     """What part of a request picks its endpoint."""
 
-    http_header_name: str | None = None
+    http_header_name: NonEmpty | None = None
     http_cookie: HttpCookie | None = None
     use_source_ip: bool | None = None
-    http_query_parameter_name: str | None = None
+    http_query_parameter_name: NonEmpty | None = None
     ring_hash: RingHash | None = None
     maglev: Maglev | None = None
     minimum_ring_size: UInt64 | None = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        keys = (
+            self.http_header_name,
+            self.http_cookie,
+            self.use_source_ip or None,
+            self.http_query_parameter_name,
+        )
+        if sum(key is not None for key in keys) != 1:
+            one = "httpHeaderName, httpCookie, useSourceIp and httpQueryParameterName"
+            yield Flaw((), f"set one of {one}")
+        if self.ring_hash is not None and self.maglev is not None:
+            yield Flaw((), "set one of ringHash and maglev")
+        yield from _ring_flaws(self.minimum_ring_size)
 
 
 class Distribute(Model):
@@ -109,7 +152,7 @@ class Warmup(Model):
 
     duration: Duration
     minimum_percent: Percent | None = None
-    aggression: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    aggression: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
 
 
 class LoadBalancer(Model):
@@ -117,17 +160,24 @@ class LoadBalancer(Model):
 
     simple: Annotated[
         Literal["UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST"] | None,
-        Only(("UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST")),
+        Only(
+            ("UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST"),
+            "callers name hosts and know no addresses that could be passed on",
+        ),
     ] = None
-    consistent_hash: Annotated[ConsistentHash | None, LATER] = None
+    consistent_hash: ConsistentHash | None = None
     locality_lb_setting: Annotated[LocalityLb | None, LATER] = None
     zone_aware_lb_setting: Annotated[ZoneAwareLb | None, LATER] = None
-    warmup: Annotated[Warmup | None, LATER] = None
-    warmup_duration_secs: Annotated[Duration | None, LATER] = None
+    warmup: Warmup | None = None
+    warmup_duration_secs: Duration | None = None
 
     def flaws(self) -> Iterator[Flaw]:
         if self.simple is not None and self.consistent_hash is not None:
             yield Flaw((), "set one of simple and consistentHash")
+        if self.warmup is not None and self.warmup_duration_secs is not None:
+            yield Flaw(("warmupDurationSecs",), "set warmup only; this is its older form")
+        if (self.warmup or self.warmup_duration_secs) and (self.consistent_hash or self.simple == "RANDOM"):
+            yield Flaw(("warmup",), "for other algorithms than LEAST_REQUEST and ROUND_ROBIN", later=True)
 
 
 class TcpKeepalive(Model):

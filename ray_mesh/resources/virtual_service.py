@@ -169,7 +169,7 @@ class Retries(Model):
     def flaws(self) -> Iterator[Flaw]:
         for word in split_words(self.retry_on or ""):
             if word in _RETRY_LATER:
-                yield Flaw(("retryOn",), f" {word}: {_RETRY_LATER[word]}", later=True)
+                yield Flaw(("retryOn",), f"{word}: {_RETRY_LATER[word]}", later=True)
             elif not (word in RETRY_WORDS or _STATUS.fullmatch(word)):
                 known = ", ".join(RETRY_WORDS)
                 yield Flaw(("retryOn",), f"{word!r} is no condition: write a status, or of {known}")

@@ -26,7 +26,7 @@ class WorkloadEntrySpec(Model):
     labels: Annotated[dict[str, LabelValue], Field(max_length=256)] = {}
     network: Annotated[str | None, Later("all endpoints are in one network")] = None
     locality: Annotated[str | None, _LOCALITY] = None
-    weight: Annotated[int | None, Field(ge=0, lt=2**32), Later("endpoints of a service count alike")] = None
+    weight: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     service_account: Annotated[str | None, Field(max_length=253), _IDENTITY] = None
 
     def flaws(self) -> Iterator[Flaw]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from compile_world import document, service, world
+import pytest
+from compile_world import document, routes, service, to, world
 
 from ray_mesh.compile import compile_key
+from ray_mesh.errors import ConfigError, NotSupported
 from ray_mesh.snapshot import (
     ConnectionLimits,
+    HashPolicy,
     OutlierDetection,
     PortTraffic,
+    Retries,
     RetryBudget,
     Service,
     TrafficPolicy,
+    Warmup,
 )
 
 ORIGIN = "DestinationRule default/reviews"
@@ -81,3 +86,122 @@ def test_every_field_of_outlier_detection() -> None:
     assert made.traffic == TrafficPolicy(ORIGIN, outlier=OutlierDetection(0, 2, 3, True, 4.0, 5.0, 60, 70))
     made = compiled("trafficPolicy: {outlierDetection: {}}")
     assert made.traffic == TrafficPolicy(ORIGIN, outlier=OutlierDetection(5, 0, 5, False, 10.0, 30.0, 10, 0))
+
+
+@pytest.mark.parametrize(
+    ("said", "policy"),
+    [
+        ("httpHeaderName: X-User", HashPolicy("header", "x-user")),
+        ("httpQueryParameterName: User", HashPolicy("query", "User")),
+        ("useSourceIp: true, minimumRingSize: 99", HashPolicy("source_ip", minimum_ring_size=99)),
+        ("useSourceIp: true, ringHash: {minimumRingSize: 7}", HashPolicy("source_ip", minimum_ring_size=7)),
+        ("useSourceIp: true, maglev: {}", HashPolicy("source_ip", table_size=16_381)),
+        ("useSourceIp: true, maglev: {tableSize: 101}", HashPolicy("source_ip", table_size=101)),
+        ("httpCookie: {name: c}", HashPolicy("cookie", "c")),
+        ("httpCookie: {name: c, ttl: 0s}", HashPolicy("cookie", "c", cookie_ttl_s=0.0)),
+        (
+            "httpCookie: {name: c, path: /p, ttl: 1m, "
+            "attributes: [{name: SameSite, value: Lax}, {name: Secure}]}",
+            HashPolicy("cookie", "c", "/p", 60.0, (("SameSite", "Lax"), ("Secure", ""))),
+        ),
+    ],
+)
+def test_consistent_hashes(said: str, policy: HashPolicy) -> None:
+    made = compiled(f"trafficPolicy: {{loadBalancer: {{consistentHash: {{{said}}}}}}}")
+    assert made.traffic == TrafficPolicy(ORIGIN, hashing=policy)
+
+
+@pytest.mark.parametrize(
+    ("said", "warmup"),
+    [
+        ("warmup: {duration: 30s}", Warmup(30.0)),
+        ("warmup: {duration: 30s, minimumPercent: 0, aggression: 2}", Warmup(30.0, 0.0, 2.0)),
+        ("warmupDurationSecs: 1m", Warmup(60.0)),
+    ],
+)
+def test_warm_up(said: str, warmup: Warmup) -> None:
+    made = compiled(f"trafficPolicy: {{loadBalancer: {{{said}}}}}")
+    assert made.traffic == TrafficPolicy(ORIGIN, warmup=warmup)
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ("loadBalancer: {consistentHash: {}}", "set one of httpHeaderName"),
+        (
+            "loadBalancer: {consistentHash: {useSourceIp: true, httpHeaderName: a}}",
+            "set one of httpHeaderName",
+        ),
+        ("loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 100}}}", "100 is not prime"),
+        (
+            "loadBalancer: {consistentHash: {useSourceIp: true, maglev: {}, ringHash: {}}}",
+            "set one of ringHash",
+        ),
+        ("loadBalancer: {consistentHash: {httpCookie: {name: c, ttl: soon}}}", "not a duration"),
+        ("loadBalancer: {consistentHash: {httpCookie: {name: 'c;'}}}", "name"),
+        ("loadBalancer: {consistentHash: {httpCookie: {name: c, path: '/;x'}}}", "path"),
+        ("connectionPool: {}", "a connectionPool has tcp, http or both"),
+        ("connectionPool: {tcp: {maxConnections: -1}}", "maxConnections"),
+        ("outlierDetection: {maxEjectionPercent: 101}", "maxEjectionPercent"),
+        ("outlierDetection: {consecutiveLocalOriginFailures: 3}", "splitExternalLocalOriginErrors: true"),
+        ("portLevelSettings: [{connectionPool: {tcp: {}}}]", "say which port"),
+    ],
+)
+def test_flaws(policy: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        compiled(f"trafficPolicy: {{{policy}}}")
+
+
+@pytest.mark.parametrize(
+    ("policy", "named"),
+    [
+        ("loadBalancer: {simple: PASSTHROUGH}", "loadBalancer.simple PASSTHROUGH: callers name hosts"),
+        (
+            "loadBalancer: {simple: RANDOM, warmup: {duration: 1s}}",
+            "loadBalancer.warmup for other algorithms",
+        ),
+        (
+            "loadBalancer: {consistentHash: {useSourceIp: true, minimumRingSize: 99999}}",
+            "minimumRingSize 99999",
+        ),
+        ("connectionPool: {tcp: {idleTimeout: 1s}}", "tcp.idleTimeout"),
+        ("connectionPool: {http: {maxConcurrentStreams: 1}}", "maxConcurrentStreams: proxies speak HTTP/1.1"),
+        ("connectionPool: {http: {h2UpgradePolicy: UPGRADE}}", "h2UpgradePolicy UPGRADE"),
+        ("outlierDetection: {consecutiveErrors: 3}", "consecutiveErrors: its newer form"),
+        ("outlierDetection: {outlierDetectionHttpErrorCodes: [429]}", "outlierDetectionHttpErrorCodes"),
+        ("retryBudget: {budgetInterval: 1s}", "budgetInterval"),
+        ("portLevelSettings: [{port: {number: 80}, tls: {mode: DISABLE}}]", "tls: say it for the whole host"),
+    ],
+)
+def test_what_is_not_honoured_is_named(policy: str, named: str) -> None:
+    with pytest.raises(NotSupported, match=named):
+        compiled(f"trafficPolicy: {{{policy}}}")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("{attempts: 1, retryOn: sometimes}", "'sometimes' is no condition"),
+        ("{attempts: 1, retryOn: '5xx,700'}", "'700' is no condition"),
+        ("{attempts: 0, retryOn: 5xx}", "0 \\(or none\\) means no retries"),
+        ("{perTryTimeout: 1s}", "0 \\(or none\\) means no retries"),
+        ("{attempts: 1, retryOn: retriable-headers}", "retryOn retriable-headers: no field names"),
+        ("{attempts: 1, retryOn: envoy-ratelimited}", "retryOn envoy-ratelimited"),
+        ("{attempts: 1, retryOn: http3-post-connect-failure}", "retryOn http3-post-connect-failure"),
+    ],
+)
+def test_retries_that_are_refused(said: str, told: str) -> None:
+    with pytest.raises((ConfigError, NotSupported), match=told):
+        routes("reviews", f"[{{retries: {said}, route: [{to('reviews')}]}}]")
+
+
+def test_every_field_of_retries() -> None:
+    said = (
+        "{attempts: 3, perTryTimeout: 2s, retryOn: '5xx, 429,retriable-status-codes', backoff: 50ms, "
+        "retryIgnorePreviousHosts: false}"
+    )
+    rule = routes("reviews", f"[{{retries: {said}, route: [{to('reviews')}]}}]")
+    made = compile_key(world(service("reviews"), rule), "service.default.reviews")
+    assert isinstance(made, Service)
+    expected = Retries(3, ("5xx", "retriable-status-codes"), (429,), 2.0, 0.05, False)
+    assert made.routes[0].retries == expected

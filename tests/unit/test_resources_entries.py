@@ -71,8 +71,8 @@ def test_honoured(spec: str) -> None:
             "spec.workloadSelector.labels empty",
         ),
         (
-            f"hosts: [a], {PORTS}, resolution: STATIC, endpoints: [{{address: 10.0.0.1, weight: 2}}]",
-            "spec.endpoints[0].weight",
+            f"hosts: [a], {PORTS}, resolution: STATIC, endpoints: [{{address: 10.0.0.1, network: x}}]",
+            "spec.endpoints[0].network",
         ),
         (
             f"hosts: [a], {PORTS}, resolution: STATIC, endpoints: [{{address: 'unix:///a'}}]",
@@ -165,7 +165,6 @@ def test_workload_entry() -> None:
         ("address: db.example.com", "spec.address db.example.com: give an IP address"),
         ("address: 10.0.0.1, network: n", "spec.network"),
         ("address: 10.0.0.1, locality: a/b/c", "spec.locality"),
-        ("address: 10.0.0.1, weight: 1", "spec.weight"),
         ("address: 10.0.0.1, serviceAccount: db", "spec.serviceAccount: nothing proves an identity"),
     ],
 )
