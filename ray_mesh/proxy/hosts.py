@@ -16,9 +16,8 @@ def split_authority(authority: bytes, default_port: int = 80) -> tuple[str, int]
     if found is None:
         return None
     port = int(found[2]) if found[2] is not None else default_port
-    if not 0 < port < 65536:
-        return None
-    return found[1].decode("ascii").lower().removesuffix("."), port
+    host = found[1].decode("ascii").lower().removesuffix(".")
+    return (host, port) if host and 0 < port < 65536 else None
 
 
 def meanings(host: str, namespace: str) -> tuple[str, ...]:

@@ -295,6 +295,7 @@ HOSTS = [
     head(host=b"Host: " + host)
     for host in (
         b"",
+        b".",
         b"a b",
         b"shop evil",
         b"shop,evil",
