@@ -1,4 +1,4 @@
-# make demo | test | slow | chaos | soak | oracle | check | bench | bench-proxy | scale | format | clean
+# make demo | test | slow | chaos | soak | fuzz | oracle | check | bench | bench-proxy | scale | format | clean
 #
 # The environment is made in .venv when it is missing or older than pyproject.toml or constraints.txt.
 # ARGS goes through: make demo ARGS="--duration 30 -o json", make test ARGS="tests/unit -x".
@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
 ARGS ?=
 
-.PHONY: demo test slow chaos soak oracle check bench bench-proxy scale format clean
+.PHONY: demo test slow chaos soak fuzz oracle check bench bench-proxy scale format clean
 
 demo: $(VENV)/.run
 	@exec $(BIN)/ray-mesh demo $(ARGS)
@@ -44,6 +44,13 @@ check: $(VENV)/.dev
 # Faults, changes and new certificates under traffic whose every body is compared; ten minutes.
 soak: $(VENV)/.dev
 	@exec $(BIN)/python tests/soak/soak.py $(ARGS)
+
+# Each parser for 60 s, or as many as ARGS says: make fuzz ARGS=600. What breaks one is left in tests/fuzz.
+fuzz: $(VENV)/.fuzz
+	@for target in tests/fuzz/fuzz_*.py; do \
+	  echo "$$target"; \
+	  $(BIN)/python $$target -max_total_time=$(or $(ARGS),60) -artifact_prefix=tests/fuzz/ -verbosity=0 -print_final_stats=1; \
+	done
 
 bench: $(VENV)/.bench
 	@exec $(BIN)/python tests/bench/run.py $(ARGS)
@@ -83,4 +90,9 @@ $(VENV)/.dev: $(VENV)/.run
 $(VENV)/.bench: $(VENV)/.dev
 	@echo "installing what benchmarks need into $(VENV)" >&2
 	@$(INSTALL) --no-build-isolation --editable ".[bench]" >&2
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.dev
+	@echo "installing what fuzzing needs into $(VENV)" >&2
+	@$(INSTALL) --no-build-isolation --editable ".[fuzz]" >&2
 	@touch $@
