@@ -38,7 +38,7 @@ from ray_mesh.proxy.head import (
 from ray_mesh.proxy.path import Paths, split_absolute
 from ray_mesh.proxy.pipeline import Entry, Request
 from ray_mesh.proxy.replies import Reply
-from ray_mesh.proxy.timers import Wheel
+from ray_mesh.proxy.timers import Place, Wheel
 from ray_mesh.proxy.trace import from_b3, is_valid
 from ray_mesh.proxy.tunnel import FRAMED, Side, Tunnel
 
@@ -118,6 +118,7 @@ class Http1Server(asyncio.Protocol):
         "_is_unread",
         "_listening",
         "_parser",
+        "_place",
         "_reader",
         "_request",
         "_rest",
@@ -136,6 +137,7 @@ class Http1Server(asyncio.Protocol):
         self._admit = admit
         self._entry: ServerEntry | None = None
         self._transport: asyncio.Transport | None = None
+        self._place: Place | None = None  # in the wheel
         self._parser: httptools.HttpRequestParser | None = None
         self._head: RequestHead | None = None  # of the request before, or of this one
         self._tail = b""  # what followed the request line of that head
@@ -185,7 +187,8 @@ class Http1Server(asyncio.Protocol):
             return
         self._transport.set_write_buffer_limits(BUFFER_BYTES)
         self._listening.connections.add(self)
-        self._listening.wheel.add(time.monotonic() + TICK_S, self)
+        self._place = Place(self)
+        self._listening.wheel.add(time.monotonic() + TICK_S, self._place)
 
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`."""
@@ -209,6 +212,8 @@ class Http1Server(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
         self._listening.connections.discard(self)
+        if self._place is not None:
+            self._place.leave()
         self._entry = None
         self._rest = b""
         request, self._request = self._request, None
@@ -233,6 +238,7 @@ class Http1Server(asyncio.Protocol):
         """Look after a connection that nothing happens on (see :class:`.timers.Timed`)."""
         if self._entry is None:
             return
+        assert self._place is not None
         unsent = self.transport.get_write_buffer_size()
         is_quiet = self._activity == self._seen_activity and unsent == self._seen_unsent
         self._ticks = self._ticks + 1 if is_quiet or self._is_in_head else 0
@@ -248,7 +254,7 @@ class Http1Server(asyncio.Protocol):
                 self.transport.abort()  # closing would wait for a client that does not read
         elif self._ticks >= IDLE_TICKS:
             self.close()
-        self._listening.wheel.add(now + TICK_S, self)
+        self._listening.wheel.add(now + TICK_S, self._place)
 
     @property
     def _is_in_head(self) -> bool:

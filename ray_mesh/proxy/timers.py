@@ -22,6 +22,24 @@ class Timed(Protocol):
         """Called once, at most one slot after the deadline. What it raises is reported and stops no other."""
 
 
+class Place:
+    """A place in the wheel that its item can leave, so that nothing holds the item until the deadline."""
+
+    __slots__ = ("_item",)
+
+    def __init__(self, item: Timed) -> None:
+        self._item: Timed | None = item
+
+    def leave(self) -> None:
+        """Hold the item no more."""
+        self._item = None
+
+    def on_deadline(self, now: float) -> None:
+        """See :class:`Timed`."""
+        if self._item is not None:
+            self._item.on_deadline(now)
+
+
 class Lag:
     """How late the wheel turns, which is how long anything waits for the loop."""
 

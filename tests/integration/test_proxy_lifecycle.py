@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import socket
 import time
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -260,3 +261,17 @@ async def test_without_anybody_to_ask_the_fail_mode_decides(mesh: Mesh) -> None:
     closed = replace(mesh.workloads["reviews"], rate_limits=(RateLimit("default/closed", 1, 1, "CLOSED"),))
     mesh.planes["two"].apply("workload.default.reviews", closed)
     assert (await fetch(port, "/", "reviews")).status == 429
+
+
+async def test_a_closed_connection_is_not_held_until_its_next_deadline(mesh: Mesh) -> None:
+    port, _ = await mesh.pair()
+    plane = mesh.planes["one"]
+    client = await Client.connect(port)
+    await client.send(request_bytes("GET", "/", "reviews"))
+    assert (await client.answer()).status == 200
+    (connection,) = plane.connections
+    gone = weakref.ref(connection._transport)  # type: ignore[attr-defined]
+    del connection
+    await client.close()
+    await until(lambda: not len(plane.connections), "it is closed")
+    await until(lambda: gone() is None, "nothing holds its transport")

@@ -71,7 +71,7 @@ def test_a_rate_limit_is_seen_as_429_with_retry_after(clean: Site) -> None:
     clean.apply(LIMIT)
     statuses = [clean.get("/productpage")[0] for _ in range(12)]
     assert statuses.count(429) >= 12 - 5
-    status, body, headers = clean.get("/productpage")
+    status, _, headers = clean.get("/productpage")
     assert status == 429
     assert int(headers["retry-after"]) >= 1
     assert headers["x-mesh-flag"] == "RL"
