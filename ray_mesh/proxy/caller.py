@@ -151,7 +151,7 @@ class Caller:
 
     def _go(self, request: Request, target: Target) -> None:
         cluster = target.cluster
-        if cluster is not None:
+        if cluster is not None and cluster.is_current:
             self._send(request, target, cluster)
         elif self.effects.registry.find(target.host) is not None:
             self._resolve(request, target, "ready")

@@ -71,7 +71,8 @@ def workload_label(workload: str) -> str:
 class Cluster:
     """The members of one subset of a service (or of all of it) that serve one of its ports.
 
-    ``withheld`` would be members if calls without TLS were allowed.
+    ``withheld`` would be members if calls without TLS were allowed. Once the service changed it is not
+    ``is_current``: requests that have it keep it, others get a new one.
     """
 
     __slots__ = (
@@ -80,6 +81,7 @@ class Cluster:
         "breaker",
         "destination",
         "hashing",
+        "is_current",
         "labels",
         "members",
         "outliers",
@@ -94,6 +96,7 @@ class Cluster:
         self, destination: Destination, subset: str, port: int, labels: Labels, balance: Balance
     ) -> None:
         self.destination = destination
+        self.is_current = True
         self.subset = subset
         self.port = port
         self.labels = frozenset(labels)
@@ -189,6 +192,8 @@ class Destination:
     def set_service(self, service: Service | None, now: float) -> None:
         """Take a new version of the service; clusters in use by requests stay as they are."""
         self.service = service
+        for cluster in self._clusters.values():
+            cluster.is_current = False
         self._clusters = {}
         self.refresh(now)
 

@@ -54,7 +54,7 @@ class Ingress(Caller):
         self.forget_views()
 
     def forget_views(self) -> None:
-        """A service changed: understand hosts anew from the next request on."""
+        """Understand hosts anew from the next request on."""
         self._tables = {}
         self._views = {}
 

@@ -103,11 +103,9 @@ class Local:
         self.listeners |= opened
 
     def forget_views(self) -> None:
-        """A service changed."""
+        """A service changed. The routes of gateways are not its own."""
         self.source.forget_routes()
         self.outbound.forget_views()
-        for ingress in self.ingresses.values():
-            ingress.forget_views()
 
     def retire(self) -> None:
         """Give up every connection to an upstream after its current request."""

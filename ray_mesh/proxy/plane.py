@@ -431,7 +431,9 @@ class DataPlane:
         self._effects.topology.trusted_proxies = mesh.trusted_proxies
         if self._effects.explaining.gateways != mesh.explains_to_outside:
             self._effects.explaining.gateways = mesh.explains_to_outside
-            self._forget_views()  # the next proxy is told as well
+            for local in self._hosting:  # the next proxy is told as well
+                for ingress in local.ingresses.values():
+                    ingress.forget_views()
 
     @property
     def _listeners(self) -> list[Listener]:

@@ -92,24 +92,44 @@ class RouteEntry:
 class RouteTable:
     """Routes in order. ``source`` is announced to the next proxy together with the destination."""
 
-    __slots__ = ("_always", "_index")
+    __slots__ = ("_always", "_index", "_scope", "_source")
 
     def __init__(self, routes: Iterable[Route], scope: Scope, source: bytes) -> None:
-        kept: list[tuple[list[Alternative], RouteEntry]] = []
+        self._scope = scope
+        self._source = source
+        kept: list[tuple[list[Alternative], _Slot]] = []
         for route in routes:
             ways = alternatives(route.matches, scope)
             if ways:
-                kept.append((ways, RouteEntry(route, _targets(route, scope, source), scope)))
+                kept.append((ways, _Slot(route)))
             if any(one.is_certain for one in ways):
                 break
-        self._always: RouteEntry | None = None
+        self._always: _Slot | None = None
         if kept and any(one.is_certain for one in kept[0][0]):
             self._always = kept[0][1]
         self._index = RouteIndex(kept)
 
     def choose(self, request: Matchable) -> RouteEntry | None:
         """The first route that matches."""
-        return self._always or self._index.find(request)
+        slot = self._always or self._index.find(request)
+        if slot is None:
+            return None
+        return slot.entry or self._fill(slot)
+
+    def _fill(self, slot: _Slot) -> RouteEntry:
+        route = slot.route
+        entry = slot.entry = RouteEntry(route, _targets(route, self._scope, self._source), self._scope)
+        return entry
+
+
+class _Slot:
+    """A route, and its entry once a request came for it: most of a large table is never asked for."""
+
+    __slots__ = ("entry", "route")
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.entry: RouteEntry | None = None
 
 
 def _targets(route: Route, scope: Scope, source: bytes) -> tuple[Target, ...]:

@@ -13,6 +13,7 @@ from ray_mesh.snapshot import (
     RequestMatch,
     Route,
     StringMatch,
+    Subset,
     VirtualHost,
 )
 
@@ -99,3 +100,23 @@ async def test_a_gateway_that_is_configured_before_its_workload_works(mesh: Mesh
     await mesh.workload("reviews", app.port)
     mesh.service("reviews", [mesh.endpoint("reviews")])
     assert (await fetch(bound, "/", "anything", token="")).status == 200
+
+
+async def test_a_service_that_changes_is_seen_at_once(mesh: Mesh) -> None:
+    bound = free_port()
+    await mesh.workload("edge", free_port(), node="one", gateway_ports=((80, bound),))
+    for version in ("v1", "v2"):
+        app = await mesh.app(version)
+        await mesh.workload(version, app.port, labels={"version": version}, services=(host_of("reviews"),))
+    endpoints = [mesh.endpoint("v1"), mesh.endpoint("v2")]
+    route = Route("all", "", (), (Destination(host_of("reviews"), "chosen"),))
+    host = VirtualHost(("*",), (route,))
+    mesh.planes["one"].apply(
+        "gateway.default.edge", Gateway("default", "edge", (GatewayServer(80, (host,)),))
+    )
+    for version in ("v1", "v2", "v1"):
+        mesh.service("reviews", endpoints, subsets=(Subset("chosen", (("version", version),)),))
+        for _ in range(3):
+            assert (await fetch(bound, "/", "anything", token="")).json()["app"] == version
+    mesh.service("reviews", endpoints)
+    assert (await fetch(bound, "/", "anything", token="")).json()["error"] == "no_such_subset"
