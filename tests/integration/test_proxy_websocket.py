@@ -1,0 +1,101 @@
+"""Autobahn's WebSocket cases through two proxies: each ends as it does without them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+
+import kosoku
+import pytest
+from proxy_mesh import Mesh, free_port, host_of, mesh  # noqa: F401
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from ray_mesh.snapshot import Destination, Gateway, GatewayServer, Route, VirtualHost
+
+# ruff: noqa: F811
+
+QUICK = (
+    "1.1.*",
+    "1.2.*",
+    "2.*",
+    "3.*",
+    "4.1.*",
+    "5.*",
+    "6.1.*",
+    "6.2.*",
+    "7.1.*",
+    "7.3.*",
+    "7.7.*",
+    "9.1.1",
+    "9.2.1",
+    "10.*",
+)
+AT_ONCE = 8
+
+
+async def echo(connection: ServerConnection) -> None:
+    """Send back what comes."""
+    try:
+        async for message in connection:
+            await connection.send(message)
+    except ConnectionClosed:
+        return
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[int]:
+    """The port of an echo server."""
+    quiet = logging.getLogger("quiet")
+    quiet.disabled = True
+    async with serve(echo, "127.0.0.1", 0, max_size=None, ping_interval=None, logger=quiet) as running:
+        yield next(iter(running.sockets)).getsockname()[1]
+
+
+async def gateway(mesh: Mesh, port: int) -> int:
+    """A gateway on node one to the server behind the proxy of node two."""
+    bound = free_port()
+    await mesh.workload("edge", free_port(), node="one", gateway_ports=((80, bound),))
+    await mesh.workload("echo", port, services=(host_of("echo"),))
+    mesh.service("echo", [mesh.endpoint("echo")])
+    routes = (Route("all", "", (), (Destination(host_of("echo")),)),)
+    servers = (GatewayServer(80, (VirtualHost(("*",), routes),)),)
+    mesh.planes["one"].apply("gateway.default.edge", Gateway("default", "edge", servers))
+    return bound
+
+
+async def verdicts(port: int, cases: Sequence[str] | None) -> dict[str, tuple[str, str]]:
+    """How each case ended: the exchange, and the closing."""
+    try:
+        results = await kosoku.run_fuzzingclient(f"ws://127.0.0.1:{port}", cases, concurrency=AT_ONCE)
+    except kosoku.FailureError as error:
+        results = error.results
+    return {each.case_id: (each.behavior.value, each.behavior_close.value) for each in results}
+
+
+async def compare(mesh: Mesh, server: int, cases: Sequence[str] | None, at_least: int) -> None:
+    """Run the cases both ways."""
+    bound = await gateway(mesh, server)
+    through = await verdicts(bound, cases)
+    direct = await verdicts(server, cases)
+    assert len(through) >= at_least
+    assert {case: (through[case], direct[case]) for case in direct if through[case] != direct[case]} == {}
+    assert sum(behavior == "FAILED" for behavior, _ in through.values()) <= at_least // 10, (
+        "the server is good"
+    )
+    async with asyncio.timeout(10):
+        for plane in mesh.planes.values():
+            await plane.connections.wait_empty()
+    statuses = {(record.edge.code, record.edge.flags) for record in mesh.planes["two"].access_records()}
+    assert {code for code, _ in statuses} == {101}
+
+
+async def test_a_selection(mesh: Mesh, server: int) -> None:
+    await compare(mesh, server, QUICK, 60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+async def test_all_of_them(mesh: Mesh, server: int) -> None:
+    await compare(mesh, server, None, 400)
