@@ -474,18 +474,56 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class VirtualHost:
-    """Hosts (exact, ``*.suffix`` or ``*``) of a gateway and their routes."""
+    """Hosts (exact, ``*.suffix`` or ``*``) of a gateway and their routes, or a redirect to HTTPS."""
 
     hosts: tuple[str, ...]
     routes: tuple[Route, ...]
+    to_https: bool = codec.later(False)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """How a gateway ends TLS: paths of files on its node, which travel, and never what is in them.
+
+    ``versions`` are the least and the greatest, empty for what is usual; ``names`` those of which a
+    caller's certificate must have one.
+    """
+
+    mode: Literal["SIMPLE", "MUTUAL", "ISTIO_MUTUAL", "PASSTHROUGH"]
+    certificate: str = ""
+    key: str = ""
+    authorities: str = ""
+    versions: tuple[str, str] = ("", "")
+    ciphers: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SecureServer:
+    """What one TLS server of a gateway port does with connections for its ``hosts`` (as in SNI).
+
+    ``virtual_hosts`` are for HTTP inside TLS that it ends (None: what is inside is not HTTP). ``routes``
+    are for everything else: by server name where TLS passes through, of TCP where it ends.
+    """
+
+    hosts: tuple[str, ...]
+    tls: ServerTls
+    virtual_hosts: tuple[VirtualHost, ...] | None = None
+    routes: tuple[ConnectionRoute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayServer:
-    """One listener of a gateway, by the port number that Gateway documents use."""
+    """One listener of a gateway, by the port number that Gateway documents use.
+
+    It is HTTP, unless it has ``secure`` servers (TLS, one of which the server name chooses) or is TCP.
+    """
 
     port: int
     virtual_hosts: tuple[VirtualHost, ...]
+    secure: tuple[SecureServer, ...] = codec.later(())
+    is_tcp: bool = codec.later(False)
+    tcp_routes: tuple[ConnectionRoute, ...] = codec.later(())
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal, cast
 
 from ray_mesh import snapshot
+from ray_mesh.compile.connection_routes import Kind, compile_connections
 from ray_mesh.compile.routes import Place, compile_routes, is_catch_all
 from ray_mesh.compile.world import World, is_ingress, selects
 from ray_mesh.resources import Document, GatewaySpec, VirtualServiceSpec, WorkloadSpec
-from ray_mesh.resources.gateway import Server
+from ray_mesh.resources.gateway import Server, ServerTls, listener_kind
 from ray_mesh.resources.hosts import gateway_host, pattern_covers, specificity
+
+Mode = Literal["SIMPLE", "MUTUAL", "ISTIO_MUTUAL", "PASSTHROUGH"]
 
 
 def compile_gateway(world: World, workload: Document) -> snapshot.Gateway | None:
@@ -43,16 +47,82 @@ def ingress_for(world: World, gateway: Document) -> list[Document]:
 def _server(
     world: World, workload: Document, gateways: list[Document], port: int
 ) -> snapshot.GatewayServer | None:
-    """One listener; None when no Gateway asks for the port."""
+    """One listener; None when no Gateway asks for the port. What it speaks, the oldest one says."""
+    asked = [
+        (gateway, server)
+        for gateway in gateways
+        for server in gateway.read(GatewaySpec).servers
+        if server.port.number == port
+    ]
+    if not asked:
+        return None
+    spoken = listener_kind(asked[0][1].port.kind)
+    asked = [one for one in asked if listener_kind(one[1].port.kind) == spoken]
+    if spoken == "TLS":
+        secure = tuple(_secure(world, workload, gateway, server) for gateway, server in asked)
+        return snapshot.GatewayServer(port, (), secure)
+    if spoken == "TCP":
+        found = [
+            route
+            for gateway, server in asked
+            for route in _connections(world, workload, gateway, server, "tcp")
+        ]
+        return snapshot.GatewayServer(port, (), is_tcp=True, tcp_routes=tuple(dict.fromkeys(found)))
+    return snapshot.GatewayServer(port, _http_hosts(world, workload, asked))
+
+
+def _http_hosts(
+    world: World, workload: Document, asked: list[tuple[Document, Server]]
+) -> tuple[snapshot.VirtualHost, ...]:
     routes: dict[str, list[snapshot.Route]] = {}
-    is_asked_for = False
-    for gateway in gateways:
-        for server in gateway.read(GatewaySpec).servers:
-            if server.port.number == port:
-                is_asked_for = True
-                for host, compiled in _routed_hosts(world, workload, gateway, server):
-                    routes.setdefault(host, []).extend(compiled)
-    return snapshot.GatewayServer(port, _virtual_hosts(routes)) if is_asked_for else None
+    to_https: list[str] = []
+    for gateway, server in asked:
+        if server.tls is not None and server.tls.https_redirect:
+            to_https += _hosts(gateway, server)
+            continue
+        for host, compiled in _routed_hosts(world, workload, gateway, server):
+            routes.setdefault(host, []).extend(compiled)
+    found = _virtual_hosts(routes)
+    redirected = tuple(sorted(dict.fromkeys(to_https), key=_by_specificity))
+    return (*found, snapshot.VirtualHost(redirected, (), to_https=True)) if redirected else found
+
+
+def _secure(world: World, workload: Document, gateway: Document, server: Server) -> snapshot.SecureServer:
+    """One TLS server. HTTP that passes through is TLS like any other."""
+    tls = server.tls or ServerTls()
+    compiled = snapshot.ServerTls(
+        mode=cast(Mode, tls.mode),
+        certificate=tls.server_certificate,
+        key=tls.private_key,
+        authorities=tls.ca_certificates,
+        versions=(_version(tls.min_protocol_version), _version(tls.max_protocol_version)),
+        ciphers=tls.cipher_suites,
+        names=tls.subject_alt_names,
+    )
+    hosts = tuple(_hosts(gateway, server))
+    if server.port.kind == "https" and tls.mode != "PASSTHROUGH":
+        return snapshot.SecureServer(hosts, compiled, _http_hosts(world, workload, [(gateway, server)]))
+    kind: Kind = "tls" if tls.mode == "PASSTHROUGH" else "tcp"
+    routes = _connections(world, workload, gateway, server, kind)
+    return snapshot.SecureServer(hosts, compiled, None, tuple(dict.fromkeys(routes)))
+
+
+def _version(word: str) -> str:
+    return "" if word == "TLS_AUTO" else word
+
+
+def _hosts(gateway: Document, server: Server) -> list[str]:
+    """The host patterns of a server, in lower case and full."""
+    return [gateway_host(text.rpartition("/")[2], gateway.namespace).lower() for text in server.hosts]
+
+
+def _connections(
+    world: World, workload: Document, gateway: Document, server: Server, kind: Kind
+) -> Iterator[snapshot.ConnectionRoute]:
+    name = f"{gateway.namespace}/{gateway.name}"
+    place = Place(name, workload)
+    documents = [one for one in world.oldest("behind gateway", name) if served_hosts(server, gateway, one)]
+    yield from compile_connections(world, documents, kind, place)
 
 
 def _routed_hosts(
@@ -61,6 +131,8 @@ def _routed_hosts(
     name = f"{gateway.namespace}/{gateway.name}"
     place = Place(name, workload)
     for document in world.oldest("behind gateway", name):
+        if not document.read(VirtualServiceSpec).http:
+            continue
         routes = compile_routes(world, [document], place)
         for host in served_hosts(server, gateway, document):
             yield host, routes

@@ -12,8 +12,10 @@ from typing import Protocol
 from ray_mesh.errors import ConfigError, PeerError
 from ray_mesh.proxy.caller import Effects
 from ray_mesh.proxy.connector import Dialer
+from ray_mesh.proxy.doors import Doorman
 from ray_mesh.proxy.events import Events
-from ray_mesh.proxy.http1_server import Http1Server, ServerEntry
+from ray_mesh.proxy.gatekeeper import Gatekeeper
+from ray_mesh.proxy.http1_server import Admit, Http1Server, ServerEntry
 from ray_mesh.proxy.http1_server import Listening as Shared
 from ray_mesh.proxy.inbound import Inbound, Peer
 from ray_mesh.proxy.limits import Limits
@@ -59,6 +61,7 @@ class Hosting:
         self._reservations = reservations
         self._events = events
         self._gateways: dict[str, Gateway] = {}
+        self._gatekeeper = Gatekeeper(listening, effects, trust, events)
         self._by_sni: dict[str, Local] = {}
         self._by_context: weakref.WeakKeyDictionary[ssl.SSLContext, Local] = weakref.WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,6 +120,13 @@ class Hosting:
         local = self.locals.get(key)
         if local is not None:
             local.set_gateway(gateway)
+        used = [
+            secure.tls
+            for one in self._gateways.values()
+            for server in one.servers
+            for secure in server.secure
+        ]
+        self._gatekeeper.contexts.keep(frozenset(used))
 
     def set_identity(self, local: Local, svid: Svid) -> None:
         """Put a certificate into use. Raises PeerError."""
@@ -213,7 +223,7 @@ class Hosting:
 
     def _listeners(self, key: str, workload: Workload, local: Local | None) -> dict[int, Listener]:
         """Listeners for the ports that the workload has not had yet."""
-        make = functools.partial(Http1Server, self._listening, functools.partial(self._admit, key))
+        admit = functools.partial(self._admit, key)
         opened: dict[int, Listener] = {}
         try:
             for port in workload_ports(workload):
@@ -221,12 +231,21 @@ class Hosting:
                     inside = port == workload.outbound_port
                     address = LOOPBACK if inside else self._listening.config.bind_address
                     bound = self._reservations.claim(port, address) or bind(address, port)
+                    make = functools.partial(self._make, key, bound.getsockname()[1], admit)
                     opened[port] = Listener(bound, make, self._listening.workers)
         except ConfigError:
             for listener in opened.values():
                 listener.close()
             raise
         return opened
+
+    def _make(self, key: str, port: int, admit: Admit) -> asyncio.Protocol:
+        """The protocol of a new connection to one of a workload's own ports."""
+        local = self.locals.get(key)
+        door = local.door_of(port) if local is not None else None
+        if local is None or door is None:
+            return Http1Server(self._listening, admit)
+        return Doorman(functools.partial(self._gatekeeper.serve, local, door))
 
     def _accept(self, local: Local) -> None:
         """Accept calls of a workload once it can make them; until then another process may."""

@@ -1,4 +1,4 @@
-"""Traffic from outside the mesh: a gateway workload's plaintext listener, one per Gateway port.
+"""Traffic from outside the mesh: HTTP on a gateway workload's listeners, one per Gateway port.
 
 Nothing that the outside says about itself is believed: ``x-forwarded-*`` and ``x-request-id`` are
 replaced. With trusted proxies in front of the gateway (MeshConfig ``numTrustedProxies``) their
@@ -18,6 +18,7 @@ from ray_mesh.proxy.forwarded import client_behind
 from ray_mesh.proxy.guard import Guard
 from ray_mesh.proxy.head import RequestHead, read_request
 from ray_mesh.proxy.hosts import split_authority
+from ray_mesh.proxy.inbound import Peer
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.overload import Level
 from ray_mesh.proxy.pipeline import Request
@@ -26,7 +27,7 @@ from ray_mesh.proxy.routes import RouteTable
 from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.trace import new_request_id
 from ray_mesh.proxy.virtual_hosts import VirtualHosts
-from ray_mesh.snapshot import GatewayServer
+from ray_mesh.snapshot import VirtualHost
 
 _DROPPED = frozenset({b"x-forwarded-"})
 _MAX_VIEWS = 1024
@@ -35,11 +36,14 @@ _MAX_VIEWS = 1024
 class Ingress(Caller):
     """The entry of one gateway listener. Without configuration every request is answered 404."""
 
-    def __init__(self, source: Source, effects: Effects, port: int, guard: Guard) -> None:
+    def __init__(
+        self, source: Source, effects: Effects, port: int, guard: Guard, is_secure: bool = False
+    ) -> None:
         super().__init__(source, effects)
         self.port = port
         self._guard = guard
         self._hosts = VirtualHosts()
+        self._proto = b"https" if is_secure else b"http"
         self._tables: dict[tuple[str, ...], RouteTable] = {}
         self._views: dict[bytes, RouteTable] = {}
 
@@ -48,9 +52,9 @@ class Ingress(Caller):
         """Whether clients get no explanations (MeshConfig ``explain.gateways``)."""
         return not self.effects.explaining.gateways
 
-    def set_server(self, server: GatewayServer | None) -> None:
+    def set_hosts(self, hosts: tuple[VirtualHost, ...]) -> None:
         """Take a new version of the listener's virtual hosts."""
-        self._hosts = VirtualHosts(server.virtual_hosts if server is not None else ())
+        self._hosts = VirtualHosts(hosts)
         self.forget_views()
 
     def forget_views(self) -> None:
@@ -74,16 +78,22 @@ class Ingress(Caller):
             request.refuse(replies.OVERLOADED)
             return
         request.request_id = new_request_id()
+        request.scheme = self._proto
         trusted = self.effects.topology.trusted_proxies
         if trusted:
             _believe(request, trusted)
         else:
-            request.extra = b"x-forwarded-for: %b\r\nx-forwarded-proto: http\r\n" % request.client
+            request.extra = b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n" % (
+                request.client,
+                self._proto,
+            )
         guard = self._guard
         if guard.is_open:
             self._enter(request)
         else:
-            guard.check(request, "", "", self.port, self._enter)
+            peer = request.peer
+            principal, namespace = (peer.principal, peer.namespace) if isinstance(peer, Peer) else ("", "")
+            guard.check(request, principal, namespace, self.port, self._enter)
 
     def _enter(self, request: Request) -> None:
         table = self._views.get(request.host) or self._look_up(request)
@@ -98,6 +108,10 @@ class Ingress(Caller):
         host = self._hosts.find(authority[0])
         if host is None:
             request.refuse(replies.no_virtual_host(authority[0], self.port))
+            return None
+        if host.to_https:
+            target = (request.path + request.query).decode("latin-1")
+            request.refuse(replies.to_https(authority[0], target))
             return None
         table = self._tables.get(host.hosts)
         if table is None:

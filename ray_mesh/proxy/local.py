@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from ray_mesh.errors import PeerError
 from ray_mesh.proxy.caller import Effects
+from ray_mesh.proxy.doors import Door, SecureEntry
 from ray_mesh.proxy.http1_server import ServerEntry
 from ray_mesh.proxy.inbound import Inbound
 from ray_mesh.proxy.ingress import Ingress
@@ -15,7 +17,7 @@ from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.tcp_inbound import TcpInbound
 from ray_mesh.proxy.tls import Identity, Trust
 from ray_mesh.security.svid import Svid
-from ray_mesh.snapshot import Gateway, Workload
+from ray_mesh.snapshot import Gateway, GatewayServer, Workload
 
 
 def workload_ports(workload: Workload) -> list[int]:
@@ -33,6 +35,7 @@ class Local:
         self.inbound = inbound
         self.tcp_inbound = TcpInbound(inbound, effects)
         self.ingresses: dict[int, Ingress] = {}
+        self.doors: dict[int, Door] = {}
         self.listeners: dict[int, Listener] = {}
         self._effects = effects
         self._gateway: Gateway | None = None
@@ -87,7 +90,18 @@ class Local:
 
     def entries(self) -> tuple[ServerEntry, ...]:
         """All of its entries."""
-        return (self.outbound, self.inbound, *self.ingresses.values())
+        return (self.outbound, self.inbound, *self._all_ingresses())
+
+    def _all_ingresses(self) -> Iterator[Ingress]:
+        yield from self.ingresses.values()
+        for door in self.doors.values():
+            yield from (entry.ingress for entry in door.entries if entry.ingress is not None)
+
+    def door_of(self, port: int) -> Door | None:
+        """The door at one of its ports; None for a port of plain HTTP."""
+        number = next((number for number, bound in self.workload.gateway_ports if bound == port), None)
+        door = self.doors.get(number) if number is not None else None
+        return door if door is not None and not door.is_plain else None
 
     def entry_of(self, port: int) -> ServerEntry | None:
         """Whose requests come to one of its ports."""
@@ -121,8 +135,29 @@ class Local:
         servers = {server.port: server for server in self._gateway.servers} if self._gateway else {}
         wanted = {port for port, _ in self.workload.gateway_ports}
         for port in self.ingresses.keys() - wanted:
-            self.ingresses.pop(port).set_server(None)  # its connections may still be open
+            self.ingresses.pop(port).set_hosts(())  # its connections may still be open
+            self.doors.pop(port)
         for port in wanted:
             if port not in self.ingresses:
                 self.ingresses[port] = Ingress(self.source, self._effects, port, self.inbound.guard)
-            self.ingresses[port].set_server(servers.get(port))
+                self.doors[port] = Door(port)
+            server = servers.get(port)
+            self.ingresses[port].set_hosts(server.virtual_hosts if server is not None else ())
+            self._update_door(self.doors[port], server)
+
+    def _update_door(self, door: Door, server: GatewayServer | None) -> None:
+        """Give each TLS server that ends HTTP an entry; connections to those that go stay with theirs."""
+        door.server = server
+        before = {(old.server.hosts, old.server.tls): old.ingress for old in door.entries}
+        entries = []
+        for secure in server.secure if server is not None else ():
+            ingress = before.pop((secure.hosts, secure.tls), None)
+            if secure.virtual_hosts is not None:
+                guard = self.inbound.guard
+                ingress = ingress or Ingress(self.source, self._effects, door.port, guard, is_secure=True)
+                ingress.set_hosts(secure.virtual_hosts)
+            entries.append(SecureEntry(secure, ingress))
+        door.entries = tuple(entries)
+        for gone in before.values():
+            if gone is not None:
+                gone.set_hosts(())

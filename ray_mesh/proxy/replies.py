@@ -313,6 +313,18 @@ def no_tcp_port(workload: str, host: str, port: int) -> Reply:
     )
 
 
+def to_https(host: str, target: str) -> Reply:
+    """A Gateway's httpsRedirect."""
+    return Reply(
+        301,
+        "",
+        "https_only",
+        "this host is served over HTTPS only",
+        (f"location: https://{host}{target}",),
+        is_public=True,
+    )
+
+
 def bad_hello(cause: str) -> Reply:
     """The port is for TLS, and these bytes are not."""
     return Reply(400, "DPE", "bad_client_hello", f"the port is TLS: {cause}")

@@ -10,7 +10,7 @@ from ray_mesh import codec
 from ray_mesh.errors import PeerError
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.caller import Effects
-from ray_mesh.proxy.guard import RETRY_LIMIT_S
+from ray_mesh.proxy.guard import RETRY_LIMIT_S, Guard
 from ray_mesh.proxy.inbound import Inbound, Peer
 from ray_mesh.proxy.overload import Level
 from ray_mesh.proxy.replies import Reply
@@ -98,7 +98,7 @@ class TcpInbound:
         if denied is not None:
             reply, connection.policy = denied
             raise TcpRefused(reply)
-        refused = await _spend(self._inbound)
+        refused = await spend(self._inbound.guard)
         if refused is not None:
             raise TcpRefused(refused)
 
@@ -118,9 +118,9 @@ class TcpInbound:
         connection.relay.start()
 
 
-async def _spend(inbound: Inbound) -> Reply | None:
+async def spend(guard: Guard) -> Reply | None:
     """A token of each rate limit for one connection; held while a first lease is on its way."""
-    for limit, bucket in inbound.guard.limits:
+    for limit, bucket in guard.limits:
         while not bucket.take(now := time.monotonic()):
             if not bucket.is_waiting(now):
                 return replies.rate_limited(limit, max(1, math.ceil(bucket.refused_until - now)))

@@ -35,6 +35,8 @@ KEEPALIVE_S = 60
 class Side(asyncio.Protocol):
     """One connection of a relay. Before it is linked it keeps what comes, and stops reading."""
 
+    ends_both = False
+
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._early: list[bytes] = []
@@ -176,6 +178,30 @@ class Side(asyncio.Protocol):
         return True
 
 
+class TlsSide(Side):
+    """A connection whose TLS ends here. TLS has no half-close: the end of one direction is that of both."""
+
+    ends_both = True
+
+    def eof_received(self) -> bool:
+        """See :class:`asyncio.Protocol`."""
+        super().eof_received()
+        return False
+
+    def finish(self) -> None:
+        """Nothing more goes to it, so nothing more comes from it."""
+        self.is_finished = True
+        if not self.has_ended:
+            self.has_ended = True
+            if self._relay is not None:
+                self._relay.ended(self)
+
+    @property
+    def is_sent(self) -> bool:
+        """See :attr:`FramedSide.is_sent`."""
+        return has_sent(self.transport)
+
+
 class FramedSide(Side):
     """The connection to another proxy: see :mod:`.tcp_wire`."""
 
@@ -217,15 +243,20 @@ class FramedSide(Side):
     @property
     def is_sent(self) -> bool:
         """Whether the peer's machine has everything. Closing TLS waits a short while for that only."""
-        if self.transport.is_closing():
-            return True
-        if self.transport.get_write_buffer_size():
-            return False
-        connection = self.transport.get_extra_info("socket")
-        try:
-            return fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0\0\0\0") == b"\0\0\0\0"
-        except (OSError, ValueError, AttributeError):
-            return True
+        return has_sent(self.transport)
+
+
+def has_sent(transport: asyncio.Transport) -> bool:
+    """Whether the other end's machine has everything that was written."""
+    if transport.is_closing():
+        return True
+    if transport.get_write_buffer_size():
+        return False
+    connection = transport.get_extra_info("socket")
+    try:
+        return fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0\0\0\0") == b"\0\0\0\0"
+    except (OSError, ValueError, AttributeError):
+        return True
 
 
 OnMoved = Callable[["Relay"], None]
@@ -281,6 +312,9 @@ class Relay:
     def lost(self, side: Side) -> None:
         """A side's connection is closed; before the end of both directions that breaks the other one."""
         other = self.other(side)
+        if side.ends_both and side.has_ended and not other.is_lost and not self.is_complete:
+            other.resume()  # what it still sends is for nobody
+            return
         if not self.is_complete and not self.flags:
             self.flags = "DC" if side is self.downstream else "UC"
         if self.flags and not other.is_lost:

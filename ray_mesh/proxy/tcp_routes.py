@@ -17,12 +17,20 @@ def choose_route(service: Service, scope: Scope, sni: str) -> ConnectionRoute | 
     """
     protocol = next((port.protocol for port in service.ports if port.number == scope.port), "tcp")
     routes = service.tls_routes if protocol == "tls" else service.tcp_routes
-    for route in routes:
-        if not route.matches or any(matches(match, scope, sni) for match in route.matches):
-            return route
+    route = first_route(routes, scope, sni)
+    if route is not None:
+        return route
     if protocol == "tls" and needs_sni(service, scope):
         return None
     return ConnectionRoute("default", "", (), (Destination(service.host),))
+
+
+def first_route(routes: Sequence[ConnectionRoute], scope: Scope, sni: str) -> ConnectionRoute | None:
+    """The first route that matches."""
+    for route in routes:
+        if not route.matches or any(matches(match, scope, sni) for match in route.matches):
+            return route
+    return None
 
 
 def needs_sni(service: Service, scope: Scope) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from compile_world import document, gateway, ingress, routes, service, to, workload, world
 
-from ray_mesh.compile import compile_key
+from ray_mesh.compile import admit, compile_key
+from ray_mesh.errors import MeshError
 from ray_mesh.resources import Document
-from ray_mesh.snapshot import Gateway, GatewayServer
+from ray_mesh.snapshot import ConnectionMatch, Gateway, GatewayServer, ServerTls
 
 HTTP = f"[{{route: [{to('reviews')}]}}]"
 SERVER = "{port: {number: 8082, name: x, protocol: HTTP}, hosts: ['*']}"
@@ -111,3 +113,109 @@ def test_two_gateways_and_two_ports() -> None:
         (8080, [1]),
         (8081, [1]),
     ]
+
+
+CERTIFICATE = "serverCertificate: /c.pem, privateKey: /k.pem"
+
+
+def entrance(*servers_: str, name: str = "bookinfo-gateway") -> Document:
+    listed = [f"{{name: s{index}, {one}}}" for index, one in enumerate(servers_)]
+    text = ", ".join(f"{{port: {one.replace(' | ', '}, ', 1)}" for one in listed)
+    return document("Gateway", name, f"{{selector: {{istio: ingressgateway}}, servers: [{text}]}}")
+
+
+def secured(protocol: str, tls: str, hosts: str = "['*']") -> str:
+    return f"number: 8080, protocol: {protocol} | hosts: {hosts}, tls: {{{tls}}}"
+
+
+def connections(name: str, extra: str) -> Document:
+    return document("VirtualService", name, f"{{hosts: ['*'], gateways: [bookinfo-gateway], {extra}}}")
+
+
+def test_https_servers_have_their_own_hosts() -> None:
+    mutual = f"mode: MUTUAL, {CERTIFICATE}, caCertificates: /ca.pem, subjectAltNames: [p]"
+    entry = entrance(
+        secured("HTTPS", f"mode: SIMPLE, {CERTIFICATE}, minProtocolVersion: TLSV1_3", "[a.org]"),
+        secured("HTTPS", mutual, "['*/*.B.org']"),
+    )
+    [server] = servers(entry, behind("'*'", "all"))
+    assert server.virtual_hosts == ()
+    first, second = server.secure
+    assert first.hosts == ("a.org",)
+    assert first.tls == ServerTls("SIMPLE", "/c.pem", "/k.pem", versions=("TLSV1_3", ""))
+    assert first.virtual_hosts is not None
+    assert [one.hosts for one in first.virtual_hosts] == [("a.org",)]
+    assert second.hosts == ("*.b.org",)
+    assert second.tls == ServerTls("MUTUAL", "/c.pem", "/k.pem", "/ca.pem", names=("p",))
+
+
+def test_tls_that_passes_goes_by_name_and_tls_that_ends_as_tcp() -> None:
+    routed = connections(
+        "c",
+        f"tls: [{{match: [{{sniHosts: [a.org], port: 8080}}], route: [{to('reviews')}]}}], "
+        f"tcp: [{{route: [{to('reviews')}]}}]",
+    )
+    entry = entrance(secured("TLS", "mode: PASSTHROUGH"), secured("TLS", f"mode: SIMPLE, {CERTIFICATE}"))
+    [server] = servers(entry, routed)
+    passes, ends = server.secure
+    assert [one.name for one in passes.routes] == ["default/c/tls/0"]
+    assert passes.routes[0].matches == (ConnectionMatch(sni_hosts=("a.org",), port=8080),)
+    assert [one.name for one in ends.routes] == ["default/c/tcp/0"]
+    assert passes.virtual_hosts is ends.virtual_hosts is None
+
+
+def test_tcp_and_redirects() -> None:
+    routed = connections("c", f"tcp: [{{route: [{to('reviews')}]}}]")
+    [server] = servers(entrance("number: 8080, protocol: MYSQL | hosts: ['*']"), routed)
+    assert server.is_tcp
+    assert [one.name for one in server.tcp_routes] == ["default/c/tcp/0"]
+    [server] = servers(
+        entrance(
+            secured("HTTP", "httpsRedirect: true", "[a.org, b.org]"),
+            "number: 8080, protocol: HTTP | hosts: [c.org]",
+        ),
+        behind("'*'", "all"),
+    )
+    assert [(one.hosts, one.to_https) for one in server.virtual_hosts] == [
+        (("c.org",), False),
+        (("a.org", "b.org"), True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("server", "problem"),
+    [
+        ("number: 8080, protocol: HTTPS | hosts: ['*']", "must have TLS settings"),
+        (secured("TCP", "mode: SIMPLE"), "cannot have TLS settings"),
+        (secured("HTTP", "mode: SIMPLE"), "httpsRedirect only"),
+        (secured("HTTPS", "httpsRedirect: true"), "for servers of protocol HTTP"),
+        (secured("HTTPS", "mode: SIMPLE"), "serverCertificate: is missing"),
+        (secured("HTTPS", f"mode: MUTUAL, {CERTIFICATE}"), "caCertificates: is missing"),
+        (secured("HTTPS", "mode: SIMPLE, serverCertificate: c, privateKey: /k"), "not the absolute path"),
+        (secured("TLS", f"mode: PASSTHROUGH, {CERTIFICATE}"), "has no certificate of its own"),
+        (secured("HTTPS", f"mode: SIMPLE, {CERTIFICATE}, subjectAltNames: [a]"), "asks callers for no cert"),
+        (secured("HTTPS", f"mode: SIMPLE, {CERTIFICATE}, cipherSuites: [NONE-SUCH]"), "is no cipher suite"),
+        (secured("HTTPS", f"mode: SIMPLE, {CERTIFICATE}, minProtocolVersion: TLSV1_0"), "1.1 are broken"),
+        (
+            secured("TLS", "mode: PASSTHROUGH, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2"),
+            "lower than",
+        ),
+        (secured("TLS", "mode: AUTO_PASSTHROUGH"), "not supported yet: spec.servers[0].tls.mode AUTO_PASS"),
+        (secured("HTTPS", f"mode: OPTIONAL_MUTUAL, {CERTIFICATE}"), "spec.servers[0].tls.mode OPTIONAL_MUT"),
+        (secured("HTTPS", "mode: SIMPLE, credentialName: a"), "spec.servers[0].tls.credentialName"),
+        (secured("HTTPS", f"mode: SIMPLE, {CERTIFICATE}, caCrl: /a"), "spec.servers[0].tls.caCrl"),
+    ],
+)
+def test_what_a_server_cannot_be(server: str, problem: str) -> None:
+    with pytest.raises(MeshError) as caught:
+        entrance(server)
+    assert problem in str(caught.value)
+
+
+def test_a_port_speaks_one_protocol() -> None:
+    http = "number: 8080, protocol: HTTP | hosts: ['*']"
+    with pytest.raises(MeshError, match="port 8080 is HTTP in a server above"):
+        entrance(http, secured("TLS", "mode: PASSTHROUGH"))
+    before = world(service("reviews"), ingress(), entrance(http, name="older"))
+    found = admit(before, [entrance(secured("TLS", "mode: PASSTHROUGH"), name="newer")])
+    assert [one.code for one in found if one.severity == "error"] == ["RM0118"]

@@ -189,14 +189,16 @@ def test_valid_fields_that_are_not_honoured_are_refused_by_name(rule: str, names
             "loadBalancer.simple PASSTHROUGH",
         ),
         (
-            document("Gateway", "{servers: [{port: {number: 443, name: s, protocol: HTTPS}, hosts: ['*']}]}"),
-            "spec.servers[0].port.protocol HTTPS: gateways speak HTTP",
+            document("Gateway", "{servers: [{port: {number: 443, name: s, protocol: GRPC}, hosts: ['*']}]}"),
+            "spec.servers[0].port.protocol GRPC: gateways speak HTTP/1.1, TLS and TCP",
         ),
         (
             document(
-                "Gateway", "{servers: [{port: {number: 80, name: s, protocol: HTTP}, hosts: ['*'], tls: {}}]}"
+                "Gateway",
+                "{servers: [{port: {number: 443, name: s, protocol: HTTPS}, hosts: ['*'], "
+                "tls: {mode: SIMPLE, credentialName: c}}]}",
             ),
-            "spec.servers[0].tls",
+            "spec.servers[0].tls.credentialName: name files on the ingress's node",
         ),
         (document("PeerAuthentication", "{mtls: {mode: PERMISSIVE}}"), "spec.mtls.mode PERMISSIVE: "),
         (document("PeerAuthentication", "{mtls: {mode: DISABLE}}"), "spec.mtls.mode DISABLE: "),
