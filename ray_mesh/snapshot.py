@@ -12,6 +12,7 @@ proxy; ``node``, ``workload`` and ``gateway`` only by the proxies of one node.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -155,6 +156,7 @@ class Retries:
     per_try_timeout_s: float = 0.0
     backoff_s: float = 0.0
     ignore_previous_hosts: bool = True
+    remote_localities: bool = codec.later(False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +292,24 @@ class Warmup:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalityShares:
+    """The shares of localities (patterns of ``region/zone/subzone``) for callers in ``origin``."""
+
+    origin: str
+    to: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalityPolicy:
+    """How much goes where: by shares, or to the nearest first. ``failover`` pairs regions;
+    ``priority_labels`` stand for localities."""
+
+    distribute: tuple[LocalityShares, ...] = ()
+    failover: tuple[tuple[str, str], ...] = ()
+    priority_labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TrafficPolicy:
     """What a DestinationRule says of one destination besides its balance. ``origin`` names the document."""
 
@@ -299,6 +319,7 @@ class TrafficPolicy:
     outlier: OutlierDetection | None = None
     hashing: HashPolicy | None = codec.later(None)
     warmup: Warmup | None = codec.later(None)
+    locality: LocalityPolicy | None = codec.later(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +386,7 @@ class Endpoint:
     transport: Literal["mutual_tls", "plaintext"] = codec.later("mutual_tls")
     service_port: int = codec.later(0)
     weight: int = codec.later(1)
+    locality: str = codec.later("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -572,6 +594,15 @@ MESH_KEY = "mesh.mesh.mesh"
 SERVICE_SUFFIX = ".svc.cluster.local"
 OUTSIDE = "-"
 """Stands for the namespace in the key of a host that is no service's; no namespace has this name."""
+
+
+LOCALITY_LABEL = "istio-locality"
+"""Says where a workload is, as ``region.zone.subzone``, since a label has no slashes."""
+
+
+def locality_of(labels: Mapping[str, str]) -> str:
+    """``region/zone/subzone`` as the labels of a workload say it, or empty."""
+    return labels.get(LOCALITY_LABEL, "").replace(".", "/")
 
 
 def kind_of(key: str) -> str:

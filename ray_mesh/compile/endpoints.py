@@ -10,6 +10,7 @@ from ray_mesh.compile.callee import Callee, labels_of
 from ray_mesh.compile.workloads import identity_of, sni_of
 from ray_mesh.compile.world import World, selects
 from ray_mesh.resources import Document, WorkloadEntrySpec, WorkloadSpec
+from ray_mesh.snapshot import locality_of
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -70,6 +71,7 @@ def _endpoint(world: World, workload: Document, live: LiveWorkload) -> snapshot.
         identity=identity_of(world, workload),
         labels=tuple(sorted(workload.labels.items())),
         node=live.node,
+        locality=locality_of(workload.labels),
     )
 
 
@@ -88,4 +90,5 @@ def _plain(
             transport="plaintext",
             service_port=port.number,
             weight=spec.weight or 1,
+            locality=spec.locality or locality_of(labels),
         )

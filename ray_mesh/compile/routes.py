@@ -197,6 +197,7 @@ def _retries(retries: Retries) -> snapshot.Retries:
         statuses=tuple(sorted({int(word) for word in words if word.isdigit()})),
         per_try_timeout_s=seconds(retries.per_try_timeout) if retries.per_try_timeout else 0.0,
         backoff_s=seconds(retries.backoff) if retries.backoff else 0.0,
+        remote_localities=bool(retries.retry_remote_localities),
         ignore_previous_hosts=retries.retry_ignore_previous_hosts is not False,
     )
 

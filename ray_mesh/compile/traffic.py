@@ -82,6 +82,7 @@ class Sections:
             outlier=_outlier(self.outlier_detection) if self.outlier_detection else None,
             hashing=_hashing(self.load_balancer),
             warmup=_warmup(self.load_balancer),
+            locality=_locality(self.load_balancer),
         )
         return None if compiled == snapshot.TrafficPolicy(self.origin) else compiled
 
@@ -182,4 +183,15 @@ def _warmup(balancer: LoadBalancer | None) -> snapshot.Warmup | None:
         seconds(said.duration),
         10.0 if said.minimum_percent is None else said.minimum_percent,
         said.aggression or 1.0,
+    )
+
+
+def _locality(balancer: LoadBalancer | None) -> snapshot.LocalityPolicy | None:
+    said = balancer.locality_lb_setting if balancer else None
+    if said is None or said.enabled is False:
+        return None
+    return snapshot.LocalityPolicy(
+        tuple(snapshot.LocalityShares(one.from_, tuple(sorted(one.to.items()))) for one in said.distribute),
+        tuple((one.from_, one.to) for one in said.failover),
+        said.failover_priority,
     )

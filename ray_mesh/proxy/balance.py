@@ -53,6 +53,11 @@ def picker(balance: Balance) -> Picker[L]:
     return uniform if balance == "RANDOM" else least_request
 
 
+def draw_from(edges: Sequence[float], point: float) -> int:
+    """The index that owns ``point`` in [0, 1), where ``edges`` are the sums of the weights so far."""
+    return min(bisect_right(edges, point * edges[-1]), len(edges) - 1)
+
+
 class WeightedSplit:
     """Draws an index with a probability proportional to its weight."""
 

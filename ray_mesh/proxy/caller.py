@@ -169,7 +169,7 @@ class Caller:
                 replies.no_destination(target.host) if unknown else replies.unknown_yet(target.host)
             )
             return
-        cluster = destination.cluster(target.subset, time.monotonic(), target.port)
+        cluster = destination.cluster(target.subset, time.monotonic(), target.port, self.source.place)
         if cluster is None:
             request.refuse(replies.no_subset(target.host, target.subset))
             return

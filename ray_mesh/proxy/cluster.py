@@ -8,12 +8,14 @@ DestinationRule has outlierDetection, that decides instead (:mod:`.outlier`).
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 
 from ray_mesh.proxy.balance import Picker, picker
 from ray_mesh.proxy.breaker import Breaker
 from ray_mesh.proxy.hashing import Asking, Hashing
 from ray_mesh.proxy.outlier import Outliers
+from ray_mesh.proxy.places import Place, Places
 from ray_mesh.proxy.weights import WeightedPicker
 from ray_mesh.snapshot import Balance, Endpoint, Labels, Service, Subset, TrafficPolicy, Warmup
 
@@ -86,6 +88,7 @@ class Cluster:
         "members",
         "outliers",
         "pick",
+        "places",
         "port",
         "subset",
         "warmup",
@@ -104,6 +107,7 @@ class Cluster:
         self.pick: Picker[Member] = picker(balance)
         self.hashing: Hashing[Member] | None = None
         self.warmup: Warmup | None = None
+        self.places: Places[Member] | None = None
         self.breaker: Breaker | None = None
         self.outliers: Outliers[Member] | None = None
         self.members: tuple[Member, ...] = ()
@@ -113,12 +117,20 @@ class Cluster:
     def choose(self, tried: Iterable[Member] = (), asking: Asking | None = None) -> Member | None:
         """A member for one request (``asking``), not one of ``tried``; None when there is none."""
         candidates = self.available
-        if tried:
+        if self.places is not None and (drawn := self.places.draw(tuple(tried), random.random)):
+            candidates = drawn
+        elif tried:
             candidates = tuple(member for member in candidates if member not in tried)
             if not candidates and self.outliers is None:
                 candidates = tuple(member for member in self.members if member not in tried)
         if self.hashing is not None and asking is not None and candidates:
             return self.hashing.choose(asking, candidates.__contains__) or self.pick(candidates)
+        return self.pick(candidates) if candidates else None
+
+    def choose_beyond(self, spared: Iterable[Member]) -> Member | None:
+        """One of the others, wherever it is; None when all are spared."""
+        left = frozenset(spared)
+        candidates = tuple(member for member in self.available if member not in left)
         return self.pick(candidates) if candidates else None
 
     def refill(self, members: Iterable[Member], withheld: Iterable[Member], now: float) -> None:
@@ -158,14 +170,18 @@ class Cluster:
 
     def refresh(self, now: float) -> None:
         """Recompute who is available; call it after members changed, were ejected, or came back."""
+        self.available = self._available(now)
+        if self.places is not None:
+            self.places.refresh(self.members, self.available)
+
+    def _available(self, now: float) -> tuple[Member, ...]:
         outliers = self.outliers
         if outliers is None:
             healthy = tuple(member for member in self.members if member.ejected_until <= now)
-            self.available = healthy or self.members
-            return
+            return healthy or self.members
         outliers.keep(self.members)
         healthy = tuple(member for member in self.members if not outliers.is_ejected(member, now))
-        self.available = self.members if outliers.is_panic(len(healthy)) else healthy
+        return self.members if outliers.is_panic(len(healthy)) else healthy
 
 
 class Destination:
@@ -175,7 +191,7 @@ class Destination:
         self.host = host
         self.service: Service | None = None
         self.members: dict[Endpoint, Member] | None = None
-        self._clusters: dict[tuple[str, int], Cluster] = {}
+        self._clusters: dict[tuple[str, int, Place | None], Cluster] = {}
         self._breakers: dict[tuple[str, int], Breaker] = {}
         self._outliers: dict[tuple[str, int], Outliers[Member]] = {}
 
@@ -209,18 +225,24 @@ class Destination:
             self._fill(cluster, now)
         return gone
 
-    def cluster(self, subset: str, now: float, port: int = 0) -> Cluster | None:
-        """The cluster of a subset (empty for all members) at a port; None when the service has no such
-        subset."""
-        known = self._clusters.get((subset, port))
-        if known is not None or self.service is None:
-            return known
+    def cluster(self, subset: str, now: float, port: int = 0, place: Place | None = None) -> Cluster | None:
+        """The cluster of a subset (empty for all members) at a port, for callers at a place; None when the
+        service has no such subset."""
+        if self.service is None:
+            return None
         found = next((each for each in self.service.subsets if each.name == subset), None)
         if subset and found is None:
             return None
         balance, traffic = policy_of(self.service, found, port)
+        locality = traffic.locality if traffic is not None else None
+        key = (subset, port, (place or Place()) if locality is not None else None)
+        known = self._clusters.get(key)
+        if known is not None:
+            return known
         labels = found.labels if found is not None else ()
-        cluster = self._clusters[subset, port] = Cluster(self, subset, port, labels, balance)
+        cluster = self._clusters[key] = Cluster(self, subset, port, labels, balance)
+        if locality is not None:
+            cluster.places = Places(locality, place or Place())
         if traffic is not None and (traffic.connections or traffic.retry_budget):
             cluster.breaker = self._breaker(subset, port, traffic)
         if traffic is not None and traffic.outlier is not None:

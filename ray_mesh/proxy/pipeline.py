@@ -566,8 +566,14 @@ class Request:
             return
         assert self.cluster is not None
         assert self.retrying is not None
-        spared = self.tried if self.retrying.policy.spares_tried else ()
-        member = self.cluster.choose(spared, self) or self.cluster.choose((), self)
+        policy, cluster = self.retrying.policy, self.cluster
+        member: Member | None = None
+        if policy.goes_elsewhere and cluster.places is not None:
+            member = cluster.choose_beyond(cluster.places.neighbours(self.tried))
+        if member is None and policy.spares_tried:
+            member = cluster.choose(self.tried, self)
+        if member is None:
+            member = cluster.choose((), self)
         if member is None:
             self.refuse(replies.no_endpoint(self.cluster.destination.host, self.cluster.subset))
             return

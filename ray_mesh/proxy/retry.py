@@ -37,6 +37,7 @@ class RetryPolicy:
         "_grpc",
         "attempts",
         "backoff_s",
+        "goes_elsewhere",
         "is_said",
         "on_connect_failure",
         "on_reset",
@@ -51,6 +52,7 @@ class RetryPolicy:
         self.per_try_timeout_s = retries.per_try_timeout_s
         self.backoff_s = retries.backoff_s or BACKOFF_S
         self.spares_tried = retries.ignore_previous_hosts
+        self.goes_elsewhere = retries.remote_localities
         self.on_reset = bool(words & {"5xx", "gateway-error", "reset"})
         self.on_connect_failure = self.on_reset or bool(words & {"connect-failure", "reset-before-request"})
         codes = set(retries.statuses if self.is_said else _UNSAID_STATUSES)

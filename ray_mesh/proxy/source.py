@@ -7,10 +7,11 @@ from ray_mesh.proxy.cluster import Member
 from ray_mesh.proxy.journal import Journal, security_of
 from ray_mesh.proxy.limited import LimitedPool
 from ray_mesh.proxy.pipeline import Request
+from ray_mesh.proxy.places import Place
 from ray_mesh.proxy.pool import APP_FRESH_S, IDLE_S, Pool
 from ray_mesh.proxy.tcp_connection import TcpConnection
 from ray_mesh.proxy.tls import Identity
-from ray_mesh.snapshot import Workload
+from ray_mesh.snapshot import Workload, locality_of
 from ray_mesh.telemetry.series import Edge
 from ray_mesh.telemetry.table import Recorder
 
@@ -32,6 +33,7 @@ class Source:
         """Take a new version of the workload."""
         labels = dict(workload.labels)
         self.workload = workload
+        self.place = Place(locality_of(labels), workload.labels)
         self.name = f"{workload.namespace}/{workload.name}"
         self.app = labels.get("app", "")
         self.version = labels.get("version", "")

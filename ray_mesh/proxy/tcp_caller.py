@@ -96,7 +96,7 @@ class TcpCaller:
         destination = await self.known(chosen.host)
         if destination is None:
             raise TcpRefused(replies.not_in_mesh(chosen.host))
-        cluster = destination.cluster(chosen.subset, time.monotonic(), port)
+        cluster = destination.cluster(chosen.subset, time.monotonic(), port, self.source.place)
         if cluster is None:
             raise TcpRefused(replies.no_subset(chosen.host, chosen.subset))
         hello = Hello(self.source.announced.decode(), chosen.host, port)

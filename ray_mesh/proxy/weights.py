@@ -19,6 +19,8 @@ from ray_mesh.snapshot import Balance, Endpoint, Warmup
 _STEPS = 50
 """In how many steps a weight grows."""
 _SHORTEST_STEP_S = 0.02
+_KEPT = 64
+"""Endpoints whose turn is remembered beside those that are asked about."""
 _random = random.random
 
 
@@ -82,7 +84,10 @@ class WeightedPicker(Generic[W]):
             if any(share < 1.0 for share in shares):
                 self._good_until = now + max(warmup.duration_s / _STEPS, _SHORTEST_STEP_S)
         self._edges = list(itertools.accumulate(self._weights))
-        self._credit = {member: self._credit.get(member, 0.0) for member in members}
+        if len(self._credit) > 2 * len(members) + _KEPT:
+            self._credit = {}
+        for member in members:
+            self._credit.setdefault(member, 0.0)
 
     def _draw(self) -> int:
         edges = self._edges

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -30,6 +31,8 @@ Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 WholePercent = Annotated[int, Field(ge=0, le=100)]
 Limit = Annotated[int, Field(ge=0, lt=2**31)]
 _COOKIE_TEXT = r"^[\x20-\x3a\x3c-\x7e]*$"
+_LOCALITY = re.compile(r"[^/*]+(/\*|(/[^/*]+){1,2}|/[^/*]+/\*)?|\*")
+_LOCALITY_FORM = "write region/zone/subzone, or less of it, with * at the end for any"
 _LARGEST_RING = 16_384
 _LARGEST_TABLE = 65_537
 _HTTP2 = "proxies speak HTTP/1.1 to each other"
@@ -118,15 +121,31 @@ class ConsistentHash(Model):
 class Distribute(Model):
     """Shares per locality."""
 
-    from_: Annotated[str | None, Field(alias="from")] = None
-    to: dict[str, UInt32] = {}
+    from_: Annotated[str, Field(alias="from")]
+    to: dict[str, Annotated[int, Field(ge=1, le=100)]] = {}
+
+    def flaws(self) -> Iterator[Flaw]:
+        if not _LOCALITY.fullmatch(self.from_):
+            yield Flaw(("from",), f"{self.from_!r} is no locality: {_LOCALITY_FORM}")
+        for locality in self.to:
+            if not _LOCALITY.fullmatch(locality):
+                yield Flaw(("to", locality), f"not a locality: {_LOCALITY_FORM}")
+        if sum(self.to.values()) != 100:
+            yield Flaw(("to",), f"the shares sum to {sum(self.to.values())}, not to 100")
 
 
 class Failover(Model):
-    """Where traffic goes when a locality fails."""
+    """Where traffic goes when a region fails."""
 
-    from_: Annotated[str | None, Field(alias="from")] = None
-    to: str | None = None
+    from_: Annotated[NonEmpty, Field(alias="from")]
+    to: NonEmpty
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.from_ == self.to:
+            yield Flaw(("to",), "name another region than in from")
+        for name, region in (("from", self.from_), ("to", self.to)):
+            if "/" in region or "*" in region:
+                yield Flaw((name,), f"{region!r} is no region: failover names regions only")
 
 
 class LocalityLb(Model):
@@ -134,8 +153,14 @@ class LocalityLb(Model):
 
     distribute: tuple[Distribute, ...] = ()
     failover: tuple[Failover, ...] = ()
-    failover_priority: tuple[str, ...] = ()
+    failover_priority: tuple[NonEmpty, ...] = ()
     enabled: bool | None = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.distribute and (self.failover or self.failover_priority):
+            yield Flaw((), "set distribute, or failover, or failoverPriority")
+        elif self.failover and self.failover_priority:
+            yield Flaw(("failoverPriority",), "beside failover", later=True)
 
 
 class ZoneAwareLb(Model):
@@ -166,7 +191,7 @@ class LoadBalancer(Model):
         ),
     ] = None
     consistent_hash: ConsistentHash | None = None
-    locality_lb_setting: Annotated[LocalityLb | None, LATER] = None
+    locality_lb_setting: LocalityLb | None = None
     zone_aware_lb_setting: Annotated[ZoneAwareLb | None, LATER] = None
     warmup: Warmup | None = None
     warmup_duration_secs: Duration | None = None

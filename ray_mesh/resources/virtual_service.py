@@ -162,7 +162,7 @@ class Retries(Model):
     attempts: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     per_try_timeout: Duration | None = None
     retry_on: str | None = None
-    retry_remote_localities: Annotated[bool | None, LATER] = None
+    retry_remote_localities: bool | None = None
     retry_ignore_previous_hosts: bool | None = None
     backoff: Duration | None = None
 

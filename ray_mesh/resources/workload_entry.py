@@ -14,7 +14,6 @@ from ray_mesh.resources.schema import Flaw, LabelValue, Later, Model, PortNumber
 _UNIX = "unix://"
 _PORT_NAME = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,60}[a-zA-Z0-9])?")
 
-_LOCALITY = Later("endpoints are balanced without regard to place")
 _IDENTITY = Later("nothing proves an identity where there is no proxy")
 
 
@@ -25,7 +24,7 @@ class WorkloadEntrySpec(Model):
     ports: Annotated[dict[str, PortNumber], Field(max_length=128)] = {}
     labels: Annotated[dict[str, LabelValue], Field(max_length=256)] = {}
     network: Annotated[str | None, Later("all endpoints are in one network")] = None
-    locality: Annotated[str | None, _LOCALITY] = None
+    locality: Annotated[str, Field(pattern=r"^[^/*]+(/[^/*]+){0,2}$", max_length=256)] | None = None
     weight: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     service_account: Annotated[str | None, Field(max_length=253), _IDENTITY] = None
 

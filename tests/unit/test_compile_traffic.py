@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 from compile_world import document, routes, service, to, world
 
-from ray_mesh.compile import compile_key
+from ray_mesh.compile import compile_endpoints, compile_key
 from ray_mesh.errors import ConfigError, NotSupported
 from ray_mesh.snapshot import (
     ConnectionLimits,
+    Endpoints,
     HashPolicy,
+    LocalityPolicy,
+    LocalityShares,
     OutlierDetection,
     PortTraffic,
     Retries,
@@ -140,6 +143,20 @@ def test_warm_up(said: str, warmup: Warmup) -> None:
         ("loadBalancer: {consistentHash: {httpCookie: {name: c, ttl: soon}}}", "not a duration"),
         ("loadBalancer: {consistentHash: {httpCookie: {name: 'c;'}}}", "name"),
         ("loadBalancer: {consistentHash: {httpCookie: {name: c, path: '/;x'}}}", "path"),
+        (
+            "loadBalancer: {localityLbSetting: {distribute: [{from: r, to: {r/*: 70, q: 20}}]}}",
+            "the shares sum to 90",
+        ),
+        (
+            "loadBalancer: {localityLbSetting: {distribute: [{from: r//s, to: {q: 100}}]}}",
+            "'r//s' is no locality",
+        ),
+        ("loadBalancer: {localityLbSetting: {failover: [{from: r, to: r}]}}", "name another region"),
+        ("loadBalancer: {localityLbSetting: {failover: [{from: r/z, to: q}]}}", "'r/z' is no region"),
+        (
+            "loadBalancer: {localityLbSetting: {failoverPriority: [a], distribute: [{from: r}]}}",
+            "set distribute, or failover, or failoverPriority",
+        ),
         ("connectionPool: {}", "a connectionPool has tcp, http or both"),
         ("connectionPool: {tcp: {maxConnections: -1}}", "maxConnections"),
         ("outlierDetection: {maxEjectionPercent: 101}", "maxEjectionPercent"),
@@ -198,10 +215,39 @@ def test_retries_that_are_refused(said: str, told: str) -> None:
 def test_every_field_of_retries() -> None:
     said = (
         "{attempts: 3, perTryTimeout: 2s, retryOn: '5xx, 429,retriable-status-codes', backoff: 50ms, "
-        "retryIgnorePreviousHosts: false}"
+        "retryIgnorePreviousHosts: false, retryRemoteLocalities: true}"
     )
     rule = routes("reviews", f"[{{retries: {said}, route: [{to('reviews')}]}}]")
     made = compile_key(world(service("reviews"), rule), "service.default.reviews")
     assert isinstance(made, Service)
-    expected = Retries(3, ("5xx", "retriable-status-codes"), (429,), 2.0, 0.05, False)
+    expected = Retries(3, ("5xx", "retriable-status-codes"), (429,), 2.0, 0.05, False, True)
     assert made.routes[0].retries == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "policy"),
+    [
+        ("{}", LocalityPolicy()),
+        ("{enabled: true, failover: [{from: r, to: q}]}", LocalityPolicy(failover=(("r", "q"),))),
+        ("{failoverPriority: [net, zone=z]}", LocalityPolicy(priority_labels=("net", "zone=z"))),
+        (
+            "{distribute: [{from: r/z/*, to: {r/z/*: 80, q: 20}}]}",
+            LocalityPolicy((LocalityShares("r/z/*", (("q", 20), ("r/z/*", 80))),)),
+        ),
+    ],
+)
+def test_localities(said: str, policy: LocalityPolicy) -> None:
+    made = compiled(f"trafficPolicy: {{loadBalancer: {{localityLbSetting: {said}}}}}")
+    assert made.traffic == TrafficPolicy(ORIGIN, locality=policy)
+    assert compiled("trafficPolicy: {loadBalancer: {localityLbSetting: {enabled: false}}}").traffic is None
+
+
+def test_endpoints_say_where_they_are_and_how_much_they_count() -> None:
+    entry = "{address: 192.0.2.1, labels: {app: reviews%s}%s}"
+    entries = [
+        document("WorkloadEntry", "a", entry % ("", ", locality: q/z, weight: 3")),
+        document("WorkloadEntry", "b", entry % (", istio-locality: r.z.s", "")),
+    ]
+    made = compile_endpoints(world(service("reviews"), *entries), "endpoints.default.reviews", ())
+    assert isinstance(made, Endpoints)
+    assert {(one.locality, one.weight) for one in made.endpoints} == {("q/z", 3), ("r/z/s", 1)}

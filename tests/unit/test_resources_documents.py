@@ -148,10 +148,6 @@ def test_every_problem_of_a_text_is_told_at_once() -> None:
             f"{{{ROUTE}, fault: {{delay: {{exponentialDelay: 1s}}}}}}",
             ["spec.http[0].fault.delay.exponentialDelay: write fixedDelay"],
         ),
-        (
-            f"{{{ROUTE}, retries: {{attempts: 3, retryRemoteLocalities: true}}}}",
-            ["spec.http[0].retries.retryRemoteLocalities"],
-        ),
         (f"{{{ROUTE}, rewrite: {{uri: '/x?y'}}}}", ["spec.http[0].rewrite.uri a query in it"]),
         (f"{{{ROUTE}, match: [{{statPrefix: x}}]}}", ["spec.http[0].match[0].statPrefix"]),
         (

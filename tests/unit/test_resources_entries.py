@@ -164,7 +164,6 @@ def test_workload_entry() -> None:
     [
         ("address: db.example.com", "spec.address db.example.com: give an IP address"),
         ("address: 10.0.0.1, network: n", "spec.network"),
-        ("address: 10.0.0.1, locality: a/b/c", "spec.locality"),
         ("address: 10.0.0.1, serviceAccount: db", "spec.serviceAccount: nothing proves an identity"),
     ],
 )
