@@ -144,7 +144,7 @@ class Caller:
         # Envoy starts a route's timeout after its faults.
         if route.timeout_s:
             request.limit(self.effects.wheel, route.timeout_s)
-        if route.retries is not None:
+        if route.retries is not None and self.effects.overload.level < Level.NO_EXTRAS:
             request.retrying = Retrying(route.retries, self.effects.wheel)
         request.service = target.host
         self._go(request, target)

@@ -275,3 +275,50 @@ async def test_a_closed_connection_is_not_held_until_its_next_deadline(mesh: Mes
     await client.close()
     await until(lambda: not len(plane.connections), "it is closed")
     await until(lambda: gone() is None, "nothing holds its transport")
+
+
+@pytest.mark.parametrize("shares_load", [False, True])
+async def test_a_successor_takes_the_sockets_over_under_load(mesh: Mesh, shares_load: bool) -> None:
+    app = await mesh.app("reviews")
+    inbound = free_port()
+
+    async def plane(name: str, sockets: list[socket.socket]) -> DataPlane:
+        config = PlaneConfig(name, "three", "mesh.local", inbound_port=inbound, shares_load=shares_load)
+        one = DataPlane(config)
+        one.adopt(sockets)
+        one.bind()
+        one.set_bundles(mesh.bundles)
+        return one
+
+    old = mesh.planes["three"] = await plane("old", [])
+    port = await mesh.workload("client", free_port(), node="three")
+    await mesh.workload("reviews", app.port, node="three", services=(host_of("reviews"),))
+    await old.accept()
+    endpoints = [mesh.endpoint("reviews", node="three")]
+    mesh.service("reviews", endpoints)
+    answered, is_over = 0, False
+
+    async def call() -> None:
+        nonlocal answered
+        while not is_over:
+            assert (await fetch(port, "/", "reviews", method="POST", body=b"x")).status == 200
+            answered += 1
+
+    calling = [asyncio.create_task(call()) for _ in range(4)]
+    for number in range(3):
+        enough = answered + 20
+        await until(lambda enough=enough: answered >= enough, "requests are answered")  # type: ignore[misc]
+        new = mesh.planes["three"] = await plane(f"new-{number}", old.sockets())
+        for name in ("client", "reviews"):
+            new.apply(f"workload.default.{name}", mesh.workloads[name])
+            new.set_identity(f"workload.default.{name}", mesh.svid(name))
+        mesh.service("reviews", endpoints)
+        await new.accept()
+        await until(lambda new=new: len(new.ready()) == 2, "the successor is ready")  # type: ignore[misc]
+        await old.retire(5.0)
+        assert await old.drain(5.0)
+        await old.stop()
+        old = new
+    is_over = True
+    await asyncio.gather(*calling)
+    assert old.series.totals(), "the last one carried traffic"

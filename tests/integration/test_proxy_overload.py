@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 
-from proxy_mesh import Client, Mesh, fetch, mesh, request_bytes, until  # noqa: F401
+from proxy_mesh import Client, Mesh, fetch, host_of, mesh, request_bytes, until  # noqa: F401
 
+from ray_mesh import snapshot
 from ray_mesh.proxy.overload import Level, OverloadLimits
 
 # ruff: noqa: F811
@@ -81,3 +83,21 @@ async def test_the_figures_of_the_process_are_known(mesh: Mesh) -> None:
     assert stats.gc_pauses >= 1
     assert 0 < stats.gc_pause_max_s <= stats.gc_pause_total_s < 10
     assert stats.overload_level == Level.NORMAL
+
+
+async def test_routes_retry_no_more_before_anything_is_refused(mesh: Mesh) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await app.read(reader)
+            status = b"503 No" if len(app.heads) % 2 else b"200 OK"
+            writer.write(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % status)
+            await writer.drain()
+
+    port, app = await mesh.pair(serve)
+    host = host_of("reviews")
+    retries = snapshot.Retries(attempts=1, on=("5xx",))
+    route = snapshot.Route("default", "test", (), (snapshot.Destination(host),), retries=retries)
+    mesh.service("reviews", [mesh.endpoint("reviews")], routes=(route,))
+    assert (await fetch(port, "/", "reviews")).status == 200
+    press(mesh, "one", 0.82)
+    assert (await fetch(port, "/", "reviews")).status == 503
