@@ -136,6 +136,7 @@ class Copies:
         """The request was sent, and its body is complete."""
         copies, self._copies = self._copies, []
         body = b"".join(self._parts)
+        self._parts = []
         for copy, shadow in copies:
             if not copy.done:
                 copy.pending = [body]

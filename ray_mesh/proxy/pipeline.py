@@ -673,7 +673,7 @@ class Request:
         if self.deadline is not None:
             self.deadline.request = None
             self.deadline = None
-        stream.switch(line, fields, far)
+        stream.switch(line, fields if self.edit is None else self.edit(fields), far)
 
     def end_tunnel(self, request_bytes: int, response_bytes: int, flag: str) -> None:
         """Both directions are over."""

@@ -28,6 +28,7 @@ from ray_mesh.proxy.overload import USUAL, Level, Overload, OverloadLimits
 from ray_mesh.proxy.pages import pages_of
 from ray_mesh.proxy.path import BASE, PATHS
 from ray_mesh.proxy.registry import Registry
+from ray_mesh.proxy.route_check import unusable_route
 from ray_mesh.proxy.stats import PlaneStats
 from ray_mesh.proxy.tcp_connection import TcpConnection
 from ray_mesh.proxy.tcp_dialer import TcpDialer
@@ -496,3 +497,5 @@ def _check(key: str, kind: str, resource: snapshot.Resource) -> None:
             return
     if expected != key:
         raise PeerError(f"{key} holds {expected}")
+    if cause := unusable_route(resource):
+        raise PeerError(f"{key} cannot be used here: {cause}")

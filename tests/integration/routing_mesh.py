@@ -58,3 +58,21 @@ def apply_routes(mesh: Mesh, http: str, *others: str, host: str = "reviews", mor
     assert compiled is not None
     for plane in mesh.planes.values():
         plane.apply(key, snapshot.decode(key, snapshot.encode(compiled)))
+
+
+def apply_gateway(mesh: Mesh, documents: str, *services: str) -> None:
+    """What ``edge`` on node one serves by these Gateways and VirtualServices (Gateway port 80)."""
+    workload = """
+apiVersion: mesh.ray.io/v1
+kind: Workload
+metadata: {name: edge, namespace: default, labels: {app: edge}}
+spec:
+  {serviceAccount: edge, node: one, port: 9000, outboundPort: 9001, gatewayPorts: {'80': 1}, tokenSha256: HASH}
+---
+""".replace("HASH", "'" + "ab" * 32 + "'")
+    text = "".join(_SERVICE.format(name=name) for name in services) + documents
+    made = World({one.key: one for one in load(text + workload, "gateway.yaml")})
+    compiled = compile_key(made, "one.gateway.default.edge")
+    assert compiled is not None
+    key = "gateway.default.edge"
+    mesh.planes["one"].apply(key, snapshot.decode(key, snapshot.encode(compiled)))
