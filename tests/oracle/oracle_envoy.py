@@ -15,7 +15,7 @@ from ray_mesh import snapshot
 Config = dict[str, Any]
 HEAD_TIMEOUT_S = 2.0
 _API = "type.googleapis.com/envoy.extensions"
-_PATHS = {
+_PATHS: dict[str, dict[str, Any]] = {
     "NONE": {"normalize_path": False},
     "BASE": {"normalize_path": True},
     "MERGE_SLASHES": {"normalize_path": True, "merge_slashes": True},
@@ -102,12 +102,13 @@ def route(one: snapshot.Route) -> list[Config]:
 
 def _match(match: snapshot.RequestMatch) -> Config:
     uri = match.uri or snapshot.StringMatch("prefix", "/")
-    config: Config = {
+    kinds: dict[str, Config] = {
         "exact": {"path": uri.value},
         "prefix": {"prefix": uri.value},
         "regex": {"safe_regex": {"regex": uri.value}},
         "present": {"prefix": "/"},
-    }[uri.kind]
+    }
+    config = kinds[uri.kind]
     if match.ignore_uri_case:
         config["case_sensitive"] = False
     headers = [_named(each, "string_match") for each in match.headers]

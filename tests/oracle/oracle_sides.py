@@ -20,6 +20,7 @@ PATIENCE_S = 3.0
 Paths = Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]
 APP, DEAD = host_of("app"), host_of("dead")
 TO_APP = (snapshot.Destination(APP),)
+EVERYTHING = (snapshot.Route("all", "", (), TO_APP),)
 
 
 @dataclass(frozen=True)
@@ -75,20 +76,19 @@ class Side:
 
 @contextlib.asynccontextmanager
 async def sides(
-    folder: Path, routes: tuple[snapshot.Route, ...] = (), paths: Paths = "BASE"
+    folder: Path, routes: tuple[snapshot.Route, ...] = EVERYTHING, paths: Paths = "BASE"
 ) -> AsyncIterator[tuple[Side, Side]]:
     """Ours and Envoy; without routes everything goes to the application."""
-    given = routes or (snapshot.Route("all", "", (), TO_APP),)
     async with running_mesh(("one",)) as mesh:
         ours = Side("ours", 0, Recorder())
         theirs = Side("envoy", free_port(), Recorder())
         for side in (ours, theirs):
             await side.recorder.app.start()
             mesh.apps.append(side.recorder.app)
-        ours.port = await _gateway(mesh, ours.recorder.app.port, given, paths)
+        ours.port = await gateway(mesh, ours.recorder.app.port, routes, paths)
         dead = free_port()
         config = oracle_envoy.configure(
-            theirs.port, theirs.recorder.app.port, tuple(map(_renamed, given)), paths, dead
+            theirs.port, theirs.recorder.app.port, tuple(map(_renamed, routes)), paths, dead
         )
         async with oracle_envoy.running(config, folder, theirs.port):
             yield ours, theirs
@@ -100,8 +100,10 @@ def _renamed(route: snapshot.Route) -> snapshot.Route:
     return replace(route, destinations=destinations)
 
 
-async def _gateway(mesh: Mesh, app_port: int, routes: tuple[snapshot.Route, ...], paths: Paths) -> int:
-    """A gateway on our plane; its port."""
+async def gateway(
+    mesh: Mesh, app_port: int, routes: tuple[snapshot.Route, ...] = EVERYTHING, paths: Paths = "BASE"
+) -> int:
+    """A gateway on node one before an application without proxy; its port."""
     bound = free_port()
     plane = mesh.planes["one"]
     if paths != "BASE":
