@@ -243,6 +243,7 @@ class ConnectionLimits:
     keepalive_probes: int = 0
     keepalive_time_s: float = 0.0
     keepalive_interval_s: float = 0.0
+    tcp_idle_timeout_s: float = codec.later(0.0)
 
 
 @dataclass(frozen=True, slots=True)

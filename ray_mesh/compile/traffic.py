@@ -114,6 +114,7 @@ def _connections(pool: ConnectionPool) -> snapshot.ConnectionLimits:
         keepalive_probes=keepalive.probes or 0,
         keepalive_time_s=_seconds(keepalive.time),
         keepalive_interval_s=_seconds(keepalive.interval),
+        tcp_idle_timeout_s=_seconds(tcp.idle_timeout if tcp else None),
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from ray_mesh.proxy.breaker import Breaker
 from ray_mesh.proxy.cluster import Member
 from ray_mesh.proxy.pool import Pool, Pooled
+from ray_mesh.snapshot import ConnectionLimits
 
 
 class LimitedPool(Pool):
@@ -32,17 +34,7 @@ class LimitedPool(Pool):
         limits = self.breaker.limits
         if limits.max_duration_s:
             connection.expires_at = min(connection.expires_at, now + limits.max_duration_s)
-        if not limits.keepalive:
-            return
-        options = (
-            (socket.TCP_KEEPCNT, limits.keepalive_probes),
-            (socket.TCP_KEEPIDLE, limits.keepalive_time_s),
-            (socket.TCP_KEEPINTVL, limits.keepalive_interval_s),
-        )
-        connection.set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in options:
-            if value:
-                connection.set_option(socket.IPPROTO_TCP, option, max(1, round(value)))
+        set_keepalive(limits, connection.set_option)
 
     def give_back(self, connection: Pooled, generation: int, now: float) -> None:
         """Hand a free connection to who waits for one, keep it, or close it."""
@@ -80,3 +72,18 @@ class LimitedPool(Pool):
         super().shut()
         if self in self.breaker.pools:
             self.breaker.pools.remove(self)
+
+
+def set_keepalive(limits: ConnectionLimits, set_option: Callable[[int, int, int], None]) -> None:
+    """Ask for TCP keepalive on a socket if the limits do."""
+    if not limits.keepalive:
+        return
+    set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = (
+        (socket.TCP_KEEPCNT, limits.keepalive_probes),
+        (socket.TCP_KEEPIDLE, limits.keepalive_time_s),
+        (socket.TCP_KEEPINTVL, limits.keepalive_interval_s),
+    )
+    for option, value in options:
+        if value:
+            set_option(socket.IPPROTO_TCP, option, max(1, round(value)))

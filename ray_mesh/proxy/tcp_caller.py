@@ -16,8 +16,9 @@ from ray_mesh.proxy import replies
 from ray_mesh.proxy.caller import Effects
 from ray_mesh.proxy.client_hello import BadHello, server_name
 from ray_mesh.proxy.cluster import Cluster, Destination, Member
+from ray_mesh.proxy.limited import set_keepalive
 from ray_mesh.proxy.match import Scope
-from ray_mesh.proxy.pipeline import MAX_ATTEMPTS
+from ray_mesh.proxy.pipeline import MAX_ATTEMPTS, breaker_open
 from ray_mesh.proxy.registry import Outcome
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.source import Source
@@ -110,14 +111,14 @@ class TcpCaller:
             connection.attempts += 1
             connection.member = member
             try:
-                return await self._dial(connection, member, hello)
+                return await self._dial(connection, cluster, member, hello)
             except Refused as error:
                 verdict = error.verdict
                 raise TcpRefused(
                     Reply(verdict.status, verdict.flag, verdict.reason, verdict.message, verdict.fields)
                 ) from error
             except (OSError, PeerError) as error:
-                failure = cause(error)
+                failure = cause(error, connection.limits.connect_timeout_s or CONNECT_TIMEOUT_S)
                 self._eject(cluster, member)
         if connection.member is None:
             raise TcpRefused(_nobody(cluster))
@@ -141,6 +142,11 @@ class TcpCaller:
         connection.relay = Relay(
             downstream, upstream, self.effects.wheel, connection.count, lambda relay: self._over(connection)
         )
+        limits = connection.limits
+        if limits.tcp_idle_timeout_s:
+            connection.relay.idle_s = limits.tcp_idle_timeout_s
+        if limits.max_duration_s:
+            connection.relay.limit(limits.max_duration_s)
         connection.open(self.source.tcp_recorder(connection))
         connection.relay.start()
 
@@ -157,18 +163,22 @@ class TcpCaller:
         self.source.record_tcp(connection)
 
     def _release(self, connection: TcpConnection) -> None:
-        member = connection.member
-        if member is not None:
-            member.active -= 1
-            self.source.pool(member).forget(None)
+        if connection.member is not None and connection.pool is not None:
+            connection.member.active -= 1
+            connection.pool.forget(None)
 
-    async def _dial(self, connection: TcpConnection, member: Member, hello: Hello) -> Side:
-        pool = self.source.pool(member)
+    async def _dial(self, connection: TcpConnection, cluster: Cluster, member: Member, hello: Hello) -> Side:
+        breaker = cluster.breaker
+        pool = connection.pool = self.source.pool(member, breaker)
+        if breaker is not None and not breaker.may_connect():
+            raise TcpRefused(breaker_open(breaker, "maxConnections", breaker.max_connections))
         if not pool.admit():
             raise TcpRefused(replies.overflow(member.workload))
+        if breaker is not None:
+            connection.limits = breaker.limits
         member.active += 1
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(connection.limits.connect_timeout_s or CONNECT_TIMEOUT_S):
                 if member.endpoint.transport == "plaintext":
                     side = await self.effects.tcp.outside(member.endpoint)
                     connection.security = "none"
@@ -182,6 +192,8 @@ class TcpCaller:
             pool.forget(None)
             raise
         member.failures = 0
+        if side.transport.get_extra_info("socket") is not None:
+            set_keepalive(connection.limits, side.transport.get_extra_info("socket").setsockopt)
         return side
 
     def _eject(self, cluster: Cluster, member: Member) -> None:
@@ -201,8 +213,8 @@ def _nobody(cluster: Cluster) -> Reply:
     return replies.no_endpoint(host, cluster.subset)
 
 
-def cause(error: Exception) -> str:
+def cause(error: Exception, timeout_s: float = CONNECT_TIMEOUT_S) -> str:
     """Why there is no connection, in words."""
     if isinstance(error, TimeoutError):
-        return f"no connection within {CONNECT_TIMEOUT_S:g} s"
+        return f"no connection within {timeout_s:g} s"
     return str(error) or type(error).__name__

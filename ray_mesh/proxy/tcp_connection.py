@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 
 from ray_mesh.proxy.cluster import Member
+from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.tcp_relay import Relay
+from ray_mesh.snapshot import ConnectionLimits
 from ray_mesh.telemetry.table import Recorder
 
 
@@ -33,6 +35,8 @@ class TcpConnection:
         self.service = host
         self.route = ""
         self.member: Member | None = None
+        self.pool: Pool | None = None  # that counts it
+        self.limits = ConnectionLimits()
         self.flags = ""
         self.security = ""
         self.attempts = 0

@@ -279,6 +279,7 @@ class Relay:
         self._seen = -1
         self._moved_at = time.monotonic()
         self._ends_at = 0.0
+        self._end_flag = "DR"
 
     def start(self) -> None:
         """Link the two."""
@@ -331,10 +332,17 @@ class Relay:
             if not side.is_lost:
                 side.reset()
 
+    def limit(self, duration_s: float) -> None:
+        """Close after this time."""
+        self._ends_at, self._end_flag = time.monotonic() + duration_s, "DT"
+        self._wheel.add(self._ends_at, self)
+
     def drain(self) -> None:
         """Close in a while."""
-        self._ends_at = self._ends_at or time.monotonic() + DRAIN_S
-        self._wheel.add(self._ends_at, self)
+        at = time.monotonic() + DRAIN_S
+        if not self._ends_at or at < self._ends_at:
+            self._ends_at, self._end_flag = at, "DR"
+            self._wheel.add(at, self)
 
     def on_deadline(self, now: float) -> None:
         """See :class:`.timers.Timed`."""
@@ -345,7 +353,7 @@ class Relay:
             self._seen, self._moved_at = moved, now
             self._on_tick(self)
         if self._ends_at and now >= self._ends_at:
-            self.close("DR")
+            self.close(self._end_flag)
         elif now - self._moved_at >= self.idle_s:
             self.close("SI")
         else:

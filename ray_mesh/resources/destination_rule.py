@@ -220,7 +220,7 @@ class TcpSettings(Model):
     connect_timeout: Duration | None = None
     tcp_keepalive: TcpKeepalive | None = None
     max_connection_duration: Duration | None = None
-    idle_timeout: Annotated[str | None, Later("services speak HTTP: use http.idleTimeout")] = None
+    idle_timeout: Duration | None = None
 
 
 class Http2KeepAlive(Model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import time
 
@@ -9,9 +11,13 @@ import pytest
 from proxy_mesh import Client, Mesh, fetch, mesh, request_bytes, until  # noqa: F401
 from routing_mesh import callee, client
 from rule_mesh import Gate, apply_rule, ask, statuses
+from test_proxy_tcp import connect, tcp_pair, tunnel
 
+from ray_mesh import snapshot
+from ray_mesh.proxy import tcp_relay
 from ray_mesh.proxy.breaker import Breaker
 from ray_mesh.proxy.limited import LimitedPool
+from ray_mesh.snapshot import ConnectionLimits, TrafficPolicy
 
 # ruff: noqa: F811
 
@@ -195,3 +201,35 @@ async def test_a_crowd_never_has_more_connections_than_allowed(mesh: Mesh, limit
     breaker = breaker_of(mesh)
     assert (breaker.requests, breaker.pending) == (0, 0)
     assert breaker.connections <= limit
+
+
+async def test_tcp_connections_have_limits_too(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    port, _ = await tcp_pair(mesh)
+    monkeypatch.setattr(tcp_relay, "TICK_S", 0.05)
+
+    def limit(**limits: float | bool) -> None:
+        traffic = TrafficPolicy("DestinationRule default/db", ConnectionLimits(**limits))  # type: ignore[arg-type]
+        mesh.service(
+            "db", [mesh.endpoint("db")], ports=(snapshot.Port(3306, "mysql", "tcp"),), traffic=traffic
+        )
+
+    limit(max_connections=1, keepalive=True, keepalive_probes=2)
+    first = await tunnel(port)
+    refused = await (await connect(port)).answer()
+    assert (refused.status, refused.field("x-mesh-flag")) == (503, "UO")
+    assert "maxConnections 1 of DestinationRule default/db" in refused.json()["message"]
+    await first.close()
+    await until(lambda: breaker_of(mesh).connections == 0, "the connection is counted no more")
+    limit(tcp_idle_timeout_s=0.2)
+    idle = await tunnel(port)
+    assert await idle.is_closed()
+    limit(max_duration_s=0.3)
+    busy = await tunnel(port)
+    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        async with asyncio.timeout(5):
+            while True:
+                await busy.send(b"x")
+                await busy.reader.readexactly(1)
+    await until(lambda: breaker_of(mesh).connections == 0, "it was cut")
+    flags = {each.edge.flags for each in mesh.planes["one"].series.totals()}
+    assert {"UO", "SI", "DT"} <= flags

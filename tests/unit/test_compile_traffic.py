@@ -35,12 +35,12 @@ def compiled(spec: str, *ports: int) -> Service:
 def test_every_field_of_a_connection_pool() -> None:
     pool = (
         "{tcp: {maxConnections: 1, connectTimeout: 2s, maxConnectionDuration: 3s, "
-        "tcpKeepalive: {probes: 4, time: 5s, interval: 6s}}, http: {http1MaxPendingRequests: 7, "
-        "http2MaxRequests: 8, maxRequestsPerConnection: 9, maxRetries: 10, idleTimeout: 11s}}"
+        "idleTimeout: 12s, tcpKeepalive: {probes: 4, time: 5s, interval: 6s}}, "
+        "http: {http1MaxPendingRequests: 7, http2MaxRequests: 8, maxRequestsPerConnection: 9, maxRetries: 10, idleTimeout: 11s}}"
     )
     budget = "{percent: 12.5, minRetryConcurrency: 0}"
     made = compiled(f"trafficPolicy: {{connectionPool: {pool}, retryBudget: {budget}}}")
-    limits = ConnectionLimits(1, 7, 8, 9, 10, 2.0, 11.0, 3.0, True, 4, 5.0, 6.0)
+    limits = ConnectionLimits(1, 7, 8, 9, 10, 2.0, 11.0, 3.0, True, 4, 5.0, 6.0, 12.0)
     assert made.traffic == TrafficPolicy(ORIGIN, limits, RetryBudget(12.5, 0))
 
 
@@ -181,7 +181,6 @@ def test_flaws(policy: str, told: str) -> None:
             "loadBalancer: {consistentHash: {useSourceIp: true, minimumRingSize: 99999}}",
             "minimumRingSize 99999",
         ),
-        ("connectionPool: {tcp: {idleTimeout: 1s}}", "tcp.idleTimeout"),
         ("connectionPool: {http: {maxConcurrentStreams: 1}}", "maxConcurrentStreams: proxies speak HTTP/1.1"),
         ("connectionPool: {http: {h2UpgradePolicy: UPGRADE}}", "h2UpgradePolicy UPGRADE"),
         ("outlierDetection: {consecutiveErrors: 3}", "consecutiveErrors: its newer form"),
