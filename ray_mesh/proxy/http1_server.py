@@ -529,7 +529,8 @@ class Http1Server(asyncio.Protocol):
         self._write(b"HTTP/1.1%b%b%b\r\n" % (line[8:], fields, FRAMED if is_framed else b""))
         near = Side(self.transport, is_framed=is_framed)
         listening = self._listening
-        Tunnel(request, near, far, listening.connections, listening.wheel, time.monotonic())
+        is_trusted = getattr(self.peer, "is_current", None)
+        Tunnel(request, near, far, listening.connections, listening.wheel, is_trusted)
         listening.connections.discard(self)
         if rest:
             near.data_received(rest)

@@ -12,7 +12,9 @@ five minutes, as a request.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from math import inf
 
 from ray_mesh.proxy import body
 from ray_mesh.proxy.body import BadBody, ChunkedReader
@@ -22,6 +24,8 @@ from ray_mesh.proxy.timers import Wheel
 
 TICK_S = 10.0
 IDLE_TICKS = 30  # Envoy's stream_idle_timeout
+DRAIN_S = 30.0
+"""How long a tunnel goes on when its plane drains or its workload is removed."""
 FRAMED = b"x-mesh-tunnel: framed\r\n"
 
 
@@ -123,16 +127,37 @@ class Side(asyncio.Protocol):
 class Tunnel:
     """The sides of an exchange that switched protocols, ``near`` to the client and ``far``.
 
-    The request is recorded when it ends, with the bytes of both directions.
+    The request is recorded when it ends, with the bytes of both directions. ``is_trusted`` is asked now and
+    then whether the client's certificate is still good.
     """
 
-    __slots__ = ("_connections", "_request", "_seen", "_ticks", "_wheel", "activity", "entry", "far", "near")
+    __slots__ = (
+        "_connections",
+        "_ends_at",
+        "_is_trusted",
+        "_request",
+        "_seen",
+        "_ticks",
+        "_wheel",
+        "activity",
+        "entry",
+        "far",
+        "near",
+    )
 
     is_idle = False
 
     def __init__(
-        self, request: Request, near: Side, far: Side, connections: Connections, wheel: Wheel, now: float
+        self,
+        request: Request,
+        near: Side,
+        far: Side,
+        connections: Connections,
+        wheel: Wheel,
+        is_trusted: Callable[[float], bool] | None = None,
     ) -> None:
+        self._is_trusted = is_trusted
+        self._ends_at = inf
         self._request: Request | None = request
         self._connections = connections
         self._wheel = wheel
@@ -146,17 +171,18 @@ class Tunnel:
         near.transport.set_protocol(near)
         far.transport.set_protocol(far)
         connections.add(self)
-        wheel.add(now + TICK_S, self)
+        wheel.add(time.monotonic() + TICK_S, self)
 
     def __repr__(self) -> str:
         return f"<Tunnel {self.near.received} bytes out, {self.far.received} in>"
 
     def drain(self) -> None:
-        """See :class:`.connections.Open`. Only its ends know when it is complete."""
+        """See :class:`.connections.Open`. Only its ends know when it is complete, so it is given a while."""
+        self._ends_at = min(self._ends_at, time.monotonic() + DRAIN_S)
 
     def abort(self) -> None:
         """See :class:`.connections.Open`."""
-        self.break_off("DC")
+        self.break_off("DR")
 
     def close(self) -> None:
         """Both directions are complete: close when what was written is sent."""
@@ -182,7 +208,7 @@ class Tunnel:
             self.break_off("DC" if side is self.near else "UC")
 
     def on_deadline(self, now: float) -> None:
-        """Cut it when nothing moves (see :class:`.timers.Timed`)."""
+        """Cut it when nothing moves or it may not go on (see :class:`.timers.Timed`)."""
         if self._request is None:
             return
         unsent = self.near.transport.get_write_buffer_size() + self.far.transport.get_write_buffer_size()
@@ -191,6 +217,10 @@ class Tunnel:
         self._seen = seen
         if self._ticks >= IDLE_TICKS:
             self.break_off("SI")
+        elif now >= self._ends_at:
+            self.break_off("DR")
+        elif self._is_trusted is not None and not self._is_trusted(now):
+            self.break_off("UAEX")
         else:
             self._wheel.add(now + TICK_S, self)
 

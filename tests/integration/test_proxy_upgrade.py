@@ -8,9 +8,10 @@ import struct
 import time
 
 import pytest
-from proxy_mesh import DEADLINE_S, App, Client, Mesh, credential, free_port, host_of, mesh, until  # noqa: F401
+from proxy_mesh import DEADLINE_S, TRUST_DOMAIN, Client, Mesh, credential, free_port, host_of, mesh, until  # noqa: F401
 
 from ray_mesh.proxy import tunnel
+from ray_mesh.security.ca import Authority
 from ray_mesh.snapshot import (
     Destination,
     Gateway,
@@ -323,4 +324,37 @@ async def test_a_route_timeout_ends_with_the_switch(mesh: Mesh) -> None:
     await client.send(b"still here")
     async with asyncio.timeout(DEADLINE_S):
         assert await client.reader.readexactly(10) == b"STILL HERE"
+    await client.close()
+
+
+async def test_a_tunnel_ends_a_while_after_its_workload(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel, "TICK_S", 0.05)
+    monkeypatch.setattr(tunnel, "DRAIN_S", 0.2)
+    port, _ = await mesh.pair(upper)
+    client = await Client.connect(port)
+    await client.send(asking())
+    await head_of(client.reader)
+    mesh.planes["two"].apply("workload.default.reviews", None)
+    await client.send(b"word")
+    async with asyncio.timeout(DEADLINE_S):
+        assert await client.reader.readexactly(4) == b"WORD"
+    assert await client.is_closed()
+    await until(mesh.planes["two"].access_records, "it is recorded")
+    assert [each[:2] for each in mesh.series("two")] == [(101, "DR")]
+    await client.close()
+
+
+async def test_a_tunnel_ends_when_its_peer_is_trusted_no_more(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tunnel, "TICK_S", 0.05)
+    port, _ = await mesh.pair(upper)
+    client = await Client.connect(port)
+    await client.send(asking())
+    await head_of(client.reader)
+    other = Authority.create_root(TRUST_DOMAIN, time.time())
+    mesh.planes["two"].set_bundles({TRUST_DOMAIN: other.bundle()})
+    assert await client.is_closed()
+    await until(mesh.planes["two"].access_records, "it is recorded")
+    assert [each[:2] for each in mesh.series("two")] == [(101, "UAEX")]
     await client.close()
