@@ -45,7 +45,8 @@ class Plan:
     """What to send where, and whose CPU to measure meanwhile (``proxies``; ``others`` are ours, too).
 
     ``hosts`` replace the host of ``fields``, one for each connection in turn. ``body_bytes`` makes it a
-    POST. Without ``reuses`` each request has a connection of its own.
+    POST. Without ``reuses`` each request has a connection of its own. ``tunnel`` is a host and port to ask
+    for with CONNECT first, and ``fields`` are then those of that request.
     """
 
     port: int
@@ -58,6 +59,7 @@ class Plan:
     body_bytes: int = 0
     reuses: bool = True
     tls: Tls | None = None
+    tunnel: str = ""
     connections: int = 32
     warmup_s: float = 0.3
     seconds: float = 1.5
@@ -111,13 +113,19 @@ class Load:
     def head(self, number: int) -> bytes:
         """The head that the connection with this number sends."""
         plan = self._plan
-        fields = plan.fields
+        fields = [("host", plan.tunnel)] if plan.tunnel else plan.fields
         if plan.hosts:
             host = plan.hosts[number * len(plan.hosts) // plan.connections % len(plan.hosts)]
             fields = [(name, host if name == "host" else value) for name, value in fields]
         if not plan.body_bytes:
             return head(plan.path, fields)
         return head(plan.path, [*fields, ("content-length", str(plan.body_bytes))], "POST")
+
+    @property
+    def opening(self) -> bytes:
+        """What a connection sends before its first request, and has answered."""
+        plan = self._plan
+        return head(plan.tunnel, plan.fields, "CONNECT") + b"\r\n" if plan.tunnel else b""
 
     def next_request(self, head: bytes) -> bytes:
         """The bytes of one more request."""
@@ -169,6 +177,7 @@ class Client(asyncio.Protocol):
         self.number = number
         self._load = load
         self._head = load.head(number)
+        self._opening = load.opening
         self._kept = b""
         self._left = 0
         self._is_closed = False
@@ -177,6 +186,8 @@ class Client(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         if self._load.is_stopping:
             self.close()
+        elif self._opening:
+            self._transport.write(self._opening)
         else:
             self.send()
 
@@ -191,6 +202,9 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         size = len(data)
+        if self._opening:
+            self._opened(data)
+            return
         if not self._left:
             if self._kept:
                 data, self._kept = self._kept + data, b""
@@ -209,6 +223,13 @@ class Client(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if not self._load.is_stopping and not self._is_closed:
             self._load.fail(f"connection lost: {error}")
+
+    def _opened(self, data: bytes) -> None:
+        if data.startswith(b"HTTP/1.1 200") and data.endswith(_HEAD_END):
+            self._opening = b""
+            self.send()
+        else:
+            self._load.fail(f"no tunnel: {data[:100]!r}")
 
     def _keep(self, data: bytes) -> None:
         self._kept = data

@@ -56,15 +56,28 @@ def inbound(pki: Pki, log: Path, port: int, app_port: int) -> Config:
     manager = _manager([everything], log, policies)
     manager["forward_client_cert_details"] = "SANITIZE_SET"
     manager["set_current_client_cert_details"] = {"uri": True}
-    tls = {
-        "@type": f"{_API}.transport_sockets.tls.v3.DownstreamTlsContext",
-        "require_client_certificate": True,
-        "disable_stateless_session_resumption": True,
-        "disable_stateful_session_resumption": True,
-        "common_tls_context": _common(pki, "reviews"),
+    return _static(port, manager, [_cluster("app", ADDRESSES[:1], app_port)], _tls_of_reviews(pki))
+
+
+def relay(log: Path, port: int, app_port: int, tls: tuple[Config, Config] | None = None) -> Config:
+    """Bytes to a port, with ``tls`` the contexts of both sides of the hop that this is a side of."""
+    downstream, upstream = tls or ({}, {})
+    proxy = {
+        "@type": f"{_API}.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "bench",
+        "cluster": "app",
+        "access_log": [_access_log(log)],
     }
-    socket = {"name": "envoy.transport_sockets.tls", "typed_config": tls}
-    return _static(port, manager, [_cluster("app", ADDRESSES[:1], app_port)], socket)
+    filters = [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]
+    chain: Config = {"filters": filters, **downstream}
+    listener = {"name": "bench", "address": _address("127.0.0.1", port), "filter_chains": [chain]}
+    cluster = {**_cluster("app", ("127.0.0.1",), app_port), **upstream}
+    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
+
+
+def relay_pair(pki: Pki) -> tuple[tuple[Config, Config], tuple[Config, Config]]:
+    """The contexts of the caller's side and of the application's, see :func:`relay`."""
+    return ({}, {"transport_socket": _tls_to_reviews(pki)}), ({"transport_socket": _tls_of_reviews(pki)}, {})
 
 
 def write(config: Config, path: Path) -> Path:
@@ -87,14 +100,6 @@ def _static(port: int, manager: Config, clusters: list[Config], socket: Config |
 
 
 def _manager(hosts: list[Config], log: Path, filters: list[Config]) -> Config:
-    access_log = {
-        "name": "envoy.access_loggers.file",
-        "typed_config": {
-            "@type": f"{_API}.access_loggers.file.v3.FileAccessLog",
-            "path": str(log),
-            "log_format": {"text_format_source": {"inline_string": _LOG_FORMAT}},
-        },
-    }
     router = {
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": f"{_API}.filters.http.router.v3.Router"},
@@ -106,9 +111,20 @@ def _manager(hosts: list[Config], log: Path, filters: list[Config]) -> Config:
         "generate_request_id": True,
         "normalize_path": True,
         "use_remote_address": True,
-        "access_log": [access_log],
+        "access_log": [_access_log(log)],
         "route_config": {"name": "bench", "virtual_hosts": hosts},
         "http_filters": [*filters, router],
+    }
+
+
+def _access_log(log: Path) -> Config:
+    return {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": f"{_API}.access_loggers.file.v3.FileAccessLog",
+            "path": str(log),
+            "log_format": {"text_format_source": {"inline_string": _LOG_FORMAT}},
+        },
     }
 
 
@@ -167,6 +183,17 @@ def _common(pki: Pki, account: str, peer: str = "") -> Config:
         "validation_context": validation,
         "alpn_protocols": ["http/1.1"],
     }
+
+
+def _tls_of_reviews(pki: Pki) -> Config:
+    typed = {
+        "@type": f"{_API}.transport_sockets.tls.v3.DownstreamTlsContext",
+        "require_client_certificate": True,
+        "disable_stateless_session_resumption": True,
+        "disable_stateful_session_resumption": True,
+        "common_tls_context": _common(pki, "reviews"),
+    }
+    return {"name": "envoy.transport_sockets.tls", "typed_config": typed}
 
 
 def _tls_to_reviews(pki: Pki) -> Config:

@@ -2,7 +2,8 @@
 
 ``plain`` is a caller's listener before the application, ``tls`` an application's listener that the load
 generator calls over mutual TLS, ``pair`` both with mutual TLS between them, ``many`` the plain one with
-1,000 services of 20 routes beside. All proxies share one processor, everything else has the other.
+1,000 services of 20 routes beside; ``tcp`` and ``tcp pair`` carry bytes that nobody understands. All
+proxies share one processor, everything else has the other.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from subprocess import Popen
 from types import TracebackType
@@ -25,11 +26,15 @@ from bench_load import Tls
 from bench_process import free_port, process, program, read_line, wait_for_port
 from bench_rows import CALM_CORES
 from proxy_pki import Pki
-from proxy_plane import Settings
+from proxy_plane import DB_PORT, Settings
 
 OURS = "ray mesh"
 ENVOY = "envoy 1.40"
 MANY = {"hosts": 1000, "routes": 20}
+
+
+TUNNELLED = {"tcp": "plain", "tcp pair": "pair"}
+"""Which planes of ours carry tunnels as well."""
 
 
 @dataclass(slots=True)
@@ -44,6 +49,7 @@ class Target:
     tls: Tls | None = None
     planes: list[Popen[str]] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)
+    tunnel: str = ""
     answered: int = 0
 
 
@@ -96,6 +102,9 @@ class Lab:
 
     def ours(self, shape: str) -> Target:
         """Our planes in that shape."""
+        if shape in TUNNELLED:
+            target = self._once(OURS, TUNNELLED[shape], self._stack)
+            return replace(target, tunnel=f"db:{DB_PORT}")
         return self._once(OURS, shape, self._stack)
 
     def envoy(self, shape: str) -> Target:
@@ -168,6 +177,9 @@ class Lab:
 
     def _make_envoy(self, shape: str, stack: ExitStack) -> Target:
         target = Target(ENVOY, 0, [])
+        if shape in TUNNELLED:
+            self._relays(target, shape, stack)
+            return target
         peer_port = 0
         if shape in ("tls", "pair"):
             peer_port = target.port = free_port()
@@ -182,6 +194,16 @@ class Lab:
             config = proxy_envoy.outbound(self.pki, log, target.port, self.app_port, peer_port, **many)
             self._run_envoy(target, config, log, stack)
         return target
+
+    def _relays(self, target: Target, shape: str, stack: ExitStack) -> None:
+        caller, app = proxy_envoy.relay_pair(self.pki) if shape == "tcp pair" else (None, None)
+        next_port = self.app_port
+        for tls in (app, caller)[shape == "tcp" :]:
+            target.port = free_port()
+            log = self.folder / f"relay-{target.port}.log"
+            config = proxy_envoy.relay(log, target.port, next_port, tls)
+            self._run_envoy(target, config, log, stack)
+            next_port = target.port
 
     def _run_envoy(self, target: Target, config: proxy_envoy.Config, log: Path, stack: ExitStack) -> None:
         path = proxy_envoy.write(config, self.folder / f"envoy-{target.port}.json")

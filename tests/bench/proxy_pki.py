@@ -17,7 +17,7 @@ from ray_mesh.security.identity import for_workload
 from ray_mesh.security.svid import Svid, csr, new_key
 
 TRUST_DOMAIN = "mesh.local"
-ACCOUNTS = ("caller", "reviews")
+ACCOUNTS = ("caller", "reviews", "db")
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ from ray_mesh import snapshot
 from ray_mesh.proxy.overload import OverloadLimits
 from ray_mesh.proxy.plane import DataPlane, PlaneConfig, freeze
 
+DB = f"db.{SUFFIX}"
+DB_PORT = 3306
 LIMITS = OverloadLimits(max_connections=50_000)
 """Beyond what a bench opens: nothing is shed."""
 
@@ -78,6 +80,16 @@ def one_of_many(number: int, routes: int, app_port: int) -> tuple[snapshot.Servi
     return service, snapshot.Endpoints(host, (member,))
 
 
+def database(settings: Settings) -> tuple[snapshot.Service, snapshot.Endpoints]:
+    """A service of bytes: at the inbound plane if there is one, else the application, without TLS."""
+    ports = (snapshot.Port(DB_PORT, "mysql", "tcp"),)
+    service = snapshot.Service(DB, "default", "db", ports, (), (), plaintext=not settings.peer_port)
+    member = endpoint("db", "127.0.0.1", settings.peer_port or settings.app_port, "v1", sni("db"))
+    if not settings.peer_port:
+        member = replace(member, sni="", identity="", transport="plaintext")
+    return service, snapshot.Endpoints(DB, (member,))
+
+
 def configure(plane: DataPlane, settings: Settings) -> int:
     """Apply everything; the port to call."""
     pki = Pki(Path(settings.folder))
@@ -91,6 +103,9 @@ def configure(plane: DataPlane, settings: Settings) -> int:
     plane.apply(key, local)
     plane.set_identity(key, pki.svid(account))
     if not is_outbound:
+        stored = replace(workload("db", settings.app_port), services=(DB,), tcp_ports=((DB, DB_PORT),))
+        plane.apply("workload.default.db", replace(stored, is_tcp_only=True))
+        plane.set_identity("workload.default.db", pki.svid("db"))
         return plane.inbound_port
     services = [reviews(settings.app_port)]
     if settings.peer_port:
@@ -100,6 +115,7 @@ def configure(plane: DataPlane, settings: Settings) -> int:
             for one in endpoints.endpoints[::2]
         )
         services = [(service, replace(endpoints, endpoints=meshed))]
+    services.append(database(settings))
     services += [one_of_many(number, settings.routes, settings.app_port) for number in range(settings.hosts)]
     for service, endpoints in services:
         plane.apply(snapshot.key_for("service", service.host), service)
@@ -108,9 +124,13 @@ def configure(plane: DataPlane, settings: Settings) -> int:
 
 
 def counted(plane: DataPlane) -> dict[str, int]:
-    """Requests answered 200 by anybody, and denials."""
+    """Requests answered 200 by anybody, tunnels, and denials."""
     series = plane.series.totals()
-    return {**totals(series), "served": sum(one.requests for one in series if one.edge.code == 200)}
+    return {
+        **totals(series),
+        "tunnels": sum(one.opened for one in series),
+        "served": sum(one.requests for one in series if one.edge.code == 200),
+    }
 
 
 async def serve(settings: Settings) -> None:

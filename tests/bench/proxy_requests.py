@@ -68,6 +68,13 @@ CASES = (
 )
 
 
+_STREAM = _plan("/bytes/100000000", connections=2)
+TUNNELS = (
+    Case("TCP relay, plain", 0.75, "tcp", _STREAM, PER_MB),
+    Case("TCP relay, mTLS between", 1.1, "tcp pair", _STREAM, PER_MB),
+)
+
+
 def measure(lab: Lab, case: Case, pace: Pace, patience: Patience) -> list[Row]:
     """The row of a case."""
     targets = [lab.ours(case.shape), lab.envoy(case.shape)]
@@ -114,7 +121,7 @@ def _rounds(
             if number:
                 taken[target.name].append(Round(_UNITS[case.unit](outcome), outcome.unrelated_cores))
     for target in targets:
-        if target.planes or target.logs:
+        if target.planes or (target.logs and not case.shape.startswith("tcp")):
             check_features(target)
     return taken
 
@@ -128,6 +135,7 @@ def _round(lab: Lab, plan: Plan, target: Target, pace: Pace) -> Outcome:
         proxies=target.pids,
         others=[lab.app.pid],
         tls=target.tls,
+        tunnel=target.tunnel,
         seconds=pace.seconds,
     )
     outcome = load(plan, lab.other_core)

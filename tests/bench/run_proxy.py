@@ -20,7 +20,8 @@ from proxy_requests import Pace
 
 QUICK = Pace(rounds=3, seconds=0.5, latency_s=2.0)
 FULL = Pace(rounds=5, seconds=1.5, latency_s=8.0)
-PARTS = ("requests", "many", "memory", "latency")
+CASES = {"requests": proxy_requests.CASES, "tcp": proxy_requests.TUNNELS}
+PARTS = ("requests", "tcp", "many", "memory", "latency")
 
 
 def main(arguments: list[str]) -> int:
@@ -46,8 +47,8 @@ def main(arguments: list[str]) -> int:
 
 def _part(part: str, lab: Lab, pace: Pace, patience: Patience, only: str) -> list[Row]:
     rows = []
-    if part == "requests":
-        for case in proxy_requests.CASES:
+    if part in CASES:
+        for case in CASES[part]:
             if only not in case.name:
                 continue
             if patience.is_over:
@@ -72,7 +73,7 @@ def _say(row: Row) -> None:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench-proxy", description="measure the data plane beside Envoy")
     parser.add_argument("parts", nargs="*", metavar="part", help=f"all, or some of: {', '.join(PARTS)}")
-    parser.add_argument("--only", default="", help="of requests, the cases with this in their name")
+    parser.add_argument("--only", default="", help="of requests and tcp, the cases with this in their name")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a bar is not met")
