@@ -12,10 +12,12 @@ import itertools
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from ray_mesh import addresses
 from ray_mesh.errors import PeerError
+from ray_mesh.proxy.eyeballs import first_of, interleaved
 from ray_mesh.proxy.http1_client import Http1Client
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.tls import Identity
@@ -115,21 +117,24 @@ class Outside:
         """A connection of whatever protocol ``make`` makes. Raises OSError, PeerError."""
         is_name = addresses.parse(endpoint.address) is None
         found = await self._resolver.resolve(endpoint.address) if is_name else (endpoint.address,)
-        failure: Exception | None = None
-        for address in found:
+        refusal = ""
+        fit = []
+        for address in interleaved(found):
             if reason := self._why_not(endpoint, address):
                 what = f"{endpoint.address} resolves to {address}, which" if is_name else address
-                failure = failure or PeerError(f"{what} is {reason}: not connected to")
-                continue
-            try:
-                loop = asyncio.get_running_loop()
-                _, connection = await loop.create_connection(make, address, endpoint.port)
-            except OSError as error:
-                failure = error
-                continue
-            return connection
-        assert failure is not None, "a name has an address"
-        raise failure
+                refusal = refusal or f"{what} is {reason}: not connected to"
+            else:
+                fit.append(address)
+        if not fit:
+            raise PeerError(refusal)
+        loop = asyncio.get_running_loop()
+
+        async def open_at(address: str) -> tuple[asyncio.Transport, P]:
+            return await loop.create_connection(make, address, endpoint.port)
+
+        ways = [partial(open_at, address) for address in fit]
+        _, connection = await first_of(ways, lambda made: made[0].abort())
+        return connection
 
     def _why_not(self, endpoint: Endpoint, address: str) -> str:
         """Admission saw the ports of what says that it is loopback; other names must not get there."""

@@ -36,7 +36,8 @@ def test_every_field_of_a_connection_pool() -> None:
     pool = (
         "{tcp: {maxConnections: 1, connectTimeout: 2s, maxConnectionDuration: 3s, "
         "idleTimeout: 12s, tcpKeepalive: {probes: 4, time: 5s, interval: 6s}}, "
-        "http: {http1MaxPendingRequests: 7, http2MaxRequests: 8, maxRequestsPerConnection: 9, maxRetries: 10, idleTimeout: 11s}}"
+        "http: {http1MaxPendingRequests: 7, http2MaxRequests: 8, maxRequestsPerConnection: 9, "
+        "maxRetries: 10, idleTimeout: 11s}}"
     )
     budget = "{percent: 12.5, minRetryConcurrency: 0}"
     made = compiled(f"trafficPolicy: {{connectionPool: {pool}, retryBudget: {budget}}}")
