@@ -43,7 +43,7 @@ async def soak(seconds: float, seed: int) -> dict[str, Any]:
         while time.monotonic() < began_at + seconds:
             await asyncio.sleep(SAMPLE_S)
             growth.sample()
-            if len(growth.memory) == FREEZE_AFTER:
+            if len(growth.tasks) == FREEZE_AFTER:
                 freeze()
         await trouble.stop()
         for each in crowd:
@@ -71,7 +71,9 @@ def _table(report: dict[str, Any]) -> str:
     lines = [f"{report['seconds']:g} s, seed {report['seed']}"]
     lines += [f"  {what:<60} {count:>9}" for what, count in report["outcomes"].items()]
     lines += [f"  grown: {name:<53} {value:>9}" for name, value in report["grown"].items()]
-    lines += [f"  longest pause of the collector, ms {report['gc_pause_max_ms']:>35}"]
+    lines.append(
+        f"  longest pause of the collector (samples of memory count), ms {report['gc_pause_max_ms']:>10}"
+    )
     bad = {**report["lost"], **report["leaks"]}
     lines.append(f"FAILED: {bad}" if bad else "passed: nothing lost, nothing corrupted, nothing grew")
     return "\n".join(lines)
