@@ -93,6 +93,17 @@ def test_the_mesh_and_its_trust_domain() -> None:
     assert compiled(one).identity == "spiffe://example.org/ns/default/sa/bookinfo-reviews"
 
 
+@pytest.mark.parametrize(
+    ("spec", "explains"),
+    [("{}", False), ("{explain: {}}", False), ("{explain: {gateways: true}}", True)],
+)
+def test_the_outside_is_told_nothing_unless_the_mesh_says_so(spec: str, explains: bool) -> None:
+    config = document("MeshConfig", "mesh-system/mesh", spec)
+    compiled_mesh = compile_key(world(config), "mesh.mesh.mesh")
+    assert isinstance(compiled_mesh, Mesh)
+    assert compiled_mesh.explains_to_outside is explains
+
+
 def test_allow_nothing_and_allow_everything() -> None:
     assert policies("{}") == (Policy("default/p1", "ALLOW", ()),)
     assert policies("{rules: [{}]}") == (Policy("default/p1", "ALLOW", (Rule(),)),)
