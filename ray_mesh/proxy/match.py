@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import unquote_to_bytes
 
 from ray_mesh.patterns import compile_pattern
-from ray_mesh.proxy.hosts import split_authority
 from ray_mesh.proxy.path import query_parameters
 from ray_mesh.snapshot import NamedMatch, RequestMatch, StringMatch
 
@@ -153,13 +151,9 @@ def _uri(match: StringMatch, ignore_case: bool) -> Predicate:
 
 
 def _authority(match: StringMatch) -> Predicate:
+    """Host as it was sent, with its port if it has one, as in Envoy; in lower case, as hosts have none."""
     test = text_test(match, fold_case=True)
-
-    def matches(request: Matchable) -> bool:
-        split = split_authority(request.host)
-        return test(request.host) or (split is not None and test(split[0].encode()))
-
-    return matches
+    return lambda request: test(request.host)
 
 
 def _header(named: NamedMatch) -> Predicate:
@@ -181,14 +175,11 @@ def _without_header(named: NamedMatch) -> Predicate:
 
 
 def _query(named: tuple[NamedMatch, ...]) -> Predicate:
+    """Parameters as they were sent: Envoy decodes nothing."""
     tests = [(each.name.encode(), text_test(each.match)) for each in named]
 
     def matches(request: Matchable) -> bool:
-        values = query_parameters(request.query, _decode_parameter)
+        values = query_parameters(request.query)
         return all(name in values and test(values[name]) for name, test in tests)
 
     return matches
-
-
-def _decode_parameter(text: bytes) -> bytes:
-    return unquote_to_bytes(text.replace(b"+", b" "))

@@ -14,7 +14,6 @@ Control characters, fragments and (but for ``NONE``) malformed escapes are refus
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 _UNCLEAN = re.compile(rb"[%\\]|/\.")
@@ -113,11 +112,11 @@ def _remove_dot_segments(path: bytes) -> bytes:
     return b"/" + b"/".join(kept)
 
 
-def query_parameters(query: bytes, decode: Callable[[bytes], bytes]) -> dict[bytes, bytes]:
-    """First value of each parameter of ``?a=b&c``; names and values go through ``decode``."""
+def query_parameters(query: bytes) -> dict[bytes, bytes]:
+    """First value of each parameter of ``?a=b&c``, as they were sent."""
     found: dict[bytes, bytes] = {}
     for pair in query[1:].split(b"&"):
         name, _, value = pair.partition(b"=")
         if name:
-            found.setdefault(decode(name), decode(value))
+            found.setdefault(name, value)
     return found

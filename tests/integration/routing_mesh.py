@@ -67,9 +67,9 @@ apiVersion: mesh.ray.io/v1
 kind: Workload
 metadata: {name: edge, namespace: default, labels: {app: edge}}
 spec:
-  {serviceAccount: edge, node: one, port: 9000, outboundPort: 9001, gatewayPorts: {'80': 1}, tokenSha256: HASH}
+  {serviceAccount: edge, node: one, port: 9000, outboundPort: 9001, gatewayPorts: {'80': 1}, tokenSha256: H}
 ---
-""".replace("HASH", "'" + "ab" * 32 + "'")
+""".replace("tokenSha256: H", "tokenSha256: '" + "ab" * 32 + "'")
     text = "".join(_SERVICE.format(name=name) for name in services) + documents
     made = World({one.key: one for one in load(text + workload, "gateway.yaml")})
     compiled = compile_key(made, "one.gateway.default.edge")

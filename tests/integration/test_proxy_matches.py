@@ -25,7 +25,7 @@ CASES: list[tuple[str, str | None, str | None, dict[str, Any], dict[str, Any]]] 
     ("withoutHeaders: {end-user: {regex: 'a.*'}}", "/", "/", {"End_User": "b"}, {"End_User": "a"}),
     ("withoutHeaders: {end-user: {regex: 'a*'}}", "/", "/", {"End_User": "b"}, {}),
     ("queryParams: {v: {regex: '[0-9]+'}}", "/?v=12", "/?v=1x", {}, {}),
-    ("queryParams: {v: {exact: 'a b'}}", "/?x=1&v=a%20b&v=c", "/?v=c&v=a%20b", {}, {}),
+    ("queryParams: {v: {exact: a%20b}}", "/?x=1&v=a%20b&v=c", "/?v=c&v=a%20b", {}, {}),
     ("queryParams: {v: {prefix: a}, w: {}}", "/?v=ab&w", "/?v=ab", {}, {}),
     ("method: {regex: 'GET|HEAD'}, scheme: {exact: http}", "/", None, {}, {}),
     ("scheme: {regex: 'https?'}, port: 80", "/", None, {}, {}),

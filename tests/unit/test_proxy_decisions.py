@@ -172,13 +172,15 @@ class TestMatch:
         assert not matches(without, Asked(headers={b"end-user": b"jason"}))
 
     def test_query_parameters(self) -> None:
-        match = RequestMatch(query_params=(NamedMatch("user name", StringMatch("exact", "a b")),))
-        assert matches(match, Asked(query=b"?x=1&user%20name=a+b"))
+        match = RequestMatch(query_params=(NamedMatch("user%20name", StringMatch("exact", "a+b")),))
+        assert matches(match, Asked(query=b"?x=1&user%20name=a+b&user%20name=c"))
+        assert not matches(match, Asked(query=b"?user%20name=a%20b"))
         assert not matches(match, Asked(query=b"?x=1"))
 
-    def test_authority_with_and_without_port(self) -> None:
+    def test_authority_is_with_its_port(self) -> None:
         match = RequestMatch(authority=StringMatch("exact", "Reviews"))
-        assert matches(match, Asked(host=b"reviews:9080"))
+        assert matches(match, Asked(host=b"reviews"))
+        assert not matches(match, Asked(host=b"reviews:9080"))
         assert not matches(match, Asked(host=b"ratings"))
 
     def test_source(self) -> None:
