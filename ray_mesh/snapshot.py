@@ -566,6 +566,7 @@ class Mesh:
     """What every proxy needs to know of the mesh. Key ``mesh.mesh.mesh``.
 
     ``explains_to_outside``: replies of the mesh that leave through a gateway carry their sentence.
+    ``proxy_protocol``: connections to gateways begin with a PROXY protocol header.
     ``trusted_proxies``: how many proxies in front of the gateways say who the client is.
     """
 
@@ -577,6 +578,7 @@ class Mesh:
         "BASE"
     )
     trusted_proxies: int = codec.later(0)
+    proxy_protocol: bool = codec.later(False)
 
 
 Resource: TypeAlias = Service | Endpoints | Workload | Node | Gateway | Mesh

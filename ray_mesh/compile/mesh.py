@@ -15,4 +15,5 @@ def compile_mesh(config: MeshConfigSpec) -> snapshot.Mesh:
         explains_to_outside=config.explain is not None and config.explain.gateways,
         path_normalization=config.path_normalization.word,
         trusted_proxies=config.default_config.gateway_topology.num_trusted_proxies,
+        proxy_protocol=config.default_config.gateway_topology.proxy_protocol is not None,
     )

@@ -37,9 +37,11 @@ class Explaining:
 
 @dataclass(slots=True)
 class Topology:
-    """What is in front of the gateways: how many proxies whose ``x-forwarded-for`` is believed."""
+    """What is in front of the gateways: how many proxies whose ``x-forwarded-for`` is believed, and
+    whether connections begin with a PROXY protocol header."""
 
     trusted_proxies: int = 0
+    proxy_protocol: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from typing import cast
 
 from ray_mesh.proxy.client_hello import MAX_BYTES, BadHello, server_name
 from ray_mesh.proxy.ingress import Ingress
+from ray_mesh.proxy.proxy_protocol import MAX_BYTES as MAX_HEADER
+from ray_mesh.proxy.proxy_protocol import BadProxyHeader, ProxyHeader, read_header
 from ray_mesh.snapshot import GatewayServer, SecureServer
 
 PEEK_S = 10.0
@@ -128,6 +130,26 @@ async def peek_name(connection: socket.socket) -> str:
             return name
         if len(found) < least or len(found) > MAX_BYTES:
             raise BadHello("the connection ended before its ClientHello")
+        least = len(found) + 1
+
+
+async def take_header(connection: socket.socket) -> ProxyHeader:
+    """The PROXY protocol header with which a connection begins, taken out of the socket.
+
+    Raises:
+        BadProxyHeader: it begins otherwise, or ends before.
+    """
+    least = 1
+    while True:
+        found = await peek(connection, MAX_HEADER, least)
+        header = read_header(found)
+        if header is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            connection.recv(header.length)
+            return header
+        if len(found) < least:
+            raise BadProxyHeader("the connection ended before its PROXY protocol header")
         least = len(found) + 1
 
 

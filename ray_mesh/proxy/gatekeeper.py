@@ -13,7 +13,7 @@ from ray_mesh.proxy import replies
 from ray_mesh.proxy.accepting import HANDSHAKE_TIMEOUT_S, TLS_SHUTDOWN_TIMEOUT_S
 from ray_mesh.proxy.caller import Effects
 from ray_mesh.proxy.client_hello import BadHello
-from ray_mesh.proxy.doors import PEEK_S, Door, SecureEntry, peek_name, refuse_name
+from ray_mesh.proxy.doors import PEEK_S, Door, SecureEntry, peek_name, refuse_name, take_header
 from ray_mesh.proxy.events import Events
 from ray_mesh.proxy.http1_server import Http1Server, Listening, ServerEntry
 from ray_mesh.proxy.inbound import Peer
@@ -21,6 +21,7 @@ from ray_mesh.proxy.local import Local
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.overload import Level
 from ray_mesh.proxy.peer_chain import peer_chain
+from ray_mesh.proxy.proxy_protocol import BadProxyHeader
 from ray_mesh.proxy.server_tls import ServerContexts, has_name, mesh_context
 from ray_mesh.proxy.tcp_caller import TcpCaller
 from ray_mesh.proxy.tcp_connection import TcpConnection, TcpRefused
@@ -49,12 +50,50 @@ class Gatekeeper:
 
     async def _serve(self, local: Local, door: Door, connection: socket.socket, address: bytes) -> None:
         server = door.server
-        if server is None:
+        if self._effects.topology.proxy_protocol:
+            behind = await self._behind(local, door, connection, address)
+            if behind is None:
+                return
+            address = behind
+        if door.is_plain:
+            await self._http(local, door, connection, address)
+        elif server is None:
             connection.close()
         elif server.is_tcp:
             await self._relay(local, door, connection, f":{door.port}", server.tcp_routes, "", None)
         else:
             await self._by_name(local, door, connection, address)
+
+    async def _behind(
+        self, local: Local, door: Door, connection: socket.socket, address: bytes
+    ) -> bytes | None:
+        """The address that a connection's PROXY protocol header names; None: it has none and is closed."""
+        try:
+            async with asyncio.timeout(PEEK_S):
+                header = await take_header(connection)
+        except (BadProxyHeader, OSError, TimeoutError) as error:
+            where = f"gateway port {door.port} of {local.source.name}"
+            self._events.report("bad_proxy_header", "info", f"{where}: {error or 'no header in time'}")
+            connection.close()
+            return None
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        return header.source.encode() or address
+
+    async def _http(self, local: Local, door: Door, connection: socket.socket, address: bytes) -> None:
+        """Plain HTTP."""
+
+        def admit(server: Http1Server, transport: asyncio.Transport) -> ServerEntry | None:
+            server.client = address
+            return local.ingresses.get(door.port) if self._is_open else None
+
+        server = Http1Server(self._listening, admit)
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: server, connection)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._effects.overload.level < Level.NO_CONNECTIONS
 
     async def _by_name(self, local: Local, door: Door, connection: socket.socket, address: bytes) -> None:
         try:
@@ -110,7 +149,7 @@ class Gatekeeper:
             except PeerError as error:
                 self._refused(local, door, address, error)
                 return None
-            return entry.ingress if self._effects.overload.level < Level.NO_CONNECTIONS else None
+            return entry.ingress if self._is_open else None
 
         await self._handshake(lambda: Http1Server(self._listening, admit), connection, context)
 

@@ -90,18 +90,20 @@ class Local:
 
     def entries(self) -> tuple[ServerEntry, ...]:
         """All of its entries."""
-        return (self.outbound, self.inbound, *self._all_ingresses())
+        return (self.outbound, self.inbound, *self.all_ingresses())
 
-    def _all_ingresses(self) -> Iterator[Ingress]:
+    def all_ingresses(self) -> Iterator[Ingress]:
+        """The entries of its gateway ports, with TLS and without."""
         yield from self.ingresses.values()
         for door in self.doors.values():
             yield from (entry.ingress for entry in door.entries if entry.ingress is not None)
 
     def door_of(self, port: int) -> Door | None:
-        """The door at one of its ports; None for a port of plain HTTP."""
+        """The door at one of its ports; None for a port of plain HTTP without PROXY protocol."""
         number = next((number for number, bound in self.workload.gateway_ports if bound == port), None)
         door = self.doors.get(number) if number is not None else None
-        return door if door is not None and not door.is_plain else None
+        has_header = self._effects.topology.proxy_protocol
+        return door if door is not None and (has_header or not door.is_plain) else None
 
     def entry_of(self, port: int) -> ServerEntry | None:
         """Whose requests come to one of its ports."""

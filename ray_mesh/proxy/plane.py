@@ -430,10 +430,11 @@ class DataPlane:
     def _take_mesh(self, mesh: snapshot.Mesh) -> None:
         self.paths = PATHS[mesh.path_normalization]
         self._effects.topology.trusted_proxies = mesh.trusted_proxies
+        self._effects.topology.proxy_protocol = mesh.proxy_protocol
         if self._effects.explaining.gateways != mesh.explains_to_outside:
             self._effects.explaining.gateways = mesh.explains_to_outside
             for local in self._hosting:  # the next proxy is told as well
-                for ingress in local.ingresses.values():
+                for ingress in local.all_ingresses():
                     ingress.forget_views()
 
     @property

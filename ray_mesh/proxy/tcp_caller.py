@@ -119,7 +119,7 @@ class TcpCaller:
                 ) from error
             except (OSError, PeerError) as error:
                 failure = cause(error, connection.limits.connect_timeout_s or CONNECT_TIMEOUT_S)
-                self._eject(cluster, member)
+                self._wait_for(cluster, cluster.connect_failed(member, time.monotonic()))
         if connection.member is None:
             raise TcpRefused(_nobody(cluster))
         raise TcpRefused(replies.connect_failed(connection.member.workload or connection.service, failure))
@@ -192,12 +192,14 @@ class TcpCaller:
             pool.forget(None)
             raise
         member.failures = 0
+        if cluster.outliers is not None:
+            self._wait_for(cluster, cluster.answered(member, 200, time.monotonic()))
         if side.transport.get_extra_info("socket") is not None:
             set_keepalive(connection.limits, side.transport.get_extra_info("socket").setsockopt)
         return side
 
-    def _eject(self, cluster: Cluster, member: Member) -> None:
-        back_at = cluster.connect_failed(member, time.monotonic())
+    def _wait_for(self, cluster: Cluster, back_at: float | None) -> None:
+        """Look again at who is left out when that ends."""
         if back_at is not None:
             self.effects.wheel.add(back_at, cluster.destination)
 

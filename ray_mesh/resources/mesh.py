@@ -66,11 +66,16 @@ class PathNormalization(Model):
         return "BASE" if self.normalization == "DEFAULT" else self.normalization
 
 
+class ProxyProtocol(Model):
+    """Connections to gateways begin with a PROXY protocol header, of version 1 or 2. It has no fields."""
+
+
 class GatewayTopology(Model):
     """What is in front of the gateways. ``numTrustedProxies`` counts the proxies between the client and a
     gateway whose ``x-forwarded-for`` is believed."""
 
     num_trusted_proxies: Annotated[int, Field(ge=0, le=32)] = 0
+    proxy_protocol: ProxyProtocol | None = None
     forward_client_cert_details: Annotated[
         Literal["SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"],
         Only(("SANITIZE",)),

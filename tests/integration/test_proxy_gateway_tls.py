@@ -14,6 +14,7 @@ from certificates import Issuer
 from proxy_mesh import DEADLINE_S, Answer, Client, Mesh, fetch, free_port, host_of, mesh, until  # noqa: F401
 
 from ray_mesh import snapshot
+from ray_mesh.proxy.proxy_protocol import Version, write_header
 from ray_mesh.snapshot import (
     ConnectionMatch,
     ConnectionRoute,
@@ -348,3 +349,50 @@ async def test_a_port_may_change_what_it_speaks(mesh: Mesh, tmp_path: Path) -> N
     assert (await fetch(ports[443], "/", "a.example.com", token="")).status == 200
     serve(mesh)
     assert (await fetch(ports[443], "/", "a.example.com", token="")).status == 404
+
+
+def behind_a_balancer(mesh: Mesh, is_on: bool = True) -> None:
+    mesh.planes["one"].apply(
+        snapshot.MESH_KEY, snapshot.Mesh("mesh.local", "mesh-system", proxy_protocol=is_on)
+    )
+
+
+@pytest.mark.parametrize("version", ["V1", "V2"])
+async def test_the_proxy_protocol_says_who_is_behind(mesh: Mesh, tmp_path: Path, version: Version) -> None:
+    issuer = Issuer(tmp_path)
+    server = https(files(issuer, "a.example.com"), "*")
+    assert server.virtual_hosts is not None
+    await database(mesh)
+    ports = await edge(
+        mesh,
+        GatewayServer(443, (), (server,)),
+        GatewayServer(80, server.virtual_hosts),
+        GatewayServer(5432, (), is_tcp=True, tcp_routes=(TO_DB,)),
+    )
+    behind_a_balancer(mesh)
+    header = write_header(version, ("192.0.2.7", 1234), ("192.0.2.1", 443))
+    plain = await Client.connect(ports[80])
+    await plain.send(header + b"GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n")
+    fields = {name.lower(): value for name, value in (await plain.answer()).json()["fields"]}
+    assert fields["x-forwarded-for"].startswith("192.0.2.7")
+    await plain.close()
+    over_tls = await Client.connect(ports[443])
+    await over_tls.send(header)
+    await over_tls.writer.start_tls(issuer.client(), server_hostname="a.example.com")
+    await over_tls.send(b"GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n")
+    fields = {name.lower(): value for name, value in (await over_tls.answer()).json()["fields"]}
+    assert fields["x-forwarded-for"].startswith("192.0.2.7")
+    over_tls.writer.transport.abort()
+    tcp = await Client.connect(ports[5432])
+    await tcp.send(header + b"x")
+    assert await tcp.reader.readexactly(1) == b"X"
+    await tcp.close()
+    # Without a header nobody is let in: it could be anybody.
+    for raw in (b"GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n", b"PROXY TCP4 x y 1 2\r\n", b""):
+        client = await Client.connect(ports[80])
+        await client.send(raw)
+        client.writer.write_eof()
+        assert await client.is_closed()
+        await client.close()
+    behind_a_balancer(mesh, False)
+    assert (await fetch(ports[80], "/", "a.example.com", token="")).status == 200

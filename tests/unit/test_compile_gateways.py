@@ -8,7 +8,7 @@ from compile_world import document, gateway, ingress, routes, service, to, workl
 from ray_mesh.compile import admit, compile_key
 from ray_mesh.errors import MeshError
 from ray_mesh.resources import Document
-from ray_mesh.snapshot import ConnectionMatch, Gateway, GatewayServer, ServerTls
+from ray_mesh.snapshot import ConnectionMatch, Gateway, GatewayServer, Mesh, ServerTls
 
 HTTP = f"[{{route: [{to('reviews')}]}}]"
 SERVER = "{port: {number: 8082, name: x, protocol: HTTP}, hosts: ['*']}"
@@ -219,3 +219,11 @@ def test_a_port_speaks_one_protocol() -> None:
     before = world(service("reviews"), ingress(), entrance(http, name="older"))
     found = admit(before, [entrance(secured("TLS", "mode: PASSTHROUGH"), name="newer")])
     assert [one.code for one in found if one.severity == "error"] == ["RM0118"]
+
+
+def test_the_proxy_protocol_in_front_of_gateways() -> None:
+    for spec, expected in (("{}", False), ("{defaultConfig: {gatewayTopology: {proxyProtocol: {}}}}", True)):
+        config = document("MeshConfig", "mesh-system/mesh", spec)
+        compiled = compile_key(world(config), "mesh.mesh.mesh")
+        assert isinstance(compiled, Mesh)
+        assert compiled.proxy_protocol is expected
