@@ -79,6 +79,7 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.patience_s = DEADLINE_S
 
     @classmethod
     async def connect(cls, port: int) -> Client:
@@ -92,7 +93,7 @@ class Client:
 
     async def answer(self, method: str = "GET") -> Answer:
         """Read one response (not the interim ones)."""
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(self.patience_s):
             while True:
                 head = await self.reader.readuntil(b"\r\n\r\n")
                 lines = head.decode("latin-1").split("\r\n")

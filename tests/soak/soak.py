@@ -62,6 +62,7 @@ async def soak(seconds: float, seed: int) -> dict[str, Any]:
             "memory_mib": [round(one) for one in growth.memory[:: max(len(growth.memory) // 20, 1)]],
             "outcomes": dict(sorted(world.tally.items())),
             "events": dict(stats[0].events) | dict(stats[1].events),
+            "slowest_steady_s": round(max(each.slowest_s for each in crowd), 2),
             "gc_pause_max_ms": round(max(one.gc_pause_max_s for one in stats) * 1e3, 1),
             "lag_max_ms": round(max(one.lag_max_s for one in stats) * 1e3, 1),
         }
@@ -74,6 +75,7 @@ def _table(report: dict[str, Any]) -> str:
     lines.append(
         f"  longest pause of the collector (samples of memory count), ms {report['gc_pause_max_ms']:>10}"
     )
+    lines.append(f"  slowest answer of the steady service, s {report['slowest_steady_s']:>31}")
     bad = {**report["lost"], **report["leaks"]}
     lines.append(f"FAILED: {bad}" if bad else "passed: nothing lost, nothing corrupted, nothing grew")
     return "\n".join(lines)
