@@ -43,7 +43,7 @@ class Caller:
                     outcome = await self._call(fault)
             except TimeoutError:
                 outcome = "hung"
-            except (OSError, asyncio.IncompleteReadError) as error:
+            except (OSError, asyncio.IncompleteReadError, RuntimeError) as error:  # uvloop: handle closed
                 outcome = f"cut off ({type(error).__name__})"
             tally[f"{self._service}: {outcome}"] += 1
             if self._service == STEADY:
@@ -61,6 +61,8 @@ class Caller:
                 await client.writer.wait_closed()
 
     async def _call(self, fault: str) -> str:
+        if self._client is not None and self._client.writer.transport.is_closing():
+            await self._close()
         if self._client is None:
             self._client = await Client.connect(self._world.port)
             self._client.patience_s = DEADLINE_S
