@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bench_load import head
@@ -74,13 +75,12 @@ def _serve_once(target: Target, count: int) -> list[socket.socket]:
     return opened
 
 
-def _slow(lab: Lab, case: str, begin: object) -> Row:
+def _slow(lab: Lab, case: str, begin: Callable[[Target], socket.socket]) -> Row:
     grown = {}
     for name in (OURS, ENVOY):
         with lab.fresh(name, "plain") as target:
             _serve_once(target, STREAMS)
             before = resident_mb(target)
-            assert callable(begin)
             connections = [begin(target) for _ in range(STREAMS)]
             time.sleep(STALL_S)
             grown[name] = max(0.01, (resident_mb(target) - before) / STREAMS)

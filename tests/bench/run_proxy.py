@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 import bench_rows
 import proxy_latency
@@ -31,43 +33,57 @@ def main(arguments: list[str]) -> int:
     patience = Patience(0.5, 3.0, 300.0) if options.quick else Patience(15.0, 45.0, 1080.0)
     begun_at = time.monotonic()
     with Lab() as lab:
-        rows = [
-            row for part in options.parts or PARTS for row in _part(part, lab, pace, patience, options.only)
-        ]
-        notes = lab.notes
+        run = Run(lab, pace, patience, options.only)
+        for part in options.parts or PARTS:
+            run.part(part)
     if options.output == "json":
-        print(bench_rows.render_json(rows))
+        print(bench_rows.render_json(run.rows))
     else:
-        print(bench_rows.table(rows))
-        for note in notes:
-            print(f"note: {note}")
-        print(f"{time.monotonic() - begun_at:.0f} s")
-    return 1 if options.strict and not all(row.is_met for row in rows) else 0
+        print(bench_rows.table(run.rows))
+    told = sys.stderr if options.output == "json" else sys.stdout
+    for note in [*lab.notes, *run.failures]:
+        print(f"note: {note}", file=told)
+    print(f"{time.monotonic() - begun_at:.0f} s", file=told)
+    return 1 if run.failures or (options.strict and not all(row.is_met for row in run.rows)) else 0
 
 
-def _part(part: str, lab: Lab, pace: Pace, patience: Patience, only: str) -> list[Row]:
-    rows = []
-    if part in CASES:
-        for case in CASES[part]:
-            if only not in case.name:
-                continue
-            if patience.is_over:
-                lab.notes.append(f"{case.name}: not measured, the time was used up")
-                continue
-            patience.begin_case()
-            rows += proxy_requests.measure(lab, case, pace, patience)
-            _say(rows[-1])
-        return rows
-    patience.begin_case()
-    if part == "many":
-        return proxy_requests.measure_many(lab, pace, patience)
-    if part == "memory":
-        return proxy_memory.measure(lab)
-    return proxy_latency.measure(lab, pace, patience)
+class Run:
+    """What was measured so far. What fails is told of, and the rest goes on."""
 
+    def __init__(self, lab: Lab, pace: Pace, patience: Patience, only: str) -> None:
+        self.rows: list[Row] = []
+        self.failures: list[str] = []
+        self._lab = lab
+        self._pace = pace
+        self._patience = patience
+        self._only = only
 
-def _say(row: Row) -> None:
-    print(f"{row.case}: {row.ratio:.2f}", file=sys.stderr, flush=True)
+    def part(self, name: str) -> None:
+        """Measure one of :data:`PARTS`."""
+        lab, pace, patience = self._lab, self._pace, self._patience
+        for case in CASES.get(name, ()):
+            if self._only in case.name:
+                self._measure(case.name, partial(proxy_requests.measure, lab, case, pace, patience))
+        if name == "many":
+            self._measure(name, partial(proxy_requests.measure_many, lab, pace, patience))
+        elif name == "memory":
+            self._measure(name, partial(proxy_memory.measure, lab))
+        elif name == "latency":
+            self._measure(name, partial(proxy_latency.measure, lab, pace, patience))
+
+    def _measure(self, name: str, measure: Callable[[], list[Row]]) -> None:
+        if self._patience.is_over:
+            self.failures.append(f"{name}: not measured, the time was used up")
+            return
+        self._patience.begin_case()
+        try:
+            rows = measure()
+        except (AssertionError, RuntimeError, OSError) as error:
+            self.failures.append(f"{name}: {error}")
+            return
+        self.rows += rows
+        for row in rows:
+            print(f"{row.case}: {row.ratio:.2f}", file=sys.stderr, flush=True)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

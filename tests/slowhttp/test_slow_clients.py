@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -45,9 +46,10 @@ async def _attack(port: int, options: tuple[str, ...], folder: Path) -> int:
     return await child.wait()
 
 
-async def _ask(port: int, attack: asyncio.Task[int], most_open: list[int], count: object) -> list[float]:
+async def _ask(
+    port: int, attack: asyncio.Task[int], most_open: list[int], count: Callable[[], int]
+) -> list[float]:
     """Requests of a good client while the attack lasts; how long each took."""
-    assert callable(count)
     took = []
     client = await Client.connect(port)
     while not attack.done():
