@@ -320,6 +320,7 @@ class TrafficPolicy:
     outlier: OutlierDetection | None = None
     hashing: HashPolicy | None = codec.later(None)
     warmup: Warmup | None = codec.later(None)
+    proxy_protocol: Literal["", "V1", "V2"] = codec.later("")
     locality: LocalityPolicy | None = codec.later(None)
 
 

@@ -39,6 +39,7 @@ def destination_rule_findings(world: World, document: Document) -> Iterator[Find
     for one in reached:
         yield from _merge_findings(world, document, one)
         yield from _tls_findings(world, document, one)
+        yield from _header_findings(document, one)
     if len(reached) == 1:
         yield from _subset_findings(world, document, reached[0])
 
@@ -49,6 +50,24 @@ def _merge_findings(world: World, document: Document, callee: Callee) -> Iterato
         names = ", ".join(f"{one.namespace}/{one.name}" for one in rules)
         message = f"the rules of {callee.host} are merged from {names}, the oldest first"
         yield warning(document, finding.RULES_MERGED, ("spec", "host"), message, "put them into one document")
+
+
+def _header_findings(document: Document, callee: Callee) -> Iterator[Finding]:
+    """The PROXY protocol is for connections, not for requests."""
+    spec = document.read(DestinationRuleSpec)
+    policies = [(("spec", "trafficPolicy", "proxyProtocol"), spec.traffic_policy)]
+    policies += [
+        (("spec", "subsets", index, "trafficPolicy", "proxyProtocol"), subset.traffic_policy)  # type: ignore[misc]
+        for index, subset in enumerate(spec.subsets)
+    ]
+    ports = [port.number for port in callee.ports if port.protocol in ("http", "auto")]
+    for path, policy in policies:
+        if ports and policy is not None and policy.proxy_protocol is not None:
+            message = (
+                f"not supported yet: proxyProtocol for {callee.host}, port {ports[0]} of which may be HTTP"
+            )
+            fix = "declare its ports TCP or TLS, or give the TCP ports a Service of their own"
+            yield error(document, finding.HEADER_BEFORE_HTTP, path, message, fix)
 
 
 def _tls_findings(world: World, document: Document, callee: Callee) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from ray_mesh.resources.destination_rule import (
     ConnectionPool,
     LoadBalancer,
     OutlierDetection,
+    ProxyProtocol,
     RetryBudget,
     TcpKeepalive,
     TrafficPolicy,
@@ -41,6 +42,7 @@ class Sections:
     connection_pool: ConnectionPool | None = None
     retry_budget: RetryBudget | None = None
     outlier_detection: OutlierDetection | None = None
+    proxy_protocol: ProxyProtocol | None = None
 
     def under(self, policy: TrafficPolicy | None, origin: str) -> Sections:
         """These with what a policy says instead."""
@@ -52,6 +54,7 @@ class Sections:
             policy.connection_pool or self.connection_pool,
             policy.retry_budget or self.retry_budget,
             policy.outlier_detection or self.outlier_detection,
+            policy.proxy_protocol or self.proxy_protocol,
         )
 
     def at(self, port: int, policy: TrafficPolicy | None, origin: str) -> Sections:
@@ -82,6 +85,7 @@ class Sections:
             outlier=_outlier(self.outlier_detection) if self.outlier_detection else None,
             hashing=_hashing(self.load_balancer),
             warmup=_warmup(self.load_balancer),
+            proxy_protocol=self.proxy_protocol.version if self.proxy_protocol else "",
             locality=_locality(self.load_balancer),
         )
         return None if compiled == snapshot.TrafficPolicy(self.origin) else compiled

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from typing import Literal
 
 from ray_mesh.proxy.balance import Picker, picker
 from ray_mesh.proxy.breaker import Breaker
@@ -90,6 +91,7 @@ class Cluster:
         "pick",
         "places",
         "port",
+        "proxy_protocol",
         "subset",
         "warmup",
         "withheld",
@@ -100,6 +102,7 @@ class Cluster:
     ) -> None:
         self.destination = destination
         self.is_current = True
+        self.proxy_protocol: Literal["", "V1", "V2"] = ""
         self.subset = subset
         self.port = port
         self.labels = frozenset(labels)
@@ -252,6 +255,7 @@ class Destination:
         if traffic is not None:
             cluster.hashing = Hashing(traffic.hashing) if traffic.hashing else None
             cluster.warmup = traffic.warmup
+            cluster.proxy_protocol = traffic.proxy_protocol
         self._fill(cluster, now)
         return cluster
 

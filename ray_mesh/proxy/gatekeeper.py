@@ -24,7 +24,7 @@ from ray_mesh.proxy.peer_chain import peer_chain
 from ray_mesh.proxy.proxy_protocol import BadProxyHeader
 from ray_mesh.proxy.server_tls import ServerContexts, has_name, mesh_context
 from ray_mesh.proxy.tcp_caller import TcpCaller
-from ray_mesh.proxy.tcp_connection import TcpConnection, TcpRefused
+from ray_mesh.proxy.tcp_connection import Address, TcpConnection, TcpRefused
 from ray_mesh.proxy.tcp_inbound import spend
 from ray_mesh.proxy.tcp_relay import Side, TlsSide
 from ray_mesh.proxy.tcp_routes import first_route
@@ -60,7 +60,7 @@ class Gatekeeper:
         elif server is None:
             connection.close()
         elif server.is_tcp:
-            await self._relay(local, door, connection, f":{door.port}", server.tcp_routes, "", None)
+            await self._relay(local, door, connection, address, f":{door.port}", server.tcp_routes, "", None)
         else:
             await self._by_name(local, door, connection, address)
 
@@ -114,14 +114,16 @@ class Gatekeeper:
         secure = entry.server
         if secure.tls.mode == "PASSTHROUGH":
             host = f"{name}:{door.port}"
-            await self._relay(local, door, connection, host, secure.routes, name, None)
+            await self._relay(local, door, connection, address, host, secure.routes, name, None)
         else:
             context = self._context(local, secure)
             if context is None:
                 refuse_name(connection)
             elif secure.virtual_hosts is None:
                 host = f"{name}:{door.port}"
-                await self._relay(local, door, connection, host, secure.routes, name, (secure, context))
+                await self._relay(
+                    local, door, connection, address, host, secure.routes, name, (secure, context)
+                )
             else:
                 await self._end_tls(local, door, entry, connection, address, context)
 
@@ -190,6 +192,7 @@ class Gatekeeper:
         local: Local,
         door: Door,
         connection: socket.socket,
+        address: bytes,
         host: str,
         routes: tuple[ConnectionRoute, ...],
         name: str,
@@ -199,9 +202,10 @@ class Gatekeeper:
         caller = TcpCaller(local.source, self._effects)
         record = caller.begin(local.inbound, host)
         record.task = asyncio.current_task()
+        record.ends = _ends(connection, address)
         side: Side | None = None
         try:
-            side, peer = await self._side(local, door, connection, ends)
+            side, peer = await self._side(local, door, connection, address, ends)
             if side is None:
                 record.end("DPE")
                 return
@@ -225,9 +229,9 @@ class Gatekeeper:
         local: Local,
         door: Door,
         connection: socket.socket,
+        address: bytes,
         ends: tuple[SecureServer, ssl.SSLContext] | None,
     ) -> tuple[Side | None, Peer | None]:
-        address = _address(connection)
         if ends is None:
             _, side = await asyncio.get_running_loop().connect_accepted_socket(Side, connection)
             return side, None
@@ -273,8 +277,11 @@ class Gatekeeper:
         return await caller.connect(record, route, door.port)
 
 
-def _address(connection: socket.socket) -> bytes:
+def _ends(connection: socket.socket, address: bytes) -> tuple[Address | None, Address | None]:
+    """The client's address, and the gateway's; the port of a client behind a load balancer is not kept."""
     try:
-        return str(connection.getpeername()[0]).encode()
+        peer, own = connection.getpeername(), connection.getsockname()
     except OSError:
-        return b"unknown"
+        return None, None
+    client = address.decode()
+    return (client, peer[1] if client == peer[0] else 0), (own[0], own[1])

@@ -19,6 +19,7 @@ from ray_mesh.proxy.cluster import Cluster, Destination, Member
 from ray_mesh.proxy.limited import set_keepalive
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.pipeline import MAX_ATTEMPTS, breaker_open
+from ray_mesh.proxy.proxy_protocol import write_header
 from ray_mesh.proxy.registry import Outcome
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.source import Source
@@ -191,6 +192,8 @@ class TcpCaller:
             member.active -= 1
             pool.forget(None)
             raise
+        if cluster.proxy_protocol:
+            side.send(write_header(cluster.proxy_protocol, *connection.ends))
         member.failures = 0
         if cluster.outliers is not None:
             self._wait_for(cluster, cluster.answered(member, 200, time.monotonic()))

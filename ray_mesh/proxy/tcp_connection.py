@@ -13,6 +13,8 @@ from ray_mesh.proxy.tcp_relay import Relay
 from ray_mesh.snapshot import ConnectionLimits
 from ray_mesh.telemetry.table import Recorder
 
+Address = tuple[str, int]
+
 
 class TcpRefused(Exception):
     """A connection is refused, for the reason of the reply."""
@@ -34,6 +36,7 @@ class TcpConnection:
         self.host = host  # host:port as it was asked for
         self.service = host
         self.route = ""
+        self.ends: tuple[Address | None, Address | None] = (None, None)  # the caller's, and where it came to
         self.member: Member | None = None
         self.pool: Pool | None = None  # that counts it
         self.limits = ConnectionLimits()

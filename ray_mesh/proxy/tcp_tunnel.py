@@ -45,6 +45,8 @@ class Tunnels:
         side.take(transport, rest)
         side.pause()
         connection = self._caller.begin(self._entry, target.decode("latin-1"))
+        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        connection.ends = (peer[:2] if peer else None, own[:2] if own else None)
         connection.task = self._caller.effects.tcp.run(self._serve(connection, side, target))
 
     async def _serve(self, connection: TcpConnection, side: TunnelSide, target: bytes) -> None:

@@ -331,7 +331,7 @@ class Tunnel(Model):
 class ProxyProtocol(Model):
     """The PROXY protocol towards the service."""
 
-    version: Literal["V1", "V2"] | None = None
+    version: Literal["V1", "V2"] = "V1"
 
 
 class RetryBudget(Model):
@@ -353,7 +353,7 @@ class TrafficPolicy(Model):
     tls: ClientTls | None = None
     port_level_settings: tuple[PortTrafficPolicy, ...] = ()
     tunnel: Annotated[Tunnel | None, LATER] = None
-    proxy_protocol: Annotated[ProxyProtocol | None, LATER] = None
+    proxy_protocol: ProxyProtocol | None = None
     retry_budget: RetryBudget | None = None
 
 

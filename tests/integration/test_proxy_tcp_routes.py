@@ -12,6 +12,7 @@ from certificates import Issuer
 from proxy_mesh import DEADLINE_S, Client, Mesh, credential, free_port, host_of, mesh, until  # noqa: F401
 
 from ray_mesh import snapshot
+from ray_mesh.proxy.proxy_protocol import Version, write_header
 from ray_mesh.snapshot import ConnectionMatch, ConnectionRoute, Destination, Endpoint, Port
 
 MYSQL = (Port(3306, "mysql", "tcp"),)
@@ -219,4 +220,25 @@ async def test_the_mesh_s_own_ports_are_no_hosts_outside(mesh: Mesh) -> None:  #
     outside(mesh, "db.example.com", 5432, mesh.planes["one"].inbound_port, "tcp")
     head, client = await tunnel(port, "db.example.com:5432")
     assert head.startswith(b"HTTP/1.1 503 ")
+    await client.close()
+
+
+@pytest.mark.parametrize("version", ["V1", "V2"])
+async def test_the_proxy_protocol_goes_before_the_bytes(mesh: Mesh, version: Version) -> None:  # noqa: F811
+    async def answer_with_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read())
+
+    port = await mesh.workload("client", free_port(), node="one")
+    app = await mesh.app("db", answer_with_all)
+    db = host_of("db")
+    await mesh.workload("db", app.port, services=(db,), tcp_ports=((db, 3306),), is_tcp_only=True)
+    traffic = snapshot.TrafficPolicy("test", proxy_protocol=version)
+    mesh.service("db", [mesh.endpoint("db")], ports=MYSQL, traffic=traffic)
+    _, client = await tunnel(port, "db:3306")
+    own = client.writer.get_extra_info("sockname")
+    await client.send(b"hello")
+    client.writer.write_eof()
+    async with asyncio.timeout(DEADLINE_S):
+        found = await client.reader.read()
+    assert found == write_header(version, own, ("127.0.0.1", port)) + b"hello"
     await client.close()

@@ -97,3 +97,22 @@ def test_destinations_must_be_there() -> None:
     ]
     assert any('host not found: "nowhere"' in one for one in found), found
     assert any("db.default.svc.cluster.local+v9" in one for one in found), found
+
+
+def test_the_proxy_protocol_towards_a_service() -> None:
+    mysql = document("Service", "db", "{selector: {app: db}, ports: [{name: mysql, port: 3306}]}")
+    web = document("Service", "db", "{selector: {app: db}, ports: [{name: http, port: 80}]}")
+    spec = (
+        "{host: db, trafficPolicy: {proxyProtocol: {version: V2}}, "
+        "subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {proxyProtocol: {}}}]}"
+    )
+    rule = document("DestinationRule", "db", spec)
+    one = world(binding("bookinfo-db"), workload("db", "v1"))
+    assert [str(each) for each in admit(one, [mysql, rule]) if each.severity == "error"] == []
+    found = compile_key(world(mysql, rule, workload("db", "v1")), "service.default.db")
+    assert isinstance(found, snapshot.Service)
+    assert found.traffic is not None
+    assert found.traffic.proxy_protocol == "V2"
+    assert found.subsets[0].traffic is not None
+    assert found.subsets[0].traffic.proxy_protocol == "V1"
+    assert {each.code for each in admit(one, [web, rule]) if each.severity == "error"} == {"RM0119"}
