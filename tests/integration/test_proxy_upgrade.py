@@ -6,9 +6,13 @@ import asyncio
 import socket
 import struct
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from certificates import Issuer
 from proxy_mesh import DEADLINE_S, TRUST_DOMAIN, Client, Mesh, credential, free_port, host_of, mesh, until  # noqa: F401
+from test_proxy_gateway_tls import edge, files, https, secure
 
 from ray_mesh.proxy import tunnel
 from ray_mesh.security.ca import Authority
@@ -358,3 +362,30 @@ async def test_a_tunnel_ends_when_its_peer_is_trusted_no_more(
     await until(mesh.planes["two"].access_records, "it is recorded")
     assert [each[:2] for each in mesh.series("two")] == [(101, "UAEX")]
     await client.close()
+
+
+async def test_an_upgrade_at_a_gateway_that_ends_tls(mesh: Mesh, tmp_path: Path) -> None:
+    """TLS to a client has no halves: what the application said last arrives, then both directions end."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SWITCH)
+        writer.write((await reader.readexactly(5)).upper() * 100_000)
+        writer.write_eof()
+        await reader.read()
+
+    issuer = Issuer(tmp_path)
+    app = await mesh.app("reviews", serve)
+    ports = await edge(mesh, GatewayServer(443, (), (https(files(issuer, "reviews"), "reviews"),)))
+    workload = replace(mesh.workloads["reviews"], app_port=app.port)
+    mesh.planes["two"].apply("workload.default.reviews", workload)
+    client = await secure(ports[443], issuer.client(), "reviews")
+    await client.send(asking() + b"hello")
+    assert (await head_of(client.reader)).startswith(b"HTTP/1.1 101 ")
+    async with asyncio.timeout(DEADLINE_S):
+        assert await client.reader.read() == b"HELLO" * 100_000
+    for plane in mesh.planes.values():
+        await until(plane.access_records, "it is recorded")
+        (record,) = plane.access_records()
+        assert (record.edge.code, record.request_bytes, record.response_bytes) == (101, 5, 500_000)
+    client.writer.transport.abort()
