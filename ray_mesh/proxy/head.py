@@ -112,7 +112,7 @@ class RequestHead:
         self.is_brief = False
 
     def named(self, name: bytes) -> bytes | None:
-        """The values of a field (name in lower case) joined with ``, ``; None when absent."""
+        """The values of a field (name in lower case) joined with ``,`` (as Envoy does); None when absent."""
         lower, needle = self.lower, b"\n" + name + b":"
         start = lower.find(needle)
         if start < 0:
@@ -123,7 +123,7 @@ class RequestHead:
             end = lower.index(b"\r", start)
             values.append(self.block[start:end].strip(b" \t"))
             start = lower.find(needle, end)
-        return values[0] if len(values) == 1 else b", ".join(values)
+        return values[0] if len(values) == 1 else b",".join(values)
 
 
 def set_apart(raw: bytes) -> tuple[bytes, bytes, bytes]:

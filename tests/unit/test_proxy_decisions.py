@@ -183,6 +183,26 @@ class TestMatch:
         assert not matches(match, Asked(host=b"reviews:9080"))
         assert not matches(match, Asked(host=b"ratings"))
 
+    def test_only_routes_that_the_path_may_mean_are_asked(self) -> None:
+        present = (NamedMatch("x", StringMatch("present")),)
+        prefixes = [f"/{number}/" for number in range(1000)] + ["/", "/7/deep", "/77"]
+        routes = [
+            Route(prefix, "", (RequestMatch(uri=StringMatch("prefix", prefix), headers=present),), (To("a"),))
+            for prefix in prefixes
+        ]
+        table = RouteTable(routes, MESH, b"")
+        asked: list[bytes] = []
+
+        class Counted(Asked):
+            def header(self, name: bytes) -> bytes | None:
+                asked.append(name)
+                return None
+
+        for path, often in ((b"/500/x", 2), (b"/7/deeper", 3), (b"/77/", 3), (b"/x", 1), (b"*", 0)):
+            asked.clear()
+            assert table.choose(Counted(path=path)) is None
+            assert len(asked) == often, path
+
     def test_source(self) -> None:
         assert matches(RequestMatch(source_labels=(("app", "client"),)), Asked())
         assert not matches(RequestMatch(source_labels=(("app", "other"),)), Asked())
