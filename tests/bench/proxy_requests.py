@@ -140,6 +140,8 @@ def _round(lab: Lab, plan: Plan, target: Target, pace: Pace) -> Outcome:
     )
     outcome = load(plan, lab.other_core)
     check_counted(target, before, outcome.sent)
+    if not outcome.requests:
+        raise RuntimeError(f"{target.name} answered nothing in {outcome.seconds:.0f} s")
     return outcome
 
 

@@ -68,6 +68,9 @@ class Recorder:
             body = await _body(reader, {name.lower(): value.strip() for name, value in fields})
             method, _, rest = line.partition(" ")
             seen = Seen(method, rest.rpartition(" ")[0], multimap(fields), body)
+            if seen.target == LAST:
+                writer.write(OK)
+                continue
             self.seen.append(seen)
             answer = self.respond(seen)
             if answer is None:
@@ -80,6 +83,8 @@ class Recorder:
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+LAST = "/last"
+"""A request that is answered and not remembered: what was under way before it has arrived."""
 CUT = b"(cut)"
 """An answer with this end is the last of its connection."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import oracle_envoy
-from oracle_app import Fields, Recorder, Seen, multimap
+from oracle_app import LAST, Fields, Recorder, Seen, multimap
 from proxy_mesh import Client, Mesh, free_port, host_of, running_mesh
 
 from ray_mesh import snapshot
@@ -47,8 +47,9 @@ class Side:
     port: int
     recorder: Recorder
 
-    async def play(self, sent: bytes, answers: int = 1, method: str = "GET") -> Outcome:
-        """Send bytes on a new connection and read so many answers, or until it is closed."""
+    async def play(self, sent: bytes, answers: int = 1, settles: bool = False) -> Outcome:
+        """Send bytes on a new connection and read so many answers, or until it is closed; ``settles``
+        waits for what was hidden in them."""
         before = len(self.recorder.seen)
         client = await Client.connect(self.port)
         got = []
@@ -57,13 +58,15 @@ class Side:
             await client.send(sent)
             async with asyncio.timeout(PATIENCE_S):
                 for _ in range(answers):
-                    got.append(await client.answer(method))
+                    got.append(await client.answer())
         except (asyncio.IncompleteReadError, ConnectionError):
             is_closed = True
         except TimeoutError:
             pass
         finally:
             await client.close()
+        if settles:
+            await self._settle()
         closes = bool(got) and got[-1].field("connection") == "close"
         return Outcome(
             tuple(one.status for one in got),
@@ -72,6 +75,12 @@ class Side:
             is_closed or closes,
             tuple(self.recorder.seen[before:]),
         )
+
+    async def _settle(self) -> None:
+        client = await Client.connect(self.port)
+        await client.send(f"GET {LAST} HTTP/1.1\r\nHost: shop\r\n\r\n".encode())
+        await client.answer()
+        await client.close()
 
 
 @contextlib.asynccontextmanager

@@ -18,7 +18,7 @@ pytestmark = [
 
 
 async def _all(side: Side, cases: list[Case]) -> list[Outcome]:
-    return [await side.play(case.sent, len(case.outcome)) for case in cases]
+    return [await side.play(case.sent, len(case.outcome), settles=True) for case in cases]
 
 
 @pytest.mark.timeout(300)
