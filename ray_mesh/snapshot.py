@@ -325,6 +325,19 @@ class TrafficPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How callers check the endpoints of a host: by GET of ``path``, or by a connection when that is empty.
+    ``origin`` names the document."""
+
+    origin: str
+    path: str = ""
+    interval_s: float = 10.0
+    timeout_s: float = 1.0
+    unhealthy_threshold: int = 3
+    healthy_threshold: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class PortTraffic:
     """What holds for one port instead of what holds for the others."""
 
@@ -367,6 +380,7 @@ class Service:
     tls_routes: tuple[ConnectionRoute, ...] = codec.later(())
     traffic: TrafficPolicy | None = codec.later(None)
     port_traffic: tuple[PortTraffic, ...] = codec.later(())
+    health: HealthCheck | None = codec.later(None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from ray_mesh.compile.entry_findings import (
 from ray_mesh.compile.finding import Finding, error
 from ray_mesh.compile.gateway_findings import gateway_findings
 from ray_mesh.compile.grounds import Grounds
+from ray_mesh.compile.health_checks import health_check_findings
 from ray_mesh.compile.policy_findings import (
     authorization_findings,
     mesh_config_findings,
@@ -41,6 +42,7 @@ _CHECKS: dict[str, Callable[[World, Document], Iterator[Finding]]] = {
     "AuthorizationPolicy": authorization_findings,
     "PeerAuthentication": selector_findings,
     "RateLimit": selector_findings,
+    "HealthCheck": health_check_findings,
     "Workload": workload_findings,
     "MeshConfig": mesh_config_findings,
 }

@@ -19,6 +19,7 @@ from ray_mesh.resources import (
     DestinationRuleSpec,
     Document,
     GatewaySpec,
+    HealthCheckSpec,
     MeshConfigSpec,
     RateLimitSpec,
     ServiceEntrySpec,
@@ -27,7 +28,7 @@ from ray_mesh.resources import (
     WorkloadEntrySpec,
     WorkloadSpec,
 )
-from ray_mesh.resources.hosts import MESH_GATEWAY, pattern_covers
+from ray_mesh.resources.hosts import MESH_GATEWAY, meanings, pattern_covers
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
 
 
@@ -50,6 +51,8 @@ def _touched(world: World, document: Document) -> Iterable[str]:
             return _by_hosts(world, document)
         case VirtualServiceSpec():
             return _by_virtual_service(world, document)
+        case HealthCheckSpec(host=host):
+            return _services(world, meanings(host, document.namespace))
         case DestinationRuleSpec():
             return _services(world, rule_hosts(document))
         case GatewaySpec():

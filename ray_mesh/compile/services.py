@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from ray_mesh import snapshot
 from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.connection_routes import compile_connections
+from ray_mesh.compile.health_checks import health_check_of
 from ray_mesh.compile.routes import compile_routes
 from ray_mesh.compile.traffic import Sections, by_port
 from ray_mesh.compile.world import World, mesh_hosts, rule_hosts
@@ -40,6 +41,7 @@ def compile_service(world: World, callee: Callee) -> snapshot.Service:
         plaintext=_allows_plaintext(callee, policy),
         traffic=whole.traffic,
         port_traffic=by_port(ports, whole, at_ports),
+        health=health_check_of(world, callee),
         tcp_routes=compile_connections(world, documents, "tcp"),
         tls_routes=compile_connections(world, documents, "tls"),
     )

@@ -10,6 +10,7 @@ from ray_mesh.compile.callee import Callee, hosts_of, labels_of, selector_of
 from ray_mesh.resources import (
     DestinationRuleSpec,
     Document,
+    HealthCheckSpec,
     MeshConfigSpec,
     ServiceEntrySpec,
     VirtualServiceSpec,
@@ -206,6 +207,9 @@ def _terms(document: Document) -> Iterable[Term]:
         case ServiceEntrySpec():
             for host in hosts_of(document):
                 yield ("entry for", host)
+        case HealthCheckSpec(host=checked):
+            for host in meanings(checked, document.namespace):
+                yield ("check for", host)
         case WorkloadSpec():
             yield ("on node", document.spec.node)
             yield ("account", document.namespace, document.spec.service_account)

@@ -34,6 +34,7 @@ class Member:
         "ejected_until",
         "endpoint",
         "failures",
+        "is_sick",
         "principal",
         "version",
         "workload",
@@ -42,6 +43,7 @@ class Member:
     def __init__(self, endpoint: Endpoint, born_at: float = 0.0) -> None:
         self.endpoint = endpoint
         self.born_at = born_at
+        self.is_sick = False  # health checks say so
         self.active = 0
         self.failures = 0
         self.ejected_until = 0.0
@@ -180,10 +182,14 @@ class Cluster:
     def _available(self, now: float) -> tuple[Member, ...]:
         outliers = self.outliers
         if outliers is None:
-            healthy = tuple(member for member in self.members if member.ejected_until <= now)
+            healthy = tuple(
+                member for member in self.members if member.ejected_until <= now and not member.is_sick
+            )
             return healthy or self.members
         outliers.keep(self.members)
-        healthy = tuple(member for member in self.members if not outliers.is_ejected(member, now))
+        healthy = tuple(
+            member for member in self.members if not (member.is_sick or outliers.is_ejected(member, now))
+        )
         return self.members if outliers.is_panic(len(healthy)) else healthy
 
 

@@ -102,6 +102,10 @@ class Dialer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def connect(self, member: Member, identity: Identity | None) -> Http1Client:
+        """A connection of no pool. Raises OSError, PeerError."""
+        return await self._connector.connect(member.endpoint, identity, Pool())
+
     async def stop(self) -> None:
         """Give up every connect under way."""
         for task in self._tasks:

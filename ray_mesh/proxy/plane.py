@@ -20,6 +20,7 @@ from ray_mesh.proxy.connections import Connections
 from ray_mesh.proxy.connector import Dialer, MutualTls, Plaintext, UpstreamConnector, Upstreams
 from ray_mesh.proxy.events import Events, OnEvent, Severity
 from ray_mesh.proxy.handshaken import Handshaken
+from ray_mesh.proxy.health import HealthChecks
 from ray_mesh.proxy.hosting import Hosting
 from ray_mesh.proxy.journal import AccessRecord, Journal
 from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
@@ -27,8 +28,10 @@ from ray_mesh.proxy.outside import Lookup, Outside, Resolver, system_lookup
 from ray_mesh.proxy.overload import USUAL, Level, Overload, OverloadLimits
 from ray_mesh.proxy.pages import pages_of
 from ray_mesh.proxy.path import BASE, PATHS
+from ray_mesh.proxy.probe import Prober
 from ray_mesh.proxy.registry import Registry
 from ray_mesh.proxy.route_check import unusable_route
+from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.stats import PlaneStats
 from ray_mesh.proxy.tcp_connection import TcpConnection
 from ray_mesh.proxy.tcp_dialer import TcpDialer
@@ -107,6 +110,8 @@ class DataPlane:
         self._base_context = server_context(self.trust)
         self._base_context.sni_callback = self._hosting.choose_context
         self._inbound: Listener | None = None
+        prober = Prober(self._dialer, self._tcp, self._checking_source)
+        self._health = HealthChecks(self._registry, self.wheel, prober.probe)
         self._vitals = Vitals(self.wheel, self._overload, lambda: len(self.connections), self._take_level)
         self._overload.on_change = self._tell_level
         self._admin: Admin | None = None
@@ -133,6 +138,7 @@ class DataPlane:
             self.connections.on_change = self.workers.tell
         self._inbound = Listener(bound, lambda: Handshaken(self, self._hosting), self.workers)
         self.wheel.add(time.monotonic() + SWEEP_S, self)
+        self._health.start(time.monotonic())
         self._vitals.start()
         if self.config.admin_port is not None:
             self._admin = Admin(self.config.admin_port, self.wheel, pages_of(self))
@@ -186,6 +192,7 @@ class DataPlane:
         self._reservations.close()
         for connection in self.connections:
             connection.abort()
+        await self._health.stop()
         await self._dialer.stop()
         await self._tcp.stop()
         await self._resolver.stop()
@@ -386,6 +393,13 @@ class DataPlane:
         for local in self._hosting:
             local.close_stale(now)
         self.wheel.add(now + SWEEP_S, self)
+
+    def _checking_source(self) -> Source | None:
+        """The workload as which endpoints are checked: the first that can call."""
+        for _, local in sorted(self._hosting.locals.items()):
+            if local.identity is not None:
+                return local.source
+        return None
 
     def _remove(self, key: str, kind: str) -> None:
         _, namespace, name = key.split(".", 2)

@@ -9,6 +9,7 @@ from ray_mesh.resources.authorization import AuthorizationPolicySpec, PeerAuthen
 from ray_mesh.resources.destination_rule import DestinationRuleSpec
 from ray_mesh.resources.document import Document
 from ray_mesh.resources.gateway import GatewaySpec
+from ray_mesh.resources.health_check import HealthCheckSpec
 from ray_mesh.resources.kinds import KINDS
 from ray_mesh.resources.load import from_json, from_manifest, load, read
 from ray_mesh.resources.mesh import MeshConfigSpec, RateLimitSpec, WorkloadBindingSpec, WorkloadSpec
@@ -25,6 +26,7 @@ __all__ = [
     "DestinationRuleSpec",
     "Document",
     "GatewaySpec",
+    "HealthCheckSpec",
     "Manifest",
     "MeshConfigSpec",
     "PeerAuthenticationSpec",

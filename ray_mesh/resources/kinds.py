@@ -8,6 +8,7 @@ from ray_mesh.resources import mesh
 from ray_mesh.resources.authorization import AuthorizationPolicySpec, PeerAuthenticationSpec
 from ray_mesh.resources.destination_rule import DestinationRuleSpec
 from ray_mesh.resources.gateway import GatewaySpec
+from ray_mesh.resources.health_check import HealthCheckSpec
 from ray_mesh.resources.schema import Model
 from ray_mesh.resources.service import ServiceSpec
 from ray_mesh.resources.service_entry import ServiceEntrySpec
@@ -42,6 +43,7 @@ KINDS: dict[str, Kind] = {
     "PeerAuthentication": Kind(_SECURITY, PeerAuthenticationSpec),
     "AuthorizationPolicy": Kind(_SECURITY, AuthorizationPolicySpec),
     "RateLimit": Kind(_OWN, mesh.RateLimitSpec),
+    "HealthCheck": Kind(_OWN, HealthCheckSpec),
     "MeshConfig": Kind(_OWN, mesh.MeshConfigSpec, namespace=mesh.ROOT_NAMESPACE),
     "Workload": Kind(_OWN, mesh.WorkloadSpec, is_token=True),
     "WorkloadBinding": Kind(_OWN, mesh.WorkloadBindingSpec),

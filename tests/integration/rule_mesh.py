@@ -26,9 +26,9 @@ spec: {{address: 192.0.2.1, labels: {{app: reviews}}}}
 TO_REVIEWS = "[{route: [{destination: {host: reviews}}]}]"
 
 
-def apply_rule(mesh: Mesh, policy: str, more: str = "", http: str = TO_REVIEWS) -> None:
-    """Give ``reviews`` a traffic policy (and ``more`` of its rule), and routes."""
-    apply_routes(mesh, http, more=RULE.format(policy=policy, more=f", {more}" if more else ""))
+def apply_rule(mesh: Mesh, policy: str, more: str = "", http: str = TO_REVIEWS, also: str = "") -> None:
+    """Give ``reviews`` a traffic policy (and ``more`` of its rule), routes, and further documents."""
+    apply_routes(mesh, http, more=RULE.format(policy=policy, more=f", {more}" if more else "") + also)
 
 
 class Gate:
