@@ -112,18 +112,23 @@ class RequestHead:
         self.is_brief = False
 
     def named(self, name: bytes) -> bytes | None:
-        """The values of a field (name in lower case) joined with ``,`` (as Envoy does); None when absent."""
+        """The values of a field (name in lower case) joined with ``, ``; None when absent."""
+        values = self.values(name)
+        if not values:
+            return None
+        return values[0] if len(values) == 1 else b", ".join(values)
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of all lines of a field (name in lower case)."""
         lower, needle = self.lower, b"\n" + name + b":"
         start = lower.find(needle)
-        if start < 0:
-            return None
-        values = []
+        values: list[bytes] = []
         while start >= 0:
             start += len(needle)
             end = lower.index(b"\r", start)
             values.append(self.block[start:end].strip(b" \t"))
             start = lower.find(needle, end)
-        return values[0] if len(values) == 1 else b",".join(values)
+        return values
 
 
 def set_apart(raw: bytes) -> tuple[bytes, bytes, bytes]:

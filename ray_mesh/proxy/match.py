@@ -31,6 +31,9 @@ class Matchable(Protocol):
     def header(self, name: bytes) -> bytes | None:
         """The joined values of a header field; ``name`` in lower case."""
 
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of each of its lines."""
+
 
 Predicate = Callable[[Matchable], bool]
 
@@ -157,21 +160,22 @@ def _authority(match: StringMatch) -> Predicate:
 
 
 def _header(named: NamedMatch) -> Predicate:
+    """Of a header that is there several times one value has to match, as in Envoy."""
     name, test = named.name.encode(), text_test(named.match)
 
     def matches(request: Matchable) -> bool:
-        value = request.header(name)
-        return value is not None and test(value)
+        values = request.values(name)
+        return bool(values) and (test(values[0]) or any(test(value) for value in values[1:]))
 
     return matches
 
 
 def _without_header(named: NamedMatch) -> Predicate:
-    """A header that is not there counts as an empty one, as in Istio."""
+    """None of its values may match. A header that is not there counts as an empty one, as in Istio."""
     name, test = named.name.encode(), text_test(named.match)
     if named.match.kind == "present":
-        return lambda request: request.header(name) is None
-    return lambda request: not test(request.header(name) or b"")
+        return lambda request: not request.values(name)
+    return lambda request: not any(test(value) for value in request.values(name) or (b"",))
 
 
 def _query(named: tuple[NamedMatch, ...]) -> Predicate:

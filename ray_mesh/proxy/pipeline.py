@@ -48,6 +48,7 @@ PENDING_BYTES = 64 * 1024
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
+_OF_ITS_OWN = (b"traceparent", b"x-request-id")
 _now = time.monotonic
 
 
@@ -257,6 +258,13 @@ class Request:
         if name == b"x-request-id":
             return self.request_id or None
         return self.head.named(name)
+
+    def values(self, name: bytes) -> list[bytes]:
+        """See :class:`.match.Matchable`."""
+        if name in _OF_ITS_OWN:
+            value = self.header(name)
+            return [value] if value is not None else []
+        return self.head.values(name)
 
     @property
     def is_replayable(self) -> bool:

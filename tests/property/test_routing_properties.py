@@ -35,6 +35,9 @@ class Asked:
     def header(self, name: bytes) -> bytes | None:
         return self.headers.get(name)
 
+    def values(self, name: bytes) -> list[bytes]:
+        return [self.headers[name]] if name in self.headers else []
+
 
 def string_matches(values: st.SearchStrategy[str]) -> st.SearchStrategy[StringMatch]:
     regexes = values.map(lambda value: StringMatch("regex", re.escape(value) + "(/|a)*"))

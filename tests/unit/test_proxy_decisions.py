@@ -135,6 +135,9 @@ class Asked:
     def header(self, name: bytes) -> bytes | None:
         return self.headers.get(name)
 
+    def values(self, name: bytes) -> list[bytes]:
+        return self.headers[name].split(b"; ") if name in self.headers else []
+
 
 MESH = Scope("default", frozenset({("app", "client")}), 80)
 
@@ -171,6 +174,17 @@ class TestMatch:
         assert matches(without, Asked(headers={b"end-user": b"mary"}))
         assert not matches(without, Asked(headers={b"end-user": b"jason"}))
 
+    def test_one_of_several_values_has_to_match(self) -> None:
+        jason = (NamedMatch("end-user", StringMatch("exact", "jason")),)
+        both, others = Asked(headers={b"end-user": b"amy; jason"}), Asked(headers={b"end-user": b"amy; bob"})
+        for matching, request, expected in (
+            (RequestMatch(headers=jason), both, True),
+            (RequestMatch(headers=jason), others, False),
+            (RequestMatch(without_headers=jason), both, False),
+            (RequestMatch(without_headers=jason), others, True),
+        ):
+            assert matches(matching, request) is expected
+
     def test_query_parameters(self) -> None:
         match = RequestMatch(query_params=(NamedMatch("user%20name", StringMatch("exact", "a+b")),))
         assert matches(match, Asked(query=b"?x=1&user%20name=a+b&user%20name=c"))
@@ -194,9 +208,9 @@ class TestMatch:
         asked: list[bytes] = []
 
         class Counted(Asked):
-            def header(self, name: bytes) -> bytes | None:
+            def values(self, name: bytes) -> list[bytes]:
                 asked.append(name)
-                return None
+                return []
 
         for path, often in ((b"/500/x", 2), (b"/7/deeper", 3), (b"/77/", 3), (b"/x", 1), (b"*", 0)):
             asked.clear()

@@ -58,7 +58,8 @@ class TestRequest:
 
     def test_named_joins_values(self) -> None:
         head = read_request(block("Host: a", "A: 1", "a:2"), frozenset())
-        assert head.named(b"a") == b"1,2"
+        assert head.named(b"a") == b"1, 2"
+        assert head.values(b"a") == [b"1", b"2"]
         assert head.named(b"b") is None
 
     @pytest.mark.parametrize(
