@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import cast
 
 from ray_mesh.errors import PeerError
+from ray_mesh.proxy.tcp_splice import Splice, take_socket
 from ray_mesh.proxy.tcp_wire import END, Frames, header
 from ray_mesh.proxy.timers import SLOT_S, Wheel
 
@@ -26,6 +27,10 @@ TICK_S = 5.0
 """How often a relay is looked at: what it moved is counted, and whether it is idle."""
 IDLE_S = 3600.0
 """Without a byte either way for so long it is closed (Envoy's and Istio's default)."""
+SPLICE_BYTES = 256 * 1024
+"""After so many bytes from one side the kernel moves the rest, where there is no TLS."""
+SPLICE_TRIES = 50
+SPLICE_WAIT_S = 0.002
 DRAIN_S = 30.0
 """What a relay still has when its workload is gone."""
 KEEPALIVE_S = 60
@@ -36,6 +41,8 @@ class Side(asyncio.Protocol):
     """One connection of a relay. Before it is linked it keeps what comes, and stops reading."""
 
     ends_both = False
+    may_splice = True
+    """Whether it carries the bytes as they are, in a socket that the kernel can move them from."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -77,6 +84,8 @@ class Side(asyncio.Protocol):
             return
         self.received += len(data)
         self._relay.other(self).send(data)
+        if self.received >= SPLICE_BYTES:
+            self._relay.splice()
 
     def eof_received(self) -> bool:
         """See :class:`asyncio.Protocol`: the other direction goes on."""
@@ -122,6 +131,10 @@ class Side(asyncio.Protocol):
         self.is_blocked = False
         if self._relay is not None:
             self._relay.other(self).resume()
+
+    def count(self, size: int) -> None:
+        """Bytes came from it that the kernel moved."""
+        self.received += size
 
     def pause(self) -> None:
         """Read no more for now."""
@@ -182,6 +195,7 @@ class TlsSide(Side):
     """A connection whose TLS ends here. TLS has no half-close: the end of one direction is that of both."""
 
     ends_both = True
+    may_splice = False
 
     def eof_received(self) -> bool:
         """See :class:`asyncio.Protocol`."""
@@ -204,6 +218,8 @@ class TlsSide(Side):
 
 class FramedSide(Side):
     """The connection to another proxy: see :mod:`.tcp_wire`."""
+
+    may_splice = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -278,6 +294,8 @@ class Relay:
         self._on_end = on_end
         self._seen = -1
         self._moved_at = time.monotonic()
+        self._splices = False
+        self._spliced: Splice | None = None
         self._ends_at = 0.0
         self._end_flag = "DR"
 
@@ -293,6 +311,55 @@ class Relay:
             if side.is_lost:
                 self.lost(side)
 
+    def splice(self) -> None:
+        """Much goes through here: let the kernel move it, if there is no TLS and both directions are open."""
+        if self._splices:
+            return
+        self._splices = True
+        sides = (self.downstream, self.upstream)
+        if all(side.may_splice for side in sides):
+            for side in sides:
+                side.pause()
+            self._splice_when_sent(SPLICE_TRIES)
+
+    def _splice_when_sent(self, tries: int) -> None:
+        """What was written has to be sent first. Whoever does not read has no need for speed."""
+        sides = (self.downstream, self.upstream)
+        if any(side.has_ended or side.is_finished or side.transport.is_closing() for side in sides):
+            self._go_on()
+        elif all(side.transport.get_write_buffer_size() == 0 for side in sides):
+            sockets = (take_socket(self.downstream.transport), take_socket(self.upstream.transport))
+            moved = (self.downstream.count, self.upstream.count)
+            try:
+                self._spliced = Splice(sockets, moved, self._splice_over)
+            except OSError:  # no more file descriptors
+                for one in sockets:
+                    one.close()
+                self.flags = "UO"
+                self._splice_over(None)
+            else:
+                self._spliced.start()
+        elif tries:
+            loop = asyncio.get_running_loop()
+            loop.call_later(SPLICE_WAIT_S, self._splice_when_sent, tries - 1)
+        else:
+            self._splices = False
+            self._go_on()
+
+    def _go_on(self) -> None:
+        for side in (self.downstream, self.upstream):
+            if not self.other(side).is_blocked:
+                side.resume()
+
+    def _splice_over(self, broken: int | None) -> None:
+        if broken is not None and not self.flags:
+            self.flags = ("DC", "UC")[broken]
+        for side in (self.downstream, self.upstream):
+            side.is_lost = True
+        self.is_over = True
+        self._on_tick(self)
+        self._on_end(self)
+
     def other(self, side: Side) -> Side:
         """The other of the two."""
         return self.upstream if side is self.downstream else self.downstream
@@ -304,6 +371,11 @@ class Relay:
             other.finish()
         if self.is_complete:
             self.leave()
+
+    @property
+    def is_spliced(self) -> bool:
+        """Whether the kernel moves its bytes."""
+        return self._spliced is not None
 
     @property
     def is_complete(self) -> bool:
@@ -328,6 +400,9 @@ class Relay:
     def close(self, flags: str) -> None:
         """Break both connections now."""
         self.flags = self.flags or flags
+        if self._spliced is not None:
+            self._spliced.abort()
+            return
         for side in (self.downstream, self.upstream):
             if not side.is_lost:
                 side.reset()
