@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_mesh.proxy.change import edit_of, rewriter
@@ -103,6 +103,7 @@ def holds(match: RequestMatch, request: Asked) -> bool:
     return all(conditions)
 
 
+@settings(deadline=None, max_examples=60)
 @given(ROUTES, st.lists(REQUESTS, min_size=1, max_size=4))
 def test_the_first_route_that_matches_is_chosen(routes: list[Route], requests: list[Asked]) -> None:
     index = RouteIndex([(alternatives(route.matches, SCOPE), route) for route in routes])
@@ -125,6 +126,7 @@ BLOCKS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(BLOCKS, PAIRS, st.lists(st.sampled_from(["x-a", "x-b"]), max_size=2).map(tuple), PAIRS)
 def test_header_operations(
     lines: list[tuple[str, str]],
@@ -146,6 +148,7 @@ def test_header_operations(
     assert (adding(edited) if adding else edited) == edited + added
 
 
+@settings(deadline=None)
 @given(
     st.text("/ab.%2e?", max_size=12).map(lambda text: ("/" + text).encode()),
     st.builds(
