@@ -184,6 +184,7 @@ def test_another_mesh_on_the_same_nats_is_refused(own: Own, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_one_credential_for_all_refuses_sidecars_and_leaves_nothing(tmp_path: Path) -> None:
     with own_nats(tmp_path / "nats", two=False) as nats:
         own = Own(nats, tmp_path, ("--nats", nats.url, "--nats-ca", str(nats.ca_file)))
