@@ -132,6 +132,11 @@ class Cluster:
             return self.hashing.choose(asking, candidates.__contains__) or self.pick(candidates)
         return self.pick(candidates) if candidates else None
 
+    @property
+    def is_any_alike(self) -> bool:
+        """Whether another member than the one that was chosen will do: no key and no place asks for it."""
+        return self.hashing is None and self.places is None
+
     def choose_beyond(self, spared: Iterable[Member]) -> Member | None:
         """One of the others, wherever it is; None when all are spared."""
         left = frozenset(spared)

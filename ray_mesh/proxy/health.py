@@ -61,6 +61,7 @@ class HealthChecks:
         self._wheel = wheel
         self._probe = probe
         self._records: dict[Member, Record] = {}
+        self._checked: set[Destination] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, now: float) -> None:
@@ -76,14 +77,18 @@ class HealthChecks:
     def on_deadline(self, now: float) -> None:
         """Begin the checks that are due (see :class:`.timers.Timed`)."""
         seen: set[Member] = set()
+        checked: set[Destination] = set()
         for destination in self._destinations:
             check = destination.service.health if destination.service is not None else None
-            for member in (destination.members or {}).values() if check is not None else ():
-                assert check is not None
+            if check is None:
+                continue
+            checked.add(destination)
+            for member in (destination.members or {}).values():
                 seen.add(member)
                 self._look_at(destination, member, check, now)
-            if check is None and any(member.is_sick for member in (destination.members or {}).values()):
-                self._forgive(destination, now)
+        for destination in self._checked - checked:
+            self._forgive(destination, now)
+        self._checked = checked
         for gone in self._records.keys() - seen:
             del self._records[gone]
         self._wheel.add(now + TICK_S, self)

@@ -343,9 +343,11 @@ class Request:
         """Whether a connection of the pool will do; the request then goes to the pool's member."""
         if pool is self.pool:
             return True
-        if member in self.tried or self.entry.pool(member, breaker) is not pool:
-            return False
+        cluster = self.cluster
+        assert cluster is not None
         assert self.member is not None
+        if member in self.tried or not cluster.is_any_alike or self.entry.pool(member, breaker) is not pool:
+            return False
         self.member.active -= 1
         member.active += 1
         self.member, self.pool = member, pool

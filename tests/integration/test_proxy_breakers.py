@@ -9,7 +9,7 @@ import time
 
 import pytest
 from proxy_mesh import Client, Mesh, fetch, mesh, request_bytes, until  # noqa: F401
-from routing_mesh import callee, client
+from routing_mesh import callee, client, host_of
 from rule_mesh import Gate, apply_rule, ask, statuses
 from test_proxy_tcp import connect, tcp_pair, tunnel
 
@@ -233,3 +233,24 @@ async def test_tcp_connections_have_limits_too(mesh: Mesh, monkeypatch: pytest.M
     await until(lambda: breaker_of(mesh).connections == 0, "it was cut")
     flags = {each.edge.flags for each in mesh.planes["one"].series.totals()}
     assert {"UO", "SI", "DT"} <= flags
+
+
+@pytest.mark.parametrize("balancer", ["{simple: RANDOM}", "{consistentHash: {httpHeaderName: x-user}}"])
+async def test_one_connection_serves_several_endpoints_in_turn(mesh: Mesh, balancer: str) -> None:
+    port = await client(mesh)
+    gates = [Gate(), Gate()]
+    for number, gate in enumerate(gates):
+        gate.open.set()
+        app = await mesh.app(f"v{number}", gate)
+        await mesh.workload(f"reviews-v{number}", app.port, services=(host_of("reviews"),))
+    mesh.service("reviews", [mesh.endpoint("reviews-v0"), mesh.endpoint("reviews-v1")])
+    apply_rule(mesh, f"{{loadBalancer: {balancer}, connectionPool: {{tcp: {{maxConnections: 1}}}}}}")
+    waiting = [await ask(port, x_user=f"u{number}") for number in range(16)]
+    assert await statuses(waiting) == [200] * 16
+    assert sum(gate.arrived for gate in gates) == 16
+    if "consistentHash" in balancer:
+        assert all(gate.arrived for gate in gates), "a key keeps its endpoint, which needs a connection"
+    source = mesh.planes["one"]._hosting.locals["workload.default.client"].source
+    _, breaker = next(iter(source._limited))
+    assert (breaker.requests, breaker.pending, len(breaker.waiting)) == (0, 0, 0)
+    assert breaker.connections <= 1
