@@ -230,7 +230,7 @@ class DataPlane:
             return "it has no trust bundle yet"
         if self._inbound is None or not self._inbound.is_open:
             return "it has no complete configuration yet"
-        return ""
+        return "" if self.admits_more else "it is overloaded"
 
     # Configuration.
 
@@ -487,8 +487,10 @@ class DataPlane:
 def freeze() -> None:
     """Keep the collector away from what lives for the life of the process. Call once, after warm-up:
     a full collection over ten thousand connections would stop all traffic for more than 10 ms."""
+    measuring, gc.callbacks[:] = gc.callbacks[:], []  # this pause is before the traffic
     gc.collect()
     gc.freeze()
+    gc.callbacks[:] = measuring
     gc.set_threshold(50_000, 20, 100)
 
 

@@ -9,8 +9,11 @@ from proxy_mesh import Client, Mesh, fetch, host_of, mesh, request_bytes, until 
 
 from ray_mesh import snapshot
 from ray_mesh.proxy.overload import Level, OverloadLimits
+from ray_mesh.proxy.plane import freeze
 
 # ruff: noqa: F811
+
+THRESHOLD = gc.get_threshold()
 
 
 def press(mesh: Mesh, node: str, pressure: float) -> None:
@@ -57,6 +60,8 @@ async def test_at_last_no_connection_is_taken(mesh: Mesh) -> None:
     port, _ = await mesh.pair()
     press(mesh, "one", 1.1)
     assert mesh.planes["one"].stats().overload_level == Level.NO_CONNECTIONS
+    answer = await fetch(mesh.planes["one"].admin_port, "/readyz", "localhost", token="")
+    assert (answer.status, answer.body) == (503, b"not ready: it is overloaded\n")
     client = await Client.connect(port)
     assert await client.is_closed()
     await client.close()
@@ -101,3 +106,13 @@ async def test_routes_retry_no_more_before_anything_is_refused(mesh: Mesh) -> No
     assert (await fetch(port, "/", "reviews")).status == 200
     press(mesh, "one", 0.82)
     assert (await fetch(port, "/", "reviews")).status == 503
+
+
+async def test_the_pause_of_freezing_is_not_counted_as_one_under_traffic(mesh: Mesh) -> None:
+    before = mesh.planes["one"].stats().gc_pauses
+    freeze()
+    assert mesh.planes["one"].stats().gc_pauses == before
+    gc.unfreeze()
+    gc.set_threshold(*THRESHOLD)
+    gc.collect()
+    assert mesh.planes["one"].stats().gc_pauses > before
