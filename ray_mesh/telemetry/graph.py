@@ -233,8 +233,15 @@ def flags_of(edge: Edge) -> tuple[str, ...]:
     return tuple(flag for flag in edge.flags.split(",") if flag and flag != "-")
 
 
+_ORDERLY = frozenset({CANCELLED_FLAG, "SI", "DT", "DR"})
+"""Flags of TCP connections that were ended by their caller, by being idle or old, or by a drain."""
+
+
 def is_error(edge: Edge) -> bool:
-    """Whether requests of this edge failed: 5xx or no answer, unless the caller went away first."""
+    """Whether requests of this edge failed: 5xx or no answer, unless the caller went away first. A TCP
+    connection failed when a flag says so, but for those that end one in good order."""
+    if edge.protocol == "tcp":
+        return not _ORDERLY.issuperset(flags_of(edge))
     return (edge.code >= 500 or edge.code == 0) and CANCELLED_FLAG not in flags_of(edge)
 
 
@@ -255,8 +262,8 @@ def _flags(series: Iterable[Series]) -> dict[str, int]:
 
 def _verified(series: list[Series]) -> float:
     """The share of connected requests whose peer this reporter verified; no report proves nothing."""
-    connected = sum(one.requests for one in series if one.edge.security != "unknown")
-    verified = sum(one.requests for one in series if one.edge.security == "mutual_tls")
+    connected = sum(max(one.requests, one.opened) for one in series if one.edge.security != "unknown")
+    verified = sum(max(one.requests, one.opened) for one in series if one.edge.security == "mutual_tls")
     return verified / connected if connected else 0.0
 
 

@@ -6,7 +6,15 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ray_mesh.telemetry.export import DURATION, LABELS, REQUESTS, MeshMetrics, classic_buckets, label_values
+from ray_mesh.telemetry.export import (
+    DURATION,
+    LABELS,
+    REQUESTS,
+    MeshMetrics,
+    classic_buckets,
+    label_values,
+    metrics,
+)
 from ray_mesh.telemetry.series import Edge, Series
 from ray_mesh.telemetry.table import SeriesTable
 
@@ -89,3 +97,23 @@ def test_classic_buckets_never_fall() -> None:
     counts = [count for _, count in classic_buckets(table.totals()[0].duration)]
     assert counts == sorted(counts)
     assert counts[-1] == 2_000
+
+
+def test_tcp_has_metrics_of_its_own() -> None:
+    table = SeriesTable()
+    edge = replace(EDGE, protocol="tcp", code=0, flags="")
+    table.series(edge).open()
+    table.series(edge).move(5, 7)
+    table.series(replace(edge, flags="UC")).record(1.0, 0, 0)
+    found = {
+        sample.name: (sample.value, sample.labels["response_flags"])
+        for family in metrics(table.totals(), 0)
+        for sample in family.samples
+        if sample.value and sample.labels
+    }
+    assert found == {
+        "istio_tcp_connections_opened_total": (1, "-"),
+        "istio_tcp_connections_closed_total": (1, "UC"),
+        "istio_tcp_received_bytes_total": (5, "-"),
+        "istio_tcp_sent_bytes_total": (7, "-"),
+    }

@@ -131,3 +131,18 @@ def test_no_traffic_says_so() -> None:
     graph = build_graph((), seconds=0.0)
     assert graph.to_text() == "no traffic in this window"
     assert graph.to_json() == {"seconds": 0.0, "nodes": [], "edges": []}
+
+
+def test_tcp_connections_fail_by_their_flags_and_count_while_they_last() -> None:
+    table = SeriesTable()
+    edge = replace(SOURCE, protocol="tcp", code=0, flags="", security="mutual_tls")
+    open_one = table.series(edge)
+    open_one.open()
+    open_one.move(10, 20)
+    table.series(replace(DESTINATION, protocol="tcp", code=0)).open()
+    [shown] = build_graph(table.totals(), 1.0).edges
+    assert (shown.requests, shown.error_ratio, shown.mtls) == (0, 0.0, 1.0)
+    for flags in ("", "DC", "SI", "UF"):
+        table.series(replace(edge, flags=flags)).record(1.0, 0, 0)
+    [shown] = build_graph(table.totals(), 1.0).edges
+    assert (shown.requests, shown.error_ratio, shown.protocol) == (4, 0.25, "tcp")
