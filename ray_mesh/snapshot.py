@@ -216,7 +216,7 @@ class Port:
     """A port of a service as callers name it.
 
     ``tcp`` carries bytes, ``tls`` bytes that begin with a TLS handshake, which is not ended by the mesh.
-    ``auto`` is not declared: a request is HTTP, and what a caller tunnels is TCP.
+    ``auto`` is not declared: a request is HTTP, and of what a caller tunnels its first bytes decide.
     """
 
     number: int

@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from typing import Any
 
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.caller import Caller, Effects
@@ -49,7 +50,7 @@ class Outbound(Caller):
             return replies.OVERLOADED
         if not self._accepts(head.credential):
             return replies.TOKEN_REQUIRED
-        self._tunnels.open(transport, target, rest)
+        self._tunnels.open(transport, target, rest, Inside(self, self._token))
         return None
 
     def set_workload(self, workload: Workload) -> None:
@@ -139,6 +140,29 @@ class Outbound(Caller):
             self._look_up(request, outcome, (*absent, host) if outcome == "unknown" else absent)
 
         self.effects.registry.wait(host, resume)
+
+
+class Inside:
+    """The entry of requests inside a tunnel, for which the token was shown when it was opened."""
+
+    def __init__(self, outbound: Outbound, token: bytes) -> None:
+        self._outbound = outbound
+        self._token = token
+
+    def __getattr__(self, name: str) -> Any:
+        """In everything else it is the outbound entry."""
+        return getattr(self._outbound, name)
+
+    def begin(self, request: Request) -> None:
+        """See :class:`.pipeline.Entry`. A token that changed meanwhile holds no more."""
+        request.head.admitted_by = self._token
+        self._outbound.begin(request)
+
+    def tunnel(
+        self, transport: asyncio.Transport, target: bytes, head: RequestHead, rest: bytes
+    ) -> Reply | None:
+        """See :class:`.http1_server.ServerEntry`. One tunnel is enough."""
+        return replies.NO_TUNNELS
 
 
 def asked_port(service: Service, port: int, is_explicit: bool) -> int | Reply:

@@ -22,6 +22,7 @@ from ray_mesh.proxy.events import Events, OnEvent, Severity
 from ray_mesh.proxy.handshaken import Handshaken
 from ray_mesh.proxy.health import HealthChecks
 from ray_mesh.proxy.hosting import Hosting
+from ray_mesh.proxy.http1_server import Http1Server, ServerEntry
 from ray_mesh.proxy.journal import AccessRecord, Journal
 from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
 from ray_mesh.proxy.outside import Lookup, Outside, Resolver, system_lookup
@@ -90,7 +91,7 @@ class DataPlane:
         outside = Outside(self._why_unfit, self._resolver)
         self._dialer = Dialer(Upstreams(connector or MutualTls(), outside))
         self._app_dialer = Dialer(Plaintext())
-        self._tcp = TcpDialer(outside)
+        self._tcp = TcpDialer(outside, self._serve_http)
         self._effects = Effects(
             self.wheel,
             self._dialer,
@@ -440,6 +441,19 @@ class DataPlane:
         if port == self.inbound_port or any(port in local.ports for local in self._hosting):
             return "a port of the mesh itself or of one of its workloads"
         return ""
+
+    def _serve_http(self, transport: asyncio.Transport, entry: ServerEntry, early: bytes) -> None:
+        """See :data:`.tcp_dialer.ServeHttp`."""
+
+        def admit(server: Http1Server, transport: asyncio.Transport) -> ServerEntry:
+            server.client = str(transport.get_extra_info("peername")[0]).encode()
+            return entry
+
+        server = Http1Server(self, admit)
+        transport.set_protocol(server)
+        server.connection_made(transport)
+        transport.resume_reading()
+        server.data_received(early)
 
     def _take_mesh(self, mesh: snapshot.Mesh) -> None:
         self.paths = PATHS[mesh.path_normalization]

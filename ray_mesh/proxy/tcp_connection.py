@@ -83,6 +83,10 @@ class TcpConnection:
         self.reply = reply
         self.end(reply.flag)
 
+    def forget(self) -> None:
+        """It is another protocol's from now on, and counted there."""
+        self._forget(self)
+
     def drain(self) -> None:
         """See :class:`.connections.Open`: it ends by itself, or after a while."""
         if self.relay is not None:

@@ -23,6 +23,10 @@ Still = Callable[[], bool]
 """Whether the peer of a connection is still trusted."""
 
 
+ServeHttp = Callable[[asyncio.Transport, Any, bytes], None]
+"""Serves HTTP on a connection as an entry (:class:`.http1_server.ServerEntry`), with what it has read."""
+
+
 class MessageReader(asyncio.Protocol):
     """Reads the message that comes before the bytes of a connection, then hands the connection on."""
 
@@ -89,7 +93,8 @@ class Refused(PeerError):
 class TcpDialer:
     """Makes connections, and runs the tasks of those that are being made."""
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, outside: Outside, serve_http: ServeHttp) -> None:
+        self.serve_http = serve_http
         self._outside = outside
         self._tasks: set[asyncio.Task[None]] = set()
 

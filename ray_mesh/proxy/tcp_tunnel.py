@@ -9,6 +9,7 @@ from ray_mesh.proxy import replies
 from ray_mesh.proxy.hosts import meanings, split_authority
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.replies import Reply
+from ray_mesh.proxy.sniff import DETECTION_TIMEOUT_S, spoken
 from ray_mesh.proxy.tcp_caller import TcpCaller
 from ray_mesh.proxy.tcp_connection import TcpConnection, TcpRefused
 from ray_mesh.proxy.tcp_relay import Side
@@ -39,19 +40,28 @@ class Tunnels:
         self._entry = entry
         self._caller = caller
 
-    def open(self, transport: asyncio.Transport, target: bytes, rest: bytes) -> None:
-        """Take a connection over on which CONNECT came, with the token; ``rest`` followed the request."""
+    def open(self, transport: asyncio.Transport, target: bytes, rest: bytes, inside: object) -> None:
+        """Take a connection over on which CONNECT came, with the token; ``rest`` followed the request.
+
+        ``inside`` is the entry of the requests in it, where it turns out to be HTTP.
+        """
         side = TunnelSide()
         side.take(transport, rest)
         side.pause()
         connection = self._caller.begin(self._entry, target.decode("latin-1"))
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         connection.ends = (peer[:2] if peer else None, own[:2] if own else None)
-        connection.task = self._caller.effects.tcp.run(self._serve(connection, side, target))
+        connection.task = self._caller.effects.tcp.run(self._serve(connection, side, target, inside))
 
-    async def _serve(self, connection: TcpConnection, side: TunnelSide, target: bytes) -> None:
+    async def _serve(
+        self, connection: TcpConnection, side: TunnelSide, target: bytes, inside: object
+    ) -> None:
         try:
             upstream = await self._reach(connection, side, target)
+            if upstream is None:
+                connection.forget()
+                self._caller.effects.tcp.serve_http(side.transport, inside, side.early)
+                return
         except TcpRefused as error:
             self._caller.refuse(connection, error.reply)
             if side.is_answered:
@@ -66,7 +76,8 @@ class Tunnels:
         side.answer()
         self._caller.relay(connection, side, upstream)
 
-    async def _reach(self, connection: TcpConnection, side: TunnelSide, target: bytes) -> Side:
+    async def _reach(self, connection: TcpConnection, side: TunnelSide, target: bytes) -> Side | None:
+        """The upstream; None when the tunnel turns out to be HTTP, which nobody had declared."""
         authority = split_authority(target) if b":" in target else None
         if authority is None:
             raise TcpRefused(replies.bad_request(400, "the target of CONNECT is not host:port"))
@@ -76,6 +87,8 @@ class Tunnels:
         scope = Scope(workload.namespace, frozenset(workload.labels), port.number)
         if port.protocol == "tls":
             return await self._reach_tls(connection, side, service, scope)
+        if port.protocol == "auto" and await _is_http(side):
+            return None
         route = self._caller.route(connection, service, scope, "")
         return await self._caller.connect(connection, route, port.number)
 
@@ -124,6 +137,19 @@ def _port(service: Service, number: int) -> Port:
     if port.protocol == "http":
         raise TcpRefused(replies.not_a_tunnel(service.host, number))
     return port
+
+
+async def _is_http(side: TunnelSide) -> bool:
+    """Whether what the client says first is HTTP; who says nothing for a while waits for the server."""
+    side.answer()
+    try:
+        async with asyncio.timeout(DETECTION_TIMEOUT_S):
+            while (found := spoken(side.early)) is None:
+                if not await side.more():
+                    return False
+    except TimeoutError:
+        return False
+    return found == "http"
 
 
 def _answer(side: Side, reply: Reply, wheel: Wheel) -> None:

@@ -26,7 +26,7 @@ from proxy_mesh import (  # noqa: F401
 )
 
 from ray_mesh import snapshot
-from ray_mesh.proxy import tcp_relay, tcp_wire
+from ray_mesh.proxy import tcp_relay, tcp_tunnel, tcp_wire
 from ray_mesh.security.ca import Authority
 
 DB = host_of("db")
@@ -480,3 +480,67 @@ async def test_a_hostile_peer_gets_nothing(mesh: Mesh, bytes_sent: bytes) -> Non
     writer.transport.abort()
     await settled(mesh)
     assert app.heads == []
+
+
+async def undeclared(mesh: Mesh, handler: Handler | None = None) -> int:  # noqa: F811
+    """``client`` may call ``db:3306``, of which nobody says what it speaks."""
+    app = await mesh.app("db", handler)
+    port = await mesh.workload("client", free_port(), node="one")
+    await mesh.workload("db", app.port, services=(DB,), tcp_ports=((DB, 3306),))
+    mesh.service("db", [mesh.endpoint("db")], ports=(snapshot.Port(3306, "", "auto"),))
+    return port
+
+
+async def test_requests_inside_a_tunnel_are_requests_where_nothing_is_declared(mesh: Mesh) -> None:  # noqa: F811
+    port = await undeclared(mesh)
+    client = await tunnel(port)
+    for part in (b"G", b"ET /a HT", b"TP/1.1\r\nHost: db:3306\r\n\r\n"):
+        await client.send(part)
+        await asyncio.sleep(0.01)
+    answer = await client.answer()
+    assert answer.json()["line"] == "GET /a HTTP/1.1"
+    await client.send(b"GET /b HTTP/1.1\r\nHost: db:3306\r\n\r\n")
+    assert (await client.answer()).json()["line"] == "GET /b HTTP/1.1"
+    await client.close()
+    await until(lambda: not len(mesh.planes["one"].connections), "the tunnel is closed")
+    assert {one.edge.protocol for one in mesh.planes["two"].series.totals()} == {"http"}
+    assert (await fetch(port, "/c", "db:3306")).status == 200
+
+
+async def test_a_changed_token_ends_the_requests_of_a_tunnel(mesh: Mesh) -> None:  # noqa: F811
+    port = await undeclared(mesh)
+    client = await tunnel(port)
+    await client.send(b"GET /a HTTP/1.1\r\nHost: db:3306\r\n\r\n")
+    assert (await client.answer()).status == 200
+    changed = replace(mesh.workloads["client"], token_sha256=bytes(32))
+    mesh.planes["one"].apply("workload.default.client", changed)
+    await client.send(b"GET /a HTTP/1.1\r\nHost: db:3306\r\n\r\n")
+    assert (await client.answer()).status == 407
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    "first", [b"\x00\x01", b"EHLO a\r\n" + b"x" * 30, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+)
+async def test_anything_else_inside_is_tcp(mesh: Mesh, first: bytes) -> None:  # noqa: F811
+    port = await undeclared(mesh, echo)
+    client = await tunnel(port)
+    await client.send(first)
+    assert await client.reader.readexactly(len(first)) == first
+    await client.close()
+    await settled(mesh)
+    assert {one.edge.protocol for one in mesh.planes["two"].series.totals()} == {"tcp"}
+
+
+async def test_who_says_nothing_waits_for_the_server(
+    mesh: Mesh,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 welcome\r\n")
+
+    monkeypatch.setattr(tcp_tunnel, "DETECTION_TIMEOUT_S", 0.2)
+    port = await undeclared(mesh, greet)
+    client = await tunnel(port)
+    assert await read_all(client) == b"220 welcome\r\n"
+    await client.close()
