@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     """Run what the command line asks for; returns the exit code."""
     options = _parse(arguments)
     pace = QUICK if options.quick else FULL
-    patience = Patience(0.5, 3.0, 300.0) if options.quick else Patience(15.0, 45.0, 1080.0)
+    patience = Patience(0.5, 3.0, 330.0) if options.quick else Patience(15.0, 45.0, 1080.0)
     begun_at = time.monotonic()
     with Lab() as lab:
         run = Run(lab, pace, patience, options.only)
