@@ -43,7 +43,7 @@ check: $(VENV)/.dev
 
 # Faults, changes and new certificates under traffic whose every body is compared; ten minutes.
 soak: $(VENV)/.dev
-	@exec $(BIN)/python tests/soak/soak.py $(ARGS)
+	@exec $(BIN)/python tests/soak/soak_run.py $(ARGS)
 
 # Each parser for 60 s, or as many as ARGS says: make fuzz ARGS=600. What breaks one is left in tests/fuzz.
 fuzz: $(VENV)/.fuzz

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from soak import soak
+from soak_run import soak
 
 SECONDS = 10.0
 
