@@ -243,7 +243,7 @@ class Hosting:
         """The protocol of a new connection to one of a workload's own ports."""
         local = self.locals.get(key)
         door = local.door_of(port) if local is not None else None
-        if local is None or door is None:
+        if local is None or door is None or not self._listening.admits_more:
             return Http1Server(self._listening, admit)
         return Doorman(functools.partial(self._gatekeeper.serve, local, door))
 
