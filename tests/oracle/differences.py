@@ -115,11 +115,6 @@ REQUESTS = (
 
 RULES = (
     Difference(
-        "stricter",
-        "header regex, repeated",
-        "fields of one name are one value with commas (RFC 9110 section 5.3); Envoy tries each by itself",
-    ),
-    Difference(
         "laxer",
         "authority in capitals|authority with a port",
         "a host has no case, and its port is no part of the name (Istio's gateways strip it)",
