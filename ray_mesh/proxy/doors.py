@@ -57,6 +57,11 @@ class Door:
                 best, best_rank = entry, found
         return best
 
+    def owner(self, name: str) -> Ingress | None:
+        """Whose requests those for a host are."""
+        entry = self.choose(name)
+        return entry.ingress if entry is not None else None
+
 
 def rank(pattern: str, name: str) -> int:
     """How specific a pattern for a name is: -1 when it does not stand for it, more for a narrower one."""
@@ -79,9 +84,13 @@ class Doorman(asyncio.Protocol):
         """See :class:`asyncio.Protocol`."""
         opened = cast(asyncio.Transport, transport)
         peer = opened.get_extra_info("peername")
-        connection = socket.socket(fileno=os.dup(opened.get_extra_info("socket").fileno()))
+        try:
+            connection = socket.socket(fileno=os.dup(opened.get_extra_info("socket").fileno()))
+        except OSError:  # no more file descriptors
+            return
+        finally:
+            opened.abort()
         connection.setblocking(False)
-        opened.abort()
         self._serve(connection, str(peer[0]).encode() if peer else b"unknown")
 
 

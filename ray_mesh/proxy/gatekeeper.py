@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -147,10 +148,12 @@ class Gatekeeper:
         def admit(server: Http1Server, transport: asyncio.Transport) -> ServerEntry | None:
             server.client = address
             try:
-                server.peer = self._caller(entry.server, transport, address)
+                peer = server.peer = self._caller(entry.server, transport, address)
             except PeerError as error:
                 self._refused(local, door, address, error)
                 return None
+            if peer is not None:
+                server.expires_at = peer.deadline
             return entry.ingress if self._is_open else None
 
         await self._handshake(lambda: Http1Server(self._listening, admit), connection, context)
@@ -222,6 +225,8 @@ class Gatekeeper:
             else:
                 connection.close()
             raise
+        if peer is not None:
+            record.is_trusted = _both(record.is_trusted, peer)
         caller.relay(record, side, upstream)
 
     async def _side(
@@ -275,6 +280,12 @@ class Gatekeeper:
             raise TcpRefused(refused)
         record.route = route.name
         return await caller.connect(record, route, door.port)
+
+
+def _both(is_trusted: Callable[[], bool] | None, peer: Peer) -> Callable[[], bool]:
+    """Whether the caller of a connection is trusted still, and so is whom it leads to."""
+    seen_at = time.time()
+    return lambda: peer.is_vouched_for(seen_at) and (is_trusted is None or is_trusted())
 
 
 def _ends(connection: socket.socket, address: bytes) -> tuple[Address | None, Address | None]:

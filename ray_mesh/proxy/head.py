@@ -81,6 +81,7 @@ class RequestHead:
         "host",
         "is_brief",  # the next proxy asks for replies without explanation
         "is_framed",  # the caller's proxy asks for a framed tunnel
+        "is_from_outside",  # what it says of its way and of the mesh is not believed
         "length",
         "lower",  # the block in lower case
         "request_id",
@@ -99,6 +100,7 @@ class RequestHead:
         self.closes = False
         self.expects = False
         self.is_framed = False
+        self.is_from_outside = False
         self.upgrade = b""
         self.credential = b""
         self.admitted_by: bytes | None = None
@@ -120,15 +122,20 @@ class RequestHead:
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of all lines of a field (name in lower case)."""
-        lower, needle = self.lower, b"\n" + name + b":"
-        start = lower.find(needle)
-        values: list[bytes] = []
-        while start >= 0:
-            start += len(needle)
-            end = lower.index(b"\r", start)
-            values.append(self.block[start:end].strip(b" \t"))
-            start = lower.find(needle, end)
-        return values
+        return values_of(name, self.block, self.lower)
+
+
+def values_of(name: bytes, block: bytes, lower: bytes) -> list[bytes]:
+    """The values of all lines of a field (name in lower case); ``lower`` is the block in lower case."""
+    needle = b"\n" + name + b":"
+    start = lower.find(needle)
+    values: list[bytes] = []
+    while start >= 0:
+        start += len(needle)
+        end = lower.index(b"\r", start)
+        values.append(block[start:end].strip(b" \t"))
+        start = lower.find(needle, end)
+    return values
 
 
 def set_apart(raw: bytes) -> tuple[bytes, bytes, bytes]:

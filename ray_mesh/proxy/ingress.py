@@ -11,6 +11,7 @@ identity.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.caller import Caller, Effects
@@ -34,14 +35,24 @@ _MAX_VIEWS = 1024
 
 
 class Ingress(Caller):
-    """The entry of one gateway listener. Without configuration every request is answered 404."""
+    """The entry of one gateway listener. Without configuration every request is answered 404.
+
+    ``owner`` says whose requests a host's are where several TLS servers share a port.
+    """
 
     def __init__(
-        self, source: Source, effects: Effects, port: int, guard: Guard, is_secure: bool = False
+        self,
+        source: Source,
+        effects: Effects,
+        port: int,
+        guard: Guard,
+        is_secure: bool = False,
+        owner: Callable[[str], Ingress | None] | None = None,
     ) -> None:
         super().__init__(source, effects)
         self.port = port
         self._guard = guard
+        self._owner = owner
         self._hosts = VirtualHosts()
         self._proto = b"https" if is_secure else b"http"
         self._tables: dict[tuple[str, ...], RouteTable] = {}
@@ -64,7 +75,9 @@ class Ingress(Caller):
 
     def read_head(self, block: bytes) -> RequestHead:
         """See :class:`.http1_server.ServerEntry`."""
-        return read_request(block, _DROPPED)
+        head = read_request(block, _DROPPED)
+        head.is_from_outside = True
+        return head
 
     def tunnel(
         self, transport: asyncio.Transport, target: bytes, head: RequestHead, rest: bytes
@@ -76,6 +89,10 @@ class Ingress(Caller):
         """See :class:`.pipeline.Entry`."""
         if self.effects.overload.level >= Level.NO_INGRESS:
             request.refuse(replies.OVERLOADED)
+            return
+        peer = request.peer
+        if isinstance(peer, Peer) and not peer.is_current(request.started_at):
+            request.refuse(replies.EXPIRED)
             return
         request.request_id = new_request_id()
         request.scheme = self._proto
@@ -91,7 +108,6 @@ class Ingress(Caller):
         if guard.is_open:
             self._enter(request)
         else:
-            peer = request.peer
             principal, namespace = (peer.principal, peer.namespace) if isinstance(peer, Peer) else ("", "")
             guard.check(request, principal, namespace, self.port, self._enter)
 
@@ -108,6 +124,9 @@ class Ingress(Caller):
         host = self._hosts.find(authority[0])
         if host is None:
             request.refuse(replies.no_virtual_host(authority[0], self.port))
+            return None
+        if self._owner is not None and self._owner(authority[0]) is not self:
+            request.refuse(replies.misdirected(authority[0]))
             return None
         if host.to_https:
             target = (request.path + request.query).decode("latin-1")

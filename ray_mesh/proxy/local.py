@@ -156,7 +156,9 @@ class Local:
             ingress = before.pop((secure.hosts, secure.tls), None)
             if secure.virtual_hosts is not None:
                 guard = self.inbound.guard
-                ingress = ingress or Ingress(self.source, self._effects, door.port, guard, is_secure=True)
+                ingress = ingress or Ingress(
+                    self.source, self._effects, door.port, guard, is_secure=True, owner=door.owner
+                )
                 ingress.set_hosts(secure.virtual_hosts)
             entries.append(SecureEntry(secure, ingress))
         door.entries = tuple(entries)

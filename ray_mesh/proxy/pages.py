@@ -14,7 +14,7 @@ from ray_mesh.proxy.admin import JSON, TEXT, Gather, Page
 from ray_mesh.proxy.cluster import Destination
 from ray_mesh.proxy.journal import AccessRecord
 from ray_mesh.proxy.stats import PlaneStats
-from ray_mesh.snapshot import Resource
+from ray_mesh.snapshot import NamedMatch, Resource
 from ray_mesh.telemetry.series import Series
 from ray_mesh.telemetry.table import SeriesTable
 
@@ -88,6 +88,8 @@ def plain(value: Any, name: str = "") -> Any:
         isinstance(value, str) and (_SECRET.search(name) or "PRIVATE KEY" in value)
     ):
         return HIDDEN
+    if isinstance(value, NamedMatch) and _SECRET.search(value.name):
+        return {"name": value.name, "match": HIDDEN}
     if dataclasses.is_dataclass(value):
         fields = dataclasses.fields(value)
         return {field.name: plain(getattr(value, field.name), field.name) for field in fields}

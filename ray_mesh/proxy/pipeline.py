@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Protocol
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.breaker import Breaker, Hold
 from ray_mesh.proxy.cluster import Cluster, Member
-from ray_mesh.proxy.head import RequestHead, ResponseHead
+from ray_mesh.proxy.head import RequestHead, ResponseHead, values_of
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.retry import Retrying
@@ -48,6 +48,7 @@ PENDING_BYTES = 64 * 1024
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
+_SAID_OUTSIDE = (b"x-forwarded-", b"x-envoy-", b"x-mesh-")
 _OF_ITS_OWN = (b"traceparent", b"x-request-id")
 _now = time.monotonic
 
@@ -257,6 +258,8 @@ class Request:
             return self.parent or None
         if name == b"x-request-id":
             return self.request_id or None
+        if self.head.is_from_outside and name.startswith(_SAID_OUTSIDE):
+            return b", ".join(self._sent_on(name)) or None
         return self.head.named(name)
 
     def values(self, name: bytes) -> list[bytes]:
@@ -264,7 +267,14 @@ class Request:
         if name in _OF_ITS_OWN:
             value = self.header(name)
             return [value] if value is not None else []
+        if self.head.is_from_outside and name.startswith(_SAID_OUTSIDE):
+            return self._sent_on(name)
         return self.head.values(name)
+
+    def _sent_on(self, name: bytes) -> list[bytes]:
+        """The values of a field as the next hop gets them."""
+        block = self.fields + self.extra
+        return values_of(name, block, block.lower())
 
     @property
     def is_replayable(self) -> bool:

@@ -325,6 +325,18 @@ def to_https(host: str, target: str) -> Reply:
     )
 
 
+def misdirected(host: str) -> Reply:
+    """The host is another TLS server's, which may ask more of its callers."""
+    return Reply(
+        421,
+        "NR",
+        "misdirected",
+        f"the TLS server name of this connection leads to another server than host {host!r} is of: "
+        "connect with the host as the server name",
+        is_public=True,
+    )
+
+
 def bad_hello(cause: str) -> Reply:
     """The port is for TLS, and these bytes are not."""
     return Reply(400, "DPE", "bad_client_hello", f"the port is TLS: {cause}")

@@ -94,6 +94,8 @@ def test_what_looks_like_a_secret_is_hidden_wherever_it_is() -> None:
         "raw": HIDDEN,
     }
     assert plain("-----BEGIN PRIVATE KEY-----") == HIDDEN
+    wanted = snapshot.NamedMatch("x-api-key", snapshot.StringMatch("exact", "s3cret"))
+    assert plain((wanted,)) == [{"name": "x-api-key", "match": HIDDEN}]
     service = snapshot.Service("h", "n", "s", (snapshot.Port(80, "http"),), (), ())
     assert plain(replace(service, name="t"))["ports"][0]["number"] == 80
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from proxy_mesh import DEADLINE_S, Answer, Client, Mesh, fetch, free_port, host_
 
 from ray_mesh import snapshot
 from ray_mesh.proxy.proxy_protocol import Version, write_header
+from ray_mesh.proxy.tls import Identity
+from ray_mesh.security.ca import Authority
+from ray_mesh.security.identity import for_workload
+from ray_mesh.security.svid import Svid, csr, new_key
 from ray_mesh.snapshot import (
     ConnectionMatch,
     ConnectionRoute,
@@ -396,3 +401,49 @@ async def test_the_proxy_protocol_says_who_is_behind(mesh: Mesh, tmp_path: Path,
         await client.close()
     behind_a_balancer(mesh, False)
     assert (await fetch(ports[80], "/", "a.example.com", token="")).status == 200
+
+
+async def test_a_host_is_reached_by_its_own_server_only(mesh: Mesh, tmp_path: Path) -> None:
+    """Else a client without certificate would get in by the name of the server that asks for none."""
+    issuer = Issuer(tmp_path)
+    tls = files(issuer, "a.example.com", mode="MUTUAL", authorities=str(issuer.ca))
+    asks = https(tls, "a.example.com")
+    routes = (Route("all", "", (), (Destination(REVIEWS),)),)
+    anybody = SecureServer(
+        ("*",), files(issuer, "b.example.com"), (VirtualHost(("a.example.com", "b.example.com"), routes),)
+    )
+    ports = await edge(mesh, GatewayServer(443, (), (asks, anybody)))
+    for host in ("a.example.com", "A.example.com.:443"):
+        answer = await get(ports[443], issuer.client(), "b.example.com", host)
+        assert (answer.status, answer.json()["error"]) == (421, "misdirected")
+    assert (await get(ports[443], issuer.client(), "b.example.com")).status == 200
+    assert (await get(ports[443], issuer.client("partner"), "a.example.com")).status == 200
+
+
+async def test_a_caller_with_an_identity_is_verified_again_when_trust_changes(mesh: Mesh) -> None:
+    await database(mesh)
+    relayed = SecureServer(("db.example.com",), ServerTls("ISTIO_MUTUAL"), None, (TO_DB,))
+    servers = (https(ServerTls("ISTIO_MUTUAL"), "*"), relayed)
+    ports = await edge(mesh, GatewayServer(443, (), servers))
+    partner = Authority.create_root("partner.example", time.time())
+    plane = mesh.planes["one"]
+    plane.set_bundles({**mesh.bundles, "partner.example": partner.bundle()})
+    issuing, key = partner.create_intermediate(time.time()), new_key()
+    name = for_workload("partner.example", "default", "partner")
+    svid = Svid.from_der(issuing.issue(csr(key), name, 3600, time.time()), key)
+    identity = Identity(svid, plane.trust)
+    client = await secure(ports[443], identity.client, "a.example.com")
+    relay = await secure(ports[443], identity.client, "db.example.com")
+    await relay.send(b"x")
+    async with asyncio.timeout(DEADLINE_S):
+        assert await relay.reader.readexactly(1) == b"X"
+    request = b"GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n"
+    await client.send(request)
+    assert (await client.answer()).status == 200
+    plane.set_bundles(mesh.bundles)
+    await client.send(request)
+    answer = await client.answer()
+    assert (answer.status, answer.json()["error"]) == (403, "identity_expired")
+    with pytest.raises(FAILURES):
+        async with asyncio.timeout(DEADLINE_S):
+            await relay.reader.readexactly(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy_mesh import TRUST_DOMAIN, Mesh, fetch, free_port, host_of, mesh, until  # noqa: F401
 
 from ray_mesh import snapshot
@@ -9,11 +11,13 @@ from ray_mesh.snapshot import (
     Destination,
     Gateway,
     GatewayServer,
+    NamedMatch,
     Redirect,
     RequestMatch,
     Route,
     StringMatch,
     Subset,
+    ValueMatch,
     VirtualHost,
 )
 
@@ -120,3 +124,38 @@ async def test_a_service_that_changes_is_seen_at_once(mesh: Mesh) -> None:
             assert (await fetch(bound, "/", "anything", token="")).json()["app"] == version
     mesh.service("reviews", endpoints)
     assert (await fetch(bound, "/", "anything", token="")).json()["error"] == "no_such_subset"
+
+
+async def test_what_the_outside_says_of_its_way_chooses_no_route(mesh: Mesh) -> None:
+    port = await gateway(mesh)
+
+    def says(name: str, value: str) -> tuple[RequestMatch, ...]:
+        return (RequestMatch(headers=(NamedMatch(name, StringMatch("exact", value)),)),)
+
+    inside = Route("inside", "", says("x-mesh-source", "default/a;;"), (Destination(host_of("reviews")),))
+    secure = Route("s", "", says("x-forwarded-proto", "https"), (Destination(host_of("reviews")),))
+    plain = Route("p", "", says("x-forwarded-proto", "http"), (), redirect=Redirect(scheme="https"))
+    host = VirtualHost(("shop.example.com",), (inside, secure, plain))
+    mesh.planes["one"].apply(
+        "gateway.default.edge", Gateway("default", "edge", (GatewayServer(80, (host,)),))
+    )
+    answer = await fetch(
+        port, "/", "shop.example.com", X_Forwarded_Proto="https", X_Mesh_Source="default/a;;"
+    )
+    assert answer.status == 301, answer.body
+
+
+async def test_a_dot_at_the_end_of_a_host_evades_no_policy(mesh: Mesh) -> None:
+    port = await gateway(mesh)
+    hosts = (ValueMatch("exact", "shop.example.com"), ValueMatch("prefix", "shop.example.com:"))
+    deny = snapshot.Policy("default/p", "DENY", (snapshot.Rule((), (snapshot.Operation(hosts=hosts),)),))
+    edge = mesh.planes["one"].resources()["workload.default.edge"]
+    assert isinstance(edge, snapshot.Workload)
+    mesh.planes["one"].apply("workload.default.edge", replace(edge, policies=(deny,)))
+    for name, status in (
+        ("www.shop.example.com", 200),
+        ("shop.example.com", 403),
+        ("shop.example.com.", 403),
+        ("Shop.example.com.:80", 403),
+    ):
+        assert (await fetch(port, "/api", name)).status == status, name
