@@ -45,6 +45,7 @@ from ray_mesh.security.svid import Svid
 from ray_mesh.telemetry.table import SeriesTable
 
 SWEEP_S = 5.0
+_FULL = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,10 +472,15 @@ class DataPlane:
         return own + [one for local in self._hosting for one in local.listeners.values()]
 
     def _count(self) -> int:
+        """Connections, as the node's other workers are told; a plane that may take no more is full."""
+        if not self.admits_more:
+            return _FULL
         return len(self.connections) + sum(one.starting for one in self._listeners)
 
     def _take(self, accepted: socket.socket) -> bool:
-        """A connection that another worker of the node accepted; whether there is a listener for it."""
+        """A connection that another worker of the node accepted; whether it is served here."""
+        if not self.admits_more:
+            return False
         port = accepted.getsockname()[1]
         listener = next((one for one in self._listeners if one.port == port), None)
         return listener is not None and listener.take(accepted)
@@ -484,6 +490,8 @@ class DataPlane:
 
     def _tell_level(self, level: Level, cause: str) -> None:
         severity: Severity = "warning" if level else "info"
+        if self.workers is not None:
+            self.workers.tell()
         self._events.report("overload", severity, f"{level.name} from now on: {cause}")
 
     def _forget_views(self) -> None:

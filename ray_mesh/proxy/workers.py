@@ -31,7 +31,7 @@ _GONE = 0xFFFFFFFF
 _CONNECTION, _RETURNED = b"c", b"r"
 
 Take = Callable[[socket.socket], bool]
-"""Serves a connection; False when this worker does not listen on its port (yet, or any more)."""
+"""Serves a connection; False when this worker is full, or does not listen on its port (yet, or any more)."""
 
 
 class _Link:
