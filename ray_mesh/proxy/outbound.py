@@ -53,6 +53,11 @@ class Outbound(Caller):
         self._tunnels.open(transport, target, rest, Inside(self, self._token))
         return None
 
+    @property
+    def token(self) -> bytes:
+        """The hash of the token that is asked for."""
+        return self._token
+
     def set_workload(self, workload: Workload) -> None:
         """Take a new version: token and labels hold from the next request on."""
         self._token = workload.token_sha256
@@ -149,13 +154,22 @@ class Inside:
         self._outbound = outbound
         self._token = token
 
+    def __eq__(self, other: object) -> bool:
+        """Its connections are those of the outbound entry: they end with it."""
+        return other is self._outbound or other is self
+
+    def __hash__(self) -> int:
+        return hash(self._outbound)
+
     def __getattr__(self, name: str) -> Any:
         """In everything else it is the outbound entry."""
         return getattr(self._outbound, name)
 
     def begin(self, request: Request) -> None:
         """See :class:`.pipeline.Entry`. A token that changed meanwhile holds no more."""
-        request.head.admitted_by = self._token
+        token = self._outbound.token
+        if hmac.compare_digest(token, self._token):
+            request.head.admitted_by = token
         self._outbound.begin(request)
 
     def tunnel(

@@ -519,6 +519,20 @@ async def test_a_changed_token_ends_the_requests_of_a_tunnel(mesh: Mesh) -> None
     await client.close()
 
 
+async def test_requests_of_a_tunnel_go_on_until_their_workload_goes(mesh: Mesh) -> None:  # noqa: F811
+    port = await undeclared(mesh)
+    client = await tunnel(port)
+    await client.send(b"GET /a HTTP/1.1\r\nHost: db:3306\r\n\r\n")
+    assert (await client.answer()).status == 200
+    before = mesh.workloads["client"]
+    same = bytes(bytearray(before.token_sha256))
+    mesh.planes["one"].apply("workload.default.client", replace(before, token_sha256=same))
+    await client.send(b"GET /b HTTP/1.1\r\nHost: db:3306\r\n\r\n")
+    assert (await client.answer()).status == 200
+    mesh.planes["one"].apply("workload.default.client", None)
+    assert await read_all(client) == b""
+
+
 @pytest.mark.parametrize(
     "first", [b"\x00\x01", b"EHLO a\r\n" + b"x" * 30, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
 )
