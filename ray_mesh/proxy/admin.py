@@ -117,7 +117,7 @@ class Admin:
         return replies.NO_TUNNELS
 
     def begin(self, request: Request) -> None:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         authority = split_authority(request.host)
         page = self._pages.get(request.path.decode("latin-1"))
         if authority is None or not addresses.is_loopback(authority[0].strip("[]")):
@@ -143,19 +143,19 @@ class Admin:
         request.refuse(_Document(status, "", "", "", content=content, content_type=page.content_type))
 
     def record(self, request: Request) -> None:
-        """See :class:`.pipeline.Entry`. Pages are no traffic."""
+        """See :class:`.sides.Entry`. Pages are no traffic."""
 
     def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
-        """See :class:`.pipeline.Entry`. Pages go nowhere."""
+        """See :class:`.sides.Entry`. Pages go nowhere."""
         raise NotImplementedError
 
     def dial(self, request: Request, pool: Pool, member: Member) -> None:
-        """See :class:`.pipeline.Entry`. Pages go nowhere."""
+        """See :class:`.sides.Entry`. Pages go nowhere."""
         raise NotImplementedError
 
     def eject(self, cluster: Cluster, member: Member) -> None:
-        """See :class:`.pipeline.Entry`. Pages go nowhere."""
+        """See :class:`.sides.Entry`. Pages go nowhere."""
         raise NotImplementedError
 
     def judge(self, cluster: Cluster, member: Member, status: int, has_answered: bool) -> None:
-        """See :class:`.pipeline.Entry`. Pages go nowhere."""
+        """See :class:`.sides.Entry`. Pages go nowhere."""

@@ -70,17 +70,17 @@ class Caller:
         self._mirrors = Mirrors(self, effects.wheel, lambda copy, shadow: self._go(copy, shadow.target))
 
     def dial(self, request: Request, pool: Pool, member: Member) -> None:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         self.effects.dialer.dial(request, pool, member, self.source.identity)
 
     def eject(self, cluster: Cluster, member: Member) -> None:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         back_at = cluster.connect_failed(member, time.monotonic())
         if back_at is not None:
             self.effects.wheel.add(back_at, cluster.destination)
 
     def judge(self, cluster: Cluster, member: Member, status: int, has_answered: bool) -> None:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         judge = cluster.answered if has_answered else cluster.failed
         back_at = judge(member, status, time.monotonic())
         if back_at is not None:

@@ -36,8 +36,9 @@ from ray_mesh.proxy.head import (
     without,
 )
 from ray_mesh.proxy.path import Paths, split_absolute
-from ray_mesh.proxy.pipeline import Entry, Request
+from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.replies import Reply
+from ray_mesh.proxy.sides import Entry
 from ray_mesh.proxy.timers import Place, Wheel
 from ray_mesh.proxy.trace import from_b3, is_valid
 from ray_mesh.proxy.tunnel import FRAMED, Side, Tunnel
@@ -102,7 +103,7 @@ Admit = Callable[["Http1Server", asyncio.Transport], ServerEntry | None]
 
 
 class Http1Server(asyncio.Protocol):
-    """A downstream connection; the :class:`.pipeline.Stream` of its current request."""
+    """A downstream connection; the :class:`.sides.Stream` of its current request."""
 
     __slots__ = (
         "_activity",
@@ -473,7 +474,7 @@ class Http1Server(asyncio.Protocol):
     # Stream.
 
     def reply(self, reply: Reply) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
         request = self._request
         if request is None:
             return
@@ -489,7 +490,7 @@ class Http1Server(asyncio.Protocol):
         self.end()
 
     def send_whole(self, response: bytes) -> bool:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
         request = self._request
         if request is None or self._closes_after(request):
             return False
@@ -500,7 +501,7 @@ class Http1Server(asyncio.Protocol):
         return True
 
     def respond(self, line: bytes, head: ResponseHead, length: int | None, payload: bytes) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
         request = self._request
         if request is None:
             return
@@ -515,12 +516,12 @@ class Http1Server(asyncio.Protocol):
             request.connection.pause()
 
     def interim(self, line: bytes, fields: bytes) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
         if not self._is_http10:
             self._write(b"HTTP/1.1%b%b\r\n" % (line[8:], fields))
 
     def switch(self, line: bytes, fields: bytes, far: Side) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
         request, self._request = self._request, None
         rest, self._rest = self._rest, b""
         assert request is not None
@@ -539,12 +540,12 @@ class Http1Server(asyncio.Protocol):
             near.pause_writing()
 
     def send_body(self, payload: bytes) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
         self._activity += 1
         self._write(body.frame(payload) if self._is_chunked else payload)
 
     def end(self) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
         if self._is_chunked:
             self._is_chunked = False
             self._write(body.last_chunk(self._request.response_trailer if self._request else b""))
@@ -560,7 +561,7 @@ class Http1Server(asyncio.Protocol):
             self._go_on()
 
     def abort(self) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
         self._request = None
         if self._is_http10:
             made = self.transport.get_extra_info("socket")
@@ -568,11 +569,11 @@ class Http1Server(asyncio.Protocol):
         self.transport.abort()
 
     def pause(self) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
         self._pause_reading()
 
     def resume(self) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
         if not self._rest:
             self._resume_reading()
 

@@ -156,7 +156,7 @@ class Inbound:
         return replies.NO_TUNNELS
 
     def begin(self, request: Request) -> None:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         if self._effects.overload.level >= Level.NO_INBOUND:
             request.refuse(replies.OVERLOADED)
             return
@@ -193,7 +193,7 @@ class Inbound:
         request.forward(self._cluster)
 
     def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
-        """See :class:`.pipeline.Entry`. A request may still be on its way to where the application was."""
+        """See :class:`.sides.Entry`. A request may still be on its way to where the application was."""
         if member is self._member:
             return self._pool
         gone = Pool()
@@ -201,14 +201,14 @@ class Inbound:
         return gone
 
     def dial(self, request: Request, pool: Pool, member: Member) -> None:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         self._dialer.dial(request, pool, member, None)
 
     def eject(self, cluster: Cluster, member: Member) -> None:
-        """See :class:`.pipeline.Entry`. There is only one application; its callers eject us."""
+        """See :class:`.sides.Entry`. There is only one application; its callers eject us."""
 
     def judge(self, cluster: Cluster, member: Member, status: int, has_answered: bool) -> None:
-        """See :class:`.pipeline.Entry`. The application is judged by its callers."""
+        """See :class:`.sides.Entry`. The application is judged by its callers."""
 
     def record(self, request: Request) -> None:
         """Count a finished request (reporter ``destination``)."""

@@ -86,7 +86,7 @@ class Ingress(Caller):
         return replies.NO_TUNNELS
 
     def begin(self, request: Request) -> None:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         if self.effects.overload.level >= Level.NO_INGRESS:
             request.refuse(replies.OVERLOADED)
             return

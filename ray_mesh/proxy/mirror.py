@@ -87,26 +87,26 @@ class Mirrors:
         self._send(copy, shadow)
 
     def begin(self, request: Request) -> None:
-        """See :class:`.pipeline.Entry`. Copies are begun by :meth:`start`."""
+        """See :class:`.sides.Entry`. Copies are begun by :meth:`start`."""
 
     def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         return self._caller.pool(member, breaker)
 
     def dial(self, request: Request, pool: Pool, member: Member) -> None:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         self._caller.dial(request, pool, member)
 
     def eject(self, cluster: Cluster, member: Member) -> None:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         self._caller.eject(cluster, member)
 
     def judge(self, cluster: Cluster, member: Member, status: int, has_answered: bool) -> None:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         self._caller.judge(cluster, member, status, has_answered)
 
     def record(self, request: Request) -> None:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         left = self._active.pop(request.service) - 1
         if left:
             self._active[request.service] = left
@@ -152,7 +152,7 @@ class Copies:
 
 
 class Nowhere:
-    """The downstream of a copy: a :class:`.pipeline.Stream` that throws everything away."""
+    """The downstream of a copy: a :class:`.sides.Stream` that throws everything away."""
 
     __slots__ = ("client", "peer")
 
@@ -161,32 +161,32 @@ class Nowhere:
         self.peer: object = None
 
     def reply(self, reply: Reply) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
 
     def respond(self, line: bytes, head: ResponseHead, length: int | None, payload: bytes) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
 
     def send_whole(self, response: bytes) -> bool:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
         return True
 
     def interim(self, line: bytes, fields: bytes) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
 
     def switch(self, line: bytes, fields: bytes, far: Side) -> None:
-        """See :class:`.pipeline.Stream`. Requests to switch are not copied."""
+        """See :class:`.sides.Stream`. Requests to switch are not copied."""
 
     def send_body(self, payload: bytes) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
 
     def end(self) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
 
     def abort(self) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
 
     def pause(self) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""
 
     def resume(self) -> None:
-        """See :class:`.pipeline.Stream`."""
+        """See :class:`.sides.Stream`."""

@@ -73,7 +73,7 @@ class Outbound(Caller):
         self._views = {}
 
     def begin(self, request: Request) -> None:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         if self.effects.overload.level >= Level.NO_OUTBOUND:
             request.refuse(replies.OVERLOADED)
             return
@@ -166,7 +166,7 @@ class Inside:
         return getattr(self._outbound, name)
 
     def begin(self, request: Request) -> None:
-        """See :class:`.pipeline.Entry`. A token that changed meanwhile holds no more."""
+        """See :class:`.sides.Entry`. A token that changed meanwhile holds no more."""
         token = self._outbound.token
         if hmac.compare_digest(token, self._token):
             request.head.admitted_by = token

@@ -1,9 +1,9 @@
 """A request on its way through the proxy, whatever version of HTTP carries it.
 
-An entry (outbound, inbound, ingress) decides a request in :meth:`Entry.begin` and ends with
+An entry (outbound, inbound, ingress) decides a request in :meth:`.sides.Entry.begin` and ends with
 :meth:`Request.refuse` or :meth:`Request.forward`. From there on the request reacts to its two sides:
-the :class:`Stream` it came on and the :class:`Connection` it goes out on. It ends once, in ``_finish``,
-which records it.
+the :class:`.sides.Stream` it came on and the :class:`.sides.Connection` it goes out on. It ends once,
+in ``_finish``, which records it.
 
 What may be sent again, and when:
 
@@ -26,7 +26,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.breaker import Breaker, Hold
@@ -35,6 +35,7 @@ from ray_mesh.proxy.head import RequestHead, ResponseHead, values_of
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.retry import Retrying
+from ray_mesh.proxy.sides import Connection, Entry, Stream
 from ray_mesh.proxy.timers import Wheel
 
 if TYPE_CHECKING:
@@ -51,90 +52,6 @@ IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"
 _SAID_OUTSIDE = (b"x-forwarded-", b"x-envoy-", b"x-mesh-")
 _OF_ITS_OWN = (b"traceparent", b"x-request-id")
 _now = time.monotonic
-
-
-class Stream(Protocol):
-    """The downstream side of one exchange. ``peer`` is who it proved to be, ``client`` its address."""
-
-    peer: object
-    client: bytes
-
-    def reply(self, reply: Reply) -> None:
-        """Answer with a reply of our own; nothing was sent before."""
-
-    def respond(self, line: bytes, head: ResponseHead, length: int | None, payload: bytes) -> None:
-        """Send the head of a response and the first of its payload.
-
-        ``length`` is the body's (0 for none, None or CHUNKED when unknown).
-        """
-
-    def send_whole(self, response: bytes) -> bool:
-        """Send a complete response as it is and end; False when it cannot be sent as it is."""
-
-    def interim(self, line: bytes, fields: bytes) -> None:
-        """Send an interim (1xx) response."""
-
-    def switch(self, line: bytes, fields: bytes, far: Side) -> None:
-        """Send a 101 and join with the connection that it came on: see :class:`.tunnel.Tunnel`."""
-
-    def send_body(self, payload: bytes) -> None:
-        """Send more of the body."""
-
-    def end(self) -> None:
-        """The response is complete."""
-
-    def abort(self) -> None:
-        """Cut the response off so that the client notices."""
-
-    def pause(self) -> None:
-        """Take no more of the request's body until :meth:`resume`."""
-
-    def resume(self) -> None:
-        """Undo :meth:`pause`."""
-
-
-class Connection(Protocol):
-    """The upstream side of one exchange."""
-
-    is_reused: bool
-    security: str
-
-    def start(self, request: Request) -> None:
-        """Send the request's head and the body that is pending."""
-
-    def send_body(self, payload: bytes, done: bool) -> None:
-        """Send more of the body."""
-
-    def abandon(self) -> None:
-        """Close at once; nothing is reported any more."""
-
-    def pause(self) -> None:
-        """Take no more of the response until :meth:`resume`."""
-
-    def resume(self) -> None:
-        """Undo :meth:`pause`."""
-
-
-class Entry(Protocol):
-    """The role of a listener: what it admits, and as whom it calls."""
-
-    def begin(self, request: Request) -> None:
-        """Decide a new request: refuse it, forward it, or keep it for a while."""
-
-    def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
-        """The connections of this entry's identity to a member, those that the breaker counts."""
-
-    def dial(self, request: Request, pool: Pool, member: Member) -> None:
-        """Make a connection and start the request on it, or call ``connect_failed``."""
-
-    def eject(self, cluster: Cluster, member: Member) -> None:
-        """No connection could be made to a member."""
-
-    def judge(self, cluster: Cluster, member: Member, status: int, has_answered: bool) -> None:
-        """A member of a cluster with outlier detection answered, or did not and leads to ``status``."""
-
-    def record(self, request: Request) -> None:
-        """Count a finished request."""
 
 
 class Request:
@@ -663,7 +580,7 @@ class Request:
     def on_response(
         self, status: int, line: bytes, head: ResponseHead, length: int | None, payload: bytes
     ) -> None:
-        """The head of the final response came, with the first of its body; see :meth:`Stream.respond`."""
+        """The head of the final response came, with the first of its body (:meth:`.sides.Stream.respond`)."""
         if self.retrying is not None and not self.responded and self._is_retried(status, head.block):
             connection, self.connection = self.connection, None
             if connection is not None:

@@ -92,23 +92,23 @@ class _Ask:
             self._pool.shut()
 
     def begin(self, request: Request) -> None:
-        """See :class:`.pipeline.Entry`. It begins by itself."""
+        """See :class:`.sides.Entry`. It begins by itself."""
 
     def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
-        """See :class:`.pipeline.Entry`. Every check has a connection of its own."""
+        """See :class:`.sides.Entry`. Every check has a connection of its own."""
         return self._pool
 
     def dial(self, request: Request, pool: Pool, member: Member) -> None:
-        """See :class:`.pipeline.Entry`."""
+        """See :class:`.sides.Entry`."""
         self._dialer.dial(request, pool, member, self._source.identity)
 
     def eject(self, cluster: Cluster, member: Member) -> None:
-        """See :class:`.pipeline.Entry`. Checks count for themselves."""
+        """See :class:`.sides.Entry`. Checks count for themselves."""
 
     def judge(self, cluster: Cluster, member: Member, status: int, has_answered: bool) -> None:
-        """See :class:`.pipeline.Entry`. Checks count for themselves."""
+        """See :class:`.sides.Entry`. Checks count for themselves."""
 
     def record(self, request: Request) -> None:
-        """See :class:`.pipeline.Entry`: it is over."""
+        """See :class:`.sides.Entry`: it is over."""
         with contextlib.suppress(asyncio.InvalidStateError):
             self._answered.set_result(200 <= request.status < 400)
