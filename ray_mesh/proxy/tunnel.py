@@ -208,10 +208,13 @@ class Tunnel:
             self.break_off("DC" if side is self.near else "UC")
 
     def on_deadline(self, now: float) -> None:
-        """Cut it when nothing moves or it may not go on (see :class:`.timers.Timed`)."""
-        if self._request is None:
-            return
+        """Cut it when nothing moves or it may not go on (see :class:`.timers.Timed`).
+
+        Also when it is complete: closing waits until the last of it was taken, perhaps for ever.
+        """
         unsent = self.near.transport.get_write_buffer_size() + self.far.transport.get_write_buffer_size()
+        if self._request is None and not unsent:
+            return
         seen = (self.activity, unsent)
         self._ticks = self._ticks + 1 if seen == self._seen else 0
         self._seen = seen

@@ -315,6 +315,33 @@ async def test_a_quiet_tunnel_is_cut(mesh: Mesh, monkeypatch: pytest.MonkeyPatch
     await client.close()
 
 
+async def test_a_complete_tunnel_whose_end_nobody_takes_is_cut(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SWITCH)
+        await reader.read()
+        writer.write(bytes(16 * 1024 * 1024))
+        writer.write_eof()
+        await writer.drain()
+
+    monkeypatch.setattr(tunnel, "TICK_S", 0.1)
+    monkeypatch.setattr(tunnel, "IDLE_TICKS", 10)
+    port, _ = await mesh.pair(serve)
+    client = await Client.connect(port)
+    await client.send(asking())
+    await head_of(client.reader)
+    (joined,) = mesh.planes["one"].connections
+    assert isinstance(joined, tunnel.Tunnel)
+    joined.near.transport.set_write_buffer_limits(high=1 << 30)  # so that the end comes in spite of it
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    client.writer.write_eof()
+    await until(lambda: not len(mesh.planes["one"].connections), "the tunnel is gone")
+    assert [each[:2] for each in mesh.series("one")] == [(101, "")]
+    client.writer.transport.abort()
+
+
 async def test_a_route_timeout_ends_with_the_switch(mesh: Mesh) -> None:
     port, _ = await mesh.pair(upper)
     route = Route("short", "", (), (Destination(host_of("reviews")),), timeout_s=0.2)
