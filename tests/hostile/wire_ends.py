@@ -113,7 +113,7 @@ class Upstream:
         self._body = b""
 
     def send_body(self, payload: bytes, done: bool) -> None:
-        """See :class:`ray_mesh.proxy.pipeline.Connection`."""
+        """See :class:`ray_mesh.proxy.sides.Connection`."""
         self._body += payload
         if done:
             each = self._request
@@ -122,12 +122,12 @@ class Upstream:
             each.refuse(DONE)
 
     def abandon(self) -> None:
-        """See :class:`ray_mesh.proxy.pipeline.Connection`."""
+        """See :class:`ray_mesh.proxy.sides.Connection`."""
 
     pause = resume = abandon
 
     def start(self, request: Request) -> None:
-        """See :class:`ray_mesh.proxy.pipeline.Connection`. It has started."""
+        """See :class:`ray_mesh.proxy.sides.Connection`. It has started."""
 
 
 async def understand_requests(pieces: Iterable[bytes]) -> Seen:
@@ -164,41 +164,41 @@ class Listener:
         self.request: Request | None = None
 
     def reply(self, reply: Reply) -> None:
-        """See :class:`ray_mesh.proxy.pipeline.Stream`."""
+        """See :class:`ray_mesh.proxy.sides.Stream`."""
         self.seen.append("refused")
 
     def respond(self, line: bytes, head: ResponseHead, length: int | None, payload: bytes) -> None:
-        """See :class:`ray_mesh.proxy.pipeline.Stream`."""
+        """See :class:`ray_mesh.proxy.sides.Stream`."""
         self.seen.append((line, head.fields, length))
         self.body = payload
 
     def send_whole(self, response: bytes) -> bool:
-        """See :class:`ray_mesh.proxy.pipeline.Stream`. It wants everything in parts."""
+        """See :class:`ray_mesh.proxy.sides.Stream`. It wants everything in parts."""
         return False
 
     def interim(self, line: bytes, fields: bytes) -> None:
-        """See :class:`ray_mesh.proxy.pipeline.Stream`."""
+        """See :class:`ray_mesh.proxy.sides.Stream`."""
         self.seen.append((line, fields))
 
     def switch(self, line: bytes, fields: bytes, far: Side) -> None:
-        """See :class:`ray_mesh.proxy.pipeline.Stream`."""
+        """See :class:`ray_mesh.proxy.sides.Stream`."""
         raise AssertionError("nobody asked for it")
 
     def send_body(self, payload: bytes) -> None:
-        """See :class:`ray_mesh.proxy.pipeline.Stream`."""
+        """See :class:`ray_mesh.proxy.sides.Stream`."""
         self.body += payload
 
     def end(self) -> None:
-        """See :class:`ray_mesh.proxy.pipeline.Stream`."""
+        """See :class:`ray_mesh.proxy.sides.Stream`."""
         assert self.request is not None
         self.seen.append((self.body, self.request.response_trailer))
 
     def abort(self) -> None:
-        """See :class:`ray_mesh.proxy.pipeline.Stream`."""
+        """See :class:`ray_mesh.proxy.sides.Stream`."""
         self.seen.append("refused")
 
     def pause(self) -> None:
-        """See :class:`ray_mesh.proxy.pipeline.Stream`."""
+        """See :class:`ray_mesh.proxy.sides.Stream`."""
 
     resume = pause
 
