@@ -66,12 +66,13 @@ class RetryPolicy:
         self._grpc = frozenset(_GRPC[word] for word in words if word in _GRPC)
 
     def wants(self, status: int, head: bytes) -> bool:
-        """Whether a response with this status, whose head is in ``head``, asks for another try."""
+        """Whether a response with this status, which begins with ``head``, asks for another try."""
         if status in self._codes:
             return True
         if not self._grpc:
             return False
-        found = _GRPC_STATUS.search(head)
+        end = head.find(b"\r\n\r\n")  # what follows is the body's
+        found = _GRPC_STATUS.search(head, 0, end + 2 if end >= 0 else len(head))
         return found is not None and found[1] in self._grpc
 
     def delay_s(self, number: int, draw: Callable[[], float]) -> float:
