@@ -39,7 +39,7 @@ from ray_mesh.proxy.path import Paths, split_absolute
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.sides import Entry
-from ray_mesh.proxy.timers import Place, Wheel
+from ray_mesh.proxy.timers import Closing, Place, Wheel
 from ray_mesh.proxy.trace import from_b3, is_valid
 from ray_mesh.proxy.tunnel import FRAMED, Side, Tunnel
 
@@ -463,7 +463,7 @@ class Http1Server(asyncio.Protocol):
             return
         self._is_paused = True
         self._resume_reading()
-        self._listening.wheel.add(time.monotonic() + LINGER_S, _Linger(self.transport))
+        self._listening.wheel.add(time.monotonic() + LINGER_S, Closing(self.transport))
 
     def _discard(self, data: bytes) -> None:
         self._discarding -= len(data)
@@ -624,16 +624,3 @@ def _trace_of(head: RequestHead) -> bytes:
     """The parent of a request without valid ``traceparent``, whose ``tracestate`` then means nothing."""
     head.fields = without(head.fields, _TRACESTATE)
     return from_b3(head.named)
-
-
-class _Linger:
-    """Ends a lingering close."""
-
-    __slots__ = ("_transport",)
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-
-    def on_deadline(self, now: float) -> None:
-        """See :class:`.timers.Timed`."""
-        self._transport.close()

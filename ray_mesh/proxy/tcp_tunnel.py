@@ -14,7 +14,7 @@ from ray_mesh.proxy.tcp_caller import TcpCaller
 from ray_mesh.proxy.tcp_connection import TcpConnection, TcpRefused
 from ray_mesh.proxy.tcp_relay import Side
 from ray_mesh.proxy.tcp_routes import needs_sni
-from ray_mesh.proxy.timers import Wheel
+from ray_mesh.proxy.timers import Closing, Wheel
 from ray_mesh.snapshot import Port, Service
 
 ESTABLISHED = b"HTTP/1.1 200 Connection Established\r\n\r\n"
@@ -160,21 +160,8 @@ def _answer(side: Side, reply: Reply, wheel: Wheel) -> None:
     side.transport.set_protocol(_Deaf())
     side.finish()
     side.resume()
-    wheel.add(time.monotonic() + LINGER_S, _Linger(side.transport))
+    wheel.add(time.monotonic() + LINGER_S, Closing(side.transport))
 
 
 class _Deaf(asyncio.Protocol):
     """Takes what a client sends that was refused, so that the answer is not lost to a reset."""
-
-
-class _Linger:
-    """Ends a refused connection."""
-
-    __slots__ = ("_transport",)
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-
-    def on_deadline(self, now: float) -> None:
-        """See :class:`.timers.Timed`."""
-        self._transport.close()

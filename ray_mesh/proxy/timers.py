@@ -40,6 +40,19 @@ class Place:
             self._item.on_deadline(now)
 
 
+class Closing:
+    """Closes a connection at its deadline."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def on_deadline(self, now: float) -> None:
+        """See :class:`Timed`."""
+        self._transport.close()
+
+
 class Lag:
     """How late the wheel turns, which is how long anything waits for the loop."""
 
