@@ -12,7 +12,6 @@ import asyncio
 import logging
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -210,9 +209,9 @@ class MeshController:
 
     def _forget(self) -> None:
         """The folder is ours only with the lock."""
-        self._state_dir.state_file.unlink(missing_ok=True)
         if not self._options.keep_state:
-            shutil.rmtree(self._options.state_dir, ignore_errors=True)
+            self._state_dir.remove()
+        self._state_dir.state_file.unlink(missing_ok=True)
 
     async def hand_over(self) -> dict[str, Any]:
         """Let go of everything but the actors, for a controller of a newer version to take them over.

@@ -21,6 +21,8 @@ from ray_mesh.security.signing import SigningKey
 log = logging.getLogger(__name__)
 
 COALESCE_S = 0.2
+OTHERS_BACK_S = 3.0
+"""Events are heard by who is connected: API servers come back to a broker in this time."""
 RETRY_S = 1.0
 
 MakeBuckets = Callable[[Bus, Sequence[Entry]], Awaitable[bool]]
@@ -92,13 +94,17 @@ class DesiredExport:
     async def _ensure(self, bus: Bus) -> None:
         entries = self._copy.entries()
         if await self._make_buckets(bus, entries):
-            self._report(
-                "warning",
-                "desired_state_restored",
-                f"the broker had lost its store: {len(entries)} objects of desired state were restored from "
-                "the mesh's signed copy. Their history begins anew, and what was admitted in the second "
-                "before the loss may have to be applied again",
-            )
+            self._spawn(self._tell_restored(len(entries)))
+
+    async def _tell_restored(self, objects: int) -> None:
+        await asyncio.sleep(OTHERS_BACK_S)
+        self._report(
+            "warning",
+            "desired_state_restored",
+            f"the broker had lost its store: {objects} objects of desired state were restored from "
+            "the mesh's signed copy. Their history begins anew, and what was admitted in the second "
+            "before the loss may have to be applied again",
+        )
 
     async def _mend(self, bus: Bus) -> None:
         """The broker is back, perhaps with nothing."""

@@ -19,10 +19,12 @@ Everything is mode 0600 in a folder of mode 0700, and is made once: a second sta
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -136,6 +138,20 @@ class StateDir:
     @property
     def _api(self) -> Path:
         return self.path / "api"
+
+    def remove(self) -> None:
+        """Remove the folder. Who waits for the end of the mesh waits for the state file, which goes last and
+        disappears together with the folder."""
+        with contextlib.suppress(OSError):
+            for one in self.path.iterdir():
+                if one.is_dir() and not one.is_symlink():
+                    shutil.rmtree(one)
+                elif one not in (self.state_file, self.path / "lock"):
+                    one.unlink()
+            gone = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
+            self.path.rename(gone)
+            shutil.rmtree(gone)
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def lock(self, timeout_s: float) -> int:
         """Hold the folder until this process ends; returns the descriptor that holds it.

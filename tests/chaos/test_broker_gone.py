@@ -73,9 +73,12 @@ def outage(site: Site, seconds: float, *, is_store_lost: bool) -> None:
     eventually(
         lambda: told(site, "broker_unavailable", began_at) and told(site, "broker_reconnected", began_at)
     )
-    restored = told(site, "desired_state_restored", began_at)
-    assert (restored is not None) == is_store_lost
-    assert restored is None or "may have to be applied again" in restored.message
+    if is_store_lost:
+        restored = eventually(lambda: told(site, "desired_state_restored", began_at))
+        assert restored is not None
+        assert "may have to be applied again" in restored.message
+    else:
+        assert told(site, "desired_state_restored", began_at) is None
     eventually(lambda: not site.mesh.status().problems)
 
 

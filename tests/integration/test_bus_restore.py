@@ -122,8 +122,8 @@ async def test_a_store_that_was_lost_while_nothing_ran_is_restored_at_the_start(
     told: list[str] = []
     second = DesiredExport(path, SIGNING, lambda severity, reason, message: told.append(reason))
     await second.start(await broker.join("controller", "b"))
+    await until(lambda: told == ["desired_state_restored"])
     await second.stop()
-    assert told == ["desired_state_restored"]
     assert [one.key for one in await store.list()] == ["service.default.one"]
     assert await store.head() > head
 

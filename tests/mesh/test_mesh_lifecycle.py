@@ -28,10 +28,13 @@ spec: {selector: {app: kept}, ports: [{name: http, port: 80}]}
 
 
 def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """``ray-mesh`` with a folder for temporary files of its own; its path is in the file ``folder``."""
+    folder = tempfile.mkdtemp(prefix="m", dir="/tmp")
+    (tmp_path / "folder").write_text(folder)
     environment = {
         **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
         "RAY_MESH_STATE": str(tmp_path / "mesh.json"),
-        "TMPDIR": tempfile.mkdtemp(prefix="m", dir="/tmp"),
+        "TMPDIR": folder,
     }
     return subprocess.Popen(
         [sys.executable, "-m", "ray_mesh", *arguments],
@@ -55,7 +58,7 @@ def test_an_interrupt_ends_everything_within_five_seconds(
     tmp_path: Path, command: str, number: signal.Signals
 ) -> None:
     process = start(tmp_path, command)
-    folder = Path(psutil.Process(process.pid).environ()["TMPDIR"])
+    folder = Path((tmp_path / "folder").read_text())
     try:
         ready = "Ctrl-C ends it" if command == "demo" else "ingress"
         eventually(lambda: ready in (tmp_path / "out").read_text(), timeout_s=120.0)

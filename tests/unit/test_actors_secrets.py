@@ -40,3 +40,12 @@ def served(state_dir: StateDir) -> list[bytes]:
     """The server certificates of broker and API, without their chains."""
     files = (state_dir.broker / "server.crt", state_dir.api_certificate()[0])
     return [x509.load_pem_x509_certificates(file.read_bytes())[0].tbs_certificate_bytes for file in files]
+
+
+def test_a_removed_folder_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    made = StateDir(tmp_path / "kept")
+    made.create("mesh.local", ["127.0.0.1"], ApiAddress())
+    made.state_file.write_text("{}")
+    made.remove()
+    assert list(tmp_path.iterdir()) == []
+    made.remove()
