@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from ray_mesh import snapshot
-from ray_mesh.compile.routes import MESH, Place, only_port
-from ray_mesh.compile.world import World, selects
+from ray_mesh.compile.routes import MESH, Place, applies, only_port
+from ray_mesh.compile.world import World
 from ray_mesh.resources import Document, VirtualServiceSpec
 from ray_mesh.resources.connection_routes import ConnectionRoute, TcpMatch, TlsMatch
-from ray_mesh.resources.hosts import MESH_GATEWAY, resolve_gateway
+from ray_mesh.resources.hosts import MESH_GATEWAY
 
 Kind = Literal["tls", "tcp"]
 
@@ -28,7 +28,7 @@ def _routes(world: World, document: Document, kind: Kind, place: Place) -> Itera
     rules: tuple[ConnectionRoute, ...] = spec.tls if kind == "tls" else spec.tcp
     for index, rule in enumerate(rules):
         written: tuple[TlsMatch | TcpMatch, ...] = getattr(rule, "match")  # noqa: B009 - of both kinds
-        matches = [match for match in written if _applies(match, document, place)]
+        matches = [match for match in written if applies(match, document, place)]
         if written and not matches:
             continue
         yield snapshot.ConnectionRoute(
@@ -37,17 +37,6 @@ def _routes(world: World, document: Document, kind: Kind, place: Place) -> Itera
             matches=tuple(_match(match, place) for match in matches),
             destinations=_destinations(world, document, rule),
         )
-
-
-def _applies(match: TlsMatch | TcpMatch, document: Document, place: Place) -> bool:
-    if match.gateways:
-        names = [resolve_gateway(name, document.namespace) for name in match.gateways]
-        if place.gateway not in names:
-            return False
-    if place.ingress is None:
-        return True
-    in_namespace = match.source_namespace in ("", place.ingress.namespace)
-    return in_namespace and selects(match.source_labels, place.ingress)
 
 
 def _match(match: TlsMatch | TcpMatch, place: Place) -> snapshot.ConnectionMatch:

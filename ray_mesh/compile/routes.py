@@ -10,6 +10,7 @@ from ray_mesh.compile.delegation import rules_of
 from ray_mesh.compile.ways import by_matched_path, header_changes, text_match, ways
 from ray_mesh.compile.world import World, selects
 from ray_mesh.resources import Document
+from ray_mesh.resources.connection_routes import TcpMatch, TlsMatch
 from ray_mesh.resources.header_operations import Headers
 from ray_mesh.resources.hosts import MESH_GATEWAY, resolve_gateway
 from ray_mesh.resources.route_ways import StringMatch
@@ -75,7 +76,7 @@ _ALL = (
 def _routes(world: World, document: Document, place: Place) -> Iterator[snapshot.Route]:
     for owned in rules_of(world, document):
         owner, index, rule = owned.document, owned.index, owned.rule
-        matches = [match for match in rule.match if _applies(match, owner, place)]
+        matches = [match for match in rule.match if applies(match, owner, place)]
         if rule.match and not matches:
             continue
         route = snapshot.Route(
@@ -103,7 +104,8 @@ def _by_match_name(route: snapshot.Route, matches: list[HttpMatch]) -> Iterator[
         yield replace(route, name=name, matches=(compiled,))
 
 
-def _applies(match: HttpMatch, document: Document, place: Place) -> bool:
+def applies(match: HttpMatch | TlsMatch | TcpMatch, document: Document, place: Place) -> bool:
+    """Whether a match of a VirtualService can hold at a place; what a request decides is not asked."""
     if match.gateways:
         names = [resolve_gateway(name, document.namespace) for name in match.gateways]
         if place.gateway not in names:

@@ -96,8 +96,3 @@ def _next(owners: Sequence[M], start: int, is_usable: Callable[[M], bool]) -> M 
         if is_usable(owner):
             return owner
     return None
-
-
-def is_prime(number: int) -> bool:
-    """By trial division; for sizes of tables."""
-    return number > 1 and all(number % each for each in range(2, int(number**0.5) + 1))

@@ -77,6 +77,11 @@ def _ring_flaws(size: int | None) -> Iterator[Flaw]:
         yield Flaw(("minimumRingSize",), reason, later=True)
 
 
+def is_prime(number: int) -> bool:
+    """By trial division; for sizes of tables."""
+    return number > 1 and all(number % each for each in range(2, int(number**0.5) + 1))
+
+
 class Maglev(Model):
     """Maglev settings."""
 
@@ -86,7 +91,7 @@ class Maglev(Model):
         size = self.table_size
         if size is not None and size > _LARGEST_TABLE:
             yield Flaw(("tableSize",), f"{size}: tables have up to {_LARGEST_TABLE} entries here", later=True)
-        elif size and not all(size % each for each in range(2, int(size**0.5) + 1)):
+        elif size and not is_prime(size):
             yield Flaw(
                 ("tableSize",), f"{size} is not prime: a Maglev table needs that, such as 4099 or 65537"
             )

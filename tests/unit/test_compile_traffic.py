@@ -137,6 +137,7 @@ def test_warm_up(said: str, warmup: Warmup) -> None:
             "set one of httpHeaderName",
         ),
         ("loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 100}}}", "100 is not prime"),
+        ("loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 1}}}", "1 is not prime"),
         (
             "loadBalancer: {consistentHash: {useSourceIp: true, maglev: {}, ringHash: {}}}",
             "set one of ringHash",

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import pytest
 
 from ray_mesh.proxy.hashing import Edit, Hashing
-from ray_mesh.proxy.ring import Maglev, Ring, Table, hash_of, is_prime
+from ray_mesh.proxy.ring import Maglev, Ring, Table, hash_of
 from ray_mesh.proxy.weights import WeightedPicker, warmth
+from ray_mesh.resources.destination_rule import is_prime
 from ray_mesh.snapshot import Balance, Endpoint, HashPolicy, Warmup
 
 KEYS = [hash_of(b"%d" % number) for number in range(4000)]
