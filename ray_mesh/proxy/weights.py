@@ -1,7 +1,8 @@
 """Picking by weight: endpoints that count more than others, and new ones that are warmed up.
 
 A weight is the one of the endpoint; while it is new, less. Least request takes two endpoints by weight and
-of these the one with fewer requests for its weight, round robin takes turns smoothly, and random draws.
+of these the one with fewer requests in flight for its weight, so that idle endpoints share by weight; round
+robin takes turns smoothly, and random draws.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class WeightedPicker(Generic[W]):
             return members[one]
         other = self._draw()
         weights = self._weights
-        is_first = (members[one].active + 1) * weights[other] <= (members[other].active + 1) * weights[one]
+        is_first = members[one].active * weights[other] <= members[other].active * weights[one]
         return members[one if is_first else other]
 
     def _weigh(self, members: Sequence[W], now: float) -> None:

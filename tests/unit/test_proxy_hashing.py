@@ -175,6 +175,25 @@ def test_weights(balance: Balance) -> None:
         assert seen[weight] / 4000 == pytest.approx(weight / 8, abs=0.04)
 
 
+@pytest.mark.parametrize("balance", ["LEAST_REQUEST", "RANDOM", "ROUND_ROBIN"])
+def test_idle_endpoints_share_by_weight(balance: Balance) -> None:
+    random.seed(7)
+    picker: WeightedPicker[One] = WeightedPicker(balance, None)
+    all_of_them = members(1, 9)
+    seen = Counter(picker(all_of_them).endpoint.weight for _ in range(4000))
+    assert seen[1] / 4000 == pytest.approx(0.1, abs=0.02)
+
+
+def test_least_request_counts_what_is_in_flight_by_weight() -> None:
+    random.seed(7)
+    picker: WeightedPicker[One] = WeightedPicker("LEAST_REQUEST", None)
+    light, heavy = all_of_them = members(1, 9)
+    light.active, heavy.active = 1, 8
+    assert Counter(picker(all_of_them).endpoint.weight for _ in range(1000))[9] > 980
+    light.active, heavy.active = 1, 10
+    assert Counter(picker(all_of_them).endpoint.weight for _ in range(1000))[9] < 850
+
+
 def test_round_robin_by_weight_is_smooth() -> None:
     picker: WeightedPicker[One] = WeightedPicker("ROUND_ROBIN", None)
     all_of_them = members(1, 3)
