@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -18,6 +18,7 @@ from ray_mesh.compile import Finding, Grounds, World, admit, has_errors
 from ray_mesh.errors import ConfigError, Conflict, NotFound
 from ray_mesh.gateway.desired import PURPOSE, DesiredState
 from ray_mesh.resources import KINDS, Document, load
+from ray_mesh.resources.kinds import key_for, kinds_called
 from ray_mesh.security.signing import SigningKey
 
 ATTEMPTS = 5
@@ -191,16 +192,32 @@ def refusal(findings: Sequence[Finding]) -> ConfigError:
     return error
 
 
-def key_of(kind: str, namespace: str, name: str) -> str:
-    """The key of desired state for an object as people name it; the kind in any case.
+def key_of(kind: str, namespace: str, name: str, live: Container[str] = ()) -> str:
+    """The key of desired state for an object as people name it; the kind in any case, or its short name.
+
+    Where a word means two kinds, it is the one that has a ``live`` object of this name.
+
+    Raises:
+        ConfigError: there is no such kind, or it could be either of two objects.
+    """
+    keys = [key_for(one, namespace, name) for one in kinds_of(kind)]
+    found = [key for key in keys if key in live]
+    if len(found) > 1:
+        words = " or ".join(f"{one.partition('.')[0].lower()}.{KINDS[one].group}" for one in kinds_of(kind))
+        raise ConfigError(f"{kind} {namespace}/{name} is two objects: write {words}")
+    return (found or keys)[0]
+
+
+def kinds_of(word: str) -> list[str]:
+    """The kinds that people may mean by a word.
 
     Raises:
         ConfigError: there is no such kind.
     """
-    known = {one.lower(): one for one in KINDS}
-    if kind.lower() not in known:
-        raise ConfigError(f"unknown kind {kind!r}: one of {', '.join(sorted(KINDS))}")
-    return f"{kind.lower()}.{namespace}.{name}"
+    kinds = kinds_called(word)
+    if not kinds:
+        raise ConfigError(f"unknown kind {word!r}: one of {', '.join(sorted(KINDS))}")
+    return kinds
 
 
 def _deletion(document: Document) -> Change:

@@ -20,7 +20,7 @@ from ray_mesh.bus.messages import ControlReply, ControlRequest, decode, encode
 from ray_mesh.bus.store import Entry, Store
 from ray_mesh.errors import ConfigError, MeshError, NotFound, Rejected, Unavailable
 from ray_mesh.gateway.access import answer, guard
-from ray_mesh.gateway.admission import Admission, NamedText, Outcome, key_of
+from ray_mesh.gateway.admission import Admission, NamedText, Outcome, key_of, kinds_of
 from ray_mesh.gateway.changes import Changes
 from ray_mesh.gateway.collectors import METRICS_TYPE, Collectors
 from ray_mesh.gateway.desired import DesiredState, Record
@@ -153,18 +153,19 @@ class Api:
         """Live objects, of one kind or namespace if asked."""
         await self._parts.admission.refresh()
         kind, namespace = request.query.get("kind", ""), request.query.get("namespace", "")
-        prefix = key_of(kind, "", "").partition(".")[0] + "." if kind else ""
+        kinds = kinds_of(kind) if kind else None
         items = [
             _object(record)
-            for key, record in sorted(self._parts.state.records.items())
-            if key.startswith(prefix) and namespace in ("", record.document.namespace)
+            for _, record in sorted(self._parts.state.records.items())
+            if (kinds is None or record.document.kind in kinds)
+            and namespace in ("", record.document.namespace)
         ]
         return answer({"items": items, "revision": self._parts.state.head})
 
     async def get_object(self, request: web.Request) -> web.Response:
         """One live object."""
         await self._parts.admission.refresh()
-        key = _key(request)
+        key = self._key(request)
         record = self._parts.state.records.get(key)
         if record is None:
             raise NotFound(f"{key} does not exist")
@@ -172,14 +173,15 @@ class Api:
 
     async def delete_object(self, request: web.Request) -> web.Response:
         """Delete one object. Workloads leave by their own path."""
-        key = _key(request)
+        await self._parts.admission.refresh()
+        key = self._key(request)
         if key.startswith("workload."):
             raise ConfigError(f"{key} is detached, not deleted: DELETE /v1/workloads/<namespace>/<name>")
         return answer(_outcome(await self._parts.admission.delete(key, _author(request))))
 
     async def history(self, request: web.Request) -> web.Response:
         """The kept versions of one object that admission signed, oldest first."""
-        key = _key(request)
+        key = self._key(request)
         entries = await self._parts.store.history(key)
         if not entries:
             raise NotFound(f"{key} never existed")
@@ -299,6 +301,10 @@ class Api:
             raise Unavailable(f"the controller: {reply.error}")
         return reply
 
+    def _key(self, request: web.Request) -> str:
+        info = request.match_info
+        return key_of(info["kind"], info["namespace"], info["name"], self._parts.state.records)
+
     def _version_item(self, entry: Entry) -> dict[str, Any] | None:
         try:
             desired = self._parts.state.read(entry)
@@ -332,11 +338,6 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in outcome.findings],
         "dry_run": outcome.dry_run,
     }
-
-
-def _key(request: web.Request) -> str:
-    info = request.match_info
-    return key_of(info["kind"], info["namespace"], info["name"])
 
 
 def _author(request: web.Request) -> str:

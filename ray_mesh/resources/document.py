@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from ray_mesh.resources.kinds import KINDS, Kind, api_group
+from ray_mesh.resources.kinds import KINDS, Kind, find_kind, key_for
 from ray_mesh.resources.problems import Problem, find_flaws, invalid_fields, nearest, not_supported
 from ray_mesh.resources.schema import LATER, DnsLabel, DnsName, Flaw, LabelText, Model, NonEmpty
 from ray_mesh.resources.source import Manifest, Path, Positions
@@ -51,6 +51,7 @@ class _TokenMetadata(Metadata):
 class Document:
     """A checked document. ``json`` is its canonical form: equal documents have equal text.
 
+    ``kind`` is its name among :data:`~ray_mesh.resources.kinds.KINDS`, which tells kinds of two groups apart.
     ``admitted_at`` (seconds since 1970) says which of several documents is the oldest.
     """
 
@@ -68,7 +69,7 @@ class Document:
     @property
     def key(self) -> str:
         """``<kind lower>.<namespace>.<name>``, the key of desired state."""
-        return f"{self.kind.lower()}.{self.namespace}.{self.name}"
+        return key_for(self.kind, self.namespace, self.name)
 
     @property
     def title(self) -> str:
@@ -103,6 +104,7 @@ class _Check:
         self._namespace = namespace
         self._admitted_at = admitted_at
         self._title = "document"
+        self._name = ""
         self._problems: list[Problem] = []
 
     def run(self) -> tuple[Document | None, list[Problem]]:
@@ -130,7 +132,7 @@ class _Check:
             "spec": self._value.get("spec") or {},
         }
         return Document(
-            kind=plain["kind"],
+            kind=self._name,
             api_version=plain["apiVersion"],
             namespace=str(metadata.namespace),
             name=metadata.name,
@@ -148,12 +150,14 @@ class _Check:
             self._add((), "a document has apiVersion and kind, both text")
             return None
         self._title = f"{name} {self._label()}"
-        kind = KINDS.get(name)
-        if kind and version in kind.api_versions:
-            return kind
-        if kind and api_group(version) == api_group(kind.api_versions[0]):
-            self._add(("apiVersion",), f"{version} is not a version of {name}: write {kind.api_versions[0]}")
-        elif not kind and (close := get_close_matches(name, KINDS, 1, 0.85)):
+        found = find_kind(name, version)
+        if found and version in KINDS[found].api_versions:
+            self._name = found
+            return KINDS[found]
+        if found:
+            newest = KINDS[found].api_versions[0]
+            self._add(("apiVersion",), f"{version} is not a version of {name}: write {newest}")
+        elif name not in KINDS and (close := get_close_matches(name, KINDS, 1, 0.85)):
             self._add(("kind",), f"unknown kind {name}; did you mean {close[0]}?")
         else:
             self._add(("kind",), f"not supported yet: kind {name} of {version}", later=True)
@@ -180,7 +184,7 @@ class _Check:
         kept.setdefault("namespace", self._namespace or kind.namespace)
         metadata = self._parse(_TokenMetadata if kind.is_token else Metadata, ("metadata",), kept)
         if metadata is not None:
-            self._title = f"{self._value['kind']} {metadata.namespace}/{metadata.name}"
+            self._title = f"{self._name} {metadata.namespace}/{metadata.name}"
             self._check_istio_metadata(metadata)
         return metadata
 

@@ -24,32 +24,71 @@ _OWN = ("mesh.ray.io/v1",)
 class Kind:
     """One kind: the versions under which it is written, newest first, and the model of its spec.
 
-    ``is_token`` says that the object's name is one DNS label (it becomes part of host names).
+    ``is_token`` says that the object's name is one DNS label (it becomes part of host names). ``token`` is
+    what keys of desired state begin with, the kind in lower case where nothing else is said.
     """
 
     api_versions: tuple[str, ...]
     model: type[Model]
     namespace: str = mesh.DEFAULT_NAMESPACE
     is_token: bool = False
+    token: str = ""
+    short_names: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """Its API group, empty for Kubernetes' core."""
+        return api_group(self.api_versions[0])
+
+
+def api_group(api_version: str) -> str:
+    """The group of an apiVersion, empty for Kubernetes' core."""
+    return api_version.rpartition("/")[0]
 
 
 KINDS: dict[str, Kind] = {
-    "Service": Kind(("v1",), ServiceSpec, is_token=True),
-    "VirtualService": Kind(_NETWORKING, VirtualServiceSpec),
-    "DestinationRule": Kind(_NETWORKING, DestinationRuleSpec),
-    "ServiceEntry": Kind(_NETWORKING, ServiceEntrySpec),
-    "WorkloadEntry": Kind(_NETWORKING, StandaloneEntrySpec),
-    "Gateway": Kind(_NETWORKING, GatewaySpec),
-    "PeerAuthentication": Kind(_SECURITY, PeerAuthenticationSpec),
-    "AuthorizationPolicy": Kind(_SECURITY, AuthorizationPolicySpec),
+    "Service": Kind(("v1",), ServiceSpec, is_token=True, short_names=("svc",)),
+    "VirtualService": Kind(_NETWORKING, VirtualServiceSpec, short_names=("vs",)),
+    "DestinationRule": Kind(_NETWORKING, DestinationRuleSpec, short_names=("dr",)),
+    "ServiceEntry": Kind(_NETWORKING, ServiceEntrySpec, short_names=("se",)),
+    "WorkloadEntry": Kind(_NETWORKING, StandaloneEntrySpec, short_names=("we",)),
+    "Gateway": Kind(_NETWORKING, GatewaySpec, short_names=("gw",)),
+    "PeerAuthentication": Kind(_SECURITY, PeerAuthenticationSpec, short_names=("pa",)),
+    "AuthorizationPolicy": Kind(_SECURITY, AuthorizationPolicySpec, short_names=("ap",)),
     "RateLimit": Kind(_OWN, mesh.RateLimitSpec),
     "HealthCheck": Kind(_OWN, HealthCheckSpec),
     "MeshConfig": Kind(_OWN, mesh.MeshConfigSpec, namespace=mesh.ROOT_NAMESPACE),
     "Workload": Kind(_OWN, mesh.WorkloadSpec, is_token=True),
     "WorkloadBinding": Kind(_OWN, mesh.WorkloadBindingSpec),
 }
+"""By name. Of two kinds that are called the same, the second has its group in its name, as kubectl has it."""
 
 
-def api_group(api_version: str) -> str:
-    """The group of an apiVersion, empty for Kubernetes' core."""
-    return api_version.rpartition("/")[0]
+def find_kind(kind: str, api_version: str) -> str | None:
+    """The name of the kind that a document is of, if it is known; its version may be another one."""
+    group = api_group(api_version)
+    for name in (f"{kind}.{group}", kind):
+        if name in KINDS and KINDS[name].group == group:
+            return name
+    return None
+
+
+def key_for(kind: str, namespace: str, name: str) -> str:
+    """``<kind lower>.<namespace>.<name>``, the key of desired state; ``kind`` is a name of :data:`KINDS`."""
+    return f"{KINDS[kind].token or kind.lower()}.{namespace}.{name}"
+
+
+def kinds_called(word: str) -> list[str]:
+    """The kinds that people may mean by a word: a kind, its plural or short name, with its group or without.
+
+    ``gateway`` means Istio's and that of the Gateway API.
+    """
+    word = word.lower()
+    return [name for name, kind in KINDS.items() if word in _words(name, kind)]
+
+
+def _words(name: str, kind: Kind) -> set[str]:
+    singular = name.partition(".")[0].lower()
+    plural = f"{singular[:-1]}ies" if singular.endswith(("cy", "ry")) else f"{singular}s"
+    named = {singular, plural}
+    return named | {f"{one}.{kind.group}" for one in named} | set(kind.short_names) | {kind.token} - {""}

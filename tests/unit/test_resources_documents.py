@@ -8,6 +8,7 @@ import pytest
 
 from ray_mesh.errors import ConfigError, NotSupported
 from ray_mesh.resources import KINDS, VirtualServiceSpec, WorkloadSpec, from_json, load, read
+from ray_mesh.resources.kinds import kinds_called
 
 API = {kind: entry.api_versions[0] for kind, entry in KINDS.items()}
 
@@ -340,3 +341,17 @@ def test_a_workload_cannot_take_a_word_of_the_keys_as_node() -> None:
         load(document("Workload", spec.replace("service,", "n1,")), "f")[0].read(WorkloadSpec).address
         == "127.0.0.1"
     )
+
+
+@pytest.mark.parametrize(
+    "word", ["Gateway", "gateways", "gw", "gateway.networking.istio.io", "gateways.networking.istio.io"]
+)
+def test_a_kind_is_found_by_what_people_call_it(word: str) -> None:
+    assert "Gateway" in kinds_called(word)
+
+
+def test_plurals_of_kinds_are_english_words() -> None:
+    assert kinds_called("authorizationpolicies") == ["AuthorizationPolicy"]
+    assert kinds_called("vs") == ["VirtualService"]
+    assert kinds_called("services") == ["Service"]
+    assert kinds_called("nonsense") == []
