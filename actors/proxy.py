@@ -13,7 +13,7 @@ from ray_mesh.agent import handover
 from ray_mesh.agent.proxy import AgentSettings, ProxyAgent
 from ray_mesh.bus.credentials import BrokerAddress
 from ray_mesh.errors import Unavailable
-from ray_mesh.proxy.plane import freeze
+from ray_mesh.proxy.vitals import freeze
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.registry import Outcome, Registry
 from ray_mesh.proxy.replies import Reply
-from ray_mesh.proxy.retry import Retrying
+from ray_mesh.proxy.retrying import Retrying
 from ray_mesh.proxy.routes import RouteEntry, RouteTable, Target
 from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.tcp_dialer import TcpDialer
@@ -147,7 +147,7 @@ class Caller:
         if route.timeout_s:
             request.limit(self.effects.wheel, route.timeout_s)
         if route.retries is not None and self.effects.overload.level < Level.NO_EXTRAS:
-            request.retrying = Retrying(route.retries, self.effects.wheel)
+            request.retrying = Retrying(request, route.retries, self.effects.wheel)
         request.service = target.host
         self._go(request, target)
 

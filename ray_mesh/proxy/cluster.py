@@ -56,6 +56,11 @@ class Member:
     def __repr__(self) -> str:
         return f"<Member {self.workload} {self.endpoint.address}:{self.endpoint.port} active={self.active}>"
 
+    @property
+    def where(self) -> str:
+        """What people find it by."""
+        return f"{self.workload or 'the endpoint'} at {self.endpoint.address}:{self.endpoint.port}"
+
     def eject(self, now: float) -> float:
         """Note a failed connection; returns for how many seconds the member is ejected."""
         self.failures += 1

@@ -15,31 +15,26 @@ What may be sent again, and when:
   only without a body;
 * a byte of a response was sent: never.
 
-A route with ``retries`` has these instead (:mod:`.retry`): a response, a reset or a failed connect that
-its conditions name leads to another try after a pause, while tries and the breaker's budget last and the
-whole body is at hand. Only the dead reused connection is replaced as above, which is no try.
+A route with ``retries`` has these instead (:mod:`.retrying`). Only the dead reused connection is replaced as
+above, which is no try.
 """
 
 from __future__ import annotations
 
-import asyncio
-import random
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.breaker import Breaker, Hold
 from ray_mesh.proxy.cluster import Cluster, Member
-from ray_mesh.proxy.head import RequestHead, ResponseHead, values_of
+from ray_mesh.proxy.facts import Facts
+from ray_mesh.proxy.head import ResponseHead
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.replies import Reply
-from ray_mesh.proxy.retry import Retrying
-from ray_mesh.proxy.sides import Connection, Entry, Stream
+from ray_mesh.proxy.sides import Connection
 from ray_mesh.proxy.timers import Wheel
 
 if TYPE_CHECKING:
-    from ray_mesh.proxy.mirror import Copies
     from ray_mesh.proxy.tunnel import Side
 
 MAX_ATTEMPTS = 3
@@ -49,157 +44,26 @@ PENDING_BYTES = 64 * 1024
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
-_SAID_OUTSIDE = (b"x-forwarded-", b"x-envoy-", b"x-mesh-")
-_OF_ITS_OWN = (b"traceparent", b"x-request-id")
 _now = time.monotonic
 
 
-class Request:
-    """One request. Attributes without comment are facts for routing, telemetry and access records."""
+class Request(Facts):
+    """One request, and what it does next."""
 
-    __slots__ = (
-        "announced",  # header lines that only a verified proxy gets: who calls what
-        "asked",  # path and query as they came, where the path was rewritten
-        "attempts",
-        "body_done",
-        "client",  # the address of the downstream, as text
-        "cluster",
-        "connected_at",  # when a connection had been made for it; 0 when a pooled one was used
-        "connection",
-        "deadline",
-        "decided_at",  # when it was known where it goes
-        "done",
-        "duration_s",
-        "edit",  # what becomes of the fields of a response, where something does
-        "entry",
-        "extra",  # header lines that the next hop gets besides those in fields
-        "fields",  # the header lines of head that the next hop gets
-        "first_byte_at",  # of the response; 0 when the response came whole
-        "flags",
-        "head",
-        "hold",  # its place in the cluster's breaker, where there is one
-        "host",
-        "member",
-        "method",
-        "parent",  # the valid traceparent that came, or empty
-        "path",
-        "peer",  # who the downstream proved to be, where it did
-        "pending",
-        "policy",  # the authorization policy that decided, where one did
-        "pool",
-        "query",
-        "replay",
-        "reply",  # the answer made here, if one was
-        "request_bytes",
-        "request_id",
-        "responded",
-        "response_bytes",
-        "response_trailer",
-        "retrying",  # on a route that has retries
-        "route",
-        "scheme",  # what the client spoke, as far as it is known
-        "security",
-        "service",
-        "source",
-        "started_at",
-        "status",
-        "stream",
-        "tap",  # copies of it that wait for its body
-        "traceparent",  # of the span that this hop is
-        "trailer",  # fields that follow the body, as bytes
-        "tried",
-    )
+    __slots__ = ()
 
-    def __init__(
-        self,
-        entry: Entry,
-        stream: Stream,
-        method: bytes,
-        path: bytes,
-        query: bytes,
-        head: RequestHead,
-        parent: bytes,
-        request_id: bytes,
-    ) -> None:
-        self.entry = entry
-        self.peer = stream.peer
-        self.client = stream.client
-        self.stream: Stream | None = stream
-        self.method = method
-        self.path = path
-        self.query = query
-        self.asked = b""
-        self.head = head
-        self.fields = head.fields
-        self.tap: Copies | None = None
-        self.edit: Callable[[bytes], bytes] | None = None
-        self.host = head.host
-        self.started_at = _now()
-        self.extra = b""
-        self.announced = b""
-        self.route: object = None
-        self.service: str = ""
-        self.source: object = None
-        self.parent = parent
-        self.request_id = request_id
-        self.traceparent = b""
-        self.cluster: Cluster | None = None
-        self.member: Member | None = None
-        self.pool: Pool | None = None
-        self.connection: Connection | None = None
-        self.hold: Hold | None = None
-        self.retrying: Retrying | None = None
-        self.scheme = b"http"
-        self.security = "unknown"
-        self.pending: list[bytes] | None = None
-        self.replay: list[bytes] | None = None
-        self.trailer = self.response_trailer = b""
-        self.tried: tuple[Member, ...] = ()
-        self.attempts = 0
-        self.decided_at = self.connected_at = self.first_byte_at = 0.0
-        self.reply: Reply | None = None
-        self.policy = ""
-        self.deadline: _Deadline | None = None
-        self.body_done = head.length == 0
-        self.responded = False
-        self.done = False
-        self.status = 0
-        self.flags = ""
-        self.duration_s = 0.0
-        self.request_bytes = 0
-        self.response_bytes = 0
-
-    def header(self, name: bytes) -> bytes | None:
-        """See :class:`.match.Matchable`."""
-        if name == b"traceparent":
-            return self.parent or None
-        if name == b"x-request-id":
-            return self.request_id or None
-        if self.head.is_from_outside and name.startswith(_SAID_OUTSIDE):
-            return b", ".join(self._sent_on(name)) or None
-        return self.head.named(name)
-
-    def values(self, name: bytes) -> list[bytes]:
-        """See :class:`.match.Matchable`."""
-        if name in _OF_ITS_OWN:
-            value = self.header(name)
-            return [value] if value is not None else []
-        if self.head.is_from_outside and name.startswith(_SAID_OUTSIDE):
-            return self._sent_on(name)
-        return self.head.values(name)
-
-    def _sent_on(self, name: bytes) -> list[bytes]:
-        """The values of a field as the next hop gets them."""
-        block = self.fields + self.extra
-        return values_of(name, block, block.lower())
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether sending it twice is safe."""
+        return self.method in IDEMPOTENT
 
     @property
     def is_replayable(self) -> bool:
         """Whether sending it twice is safe and possible."""
-        return self.method in IDEMPOTENT and self._has_body
+        return self.method in IDEMPOTENT and self.has_body
 
     @property
-    def _has_body(self) -> bool:
+    def has_body(self) -> bool:
         """Whether all of the body that was sent is at hand."""
         return self.head.length == 0 or self.replay is not None
 
@@ -222,15 +86,16 @@ class Request:
             return
         if self.head.length and (self.method in IDEMPOTENT or self.retrying is not None):
             self.replay = []
-        self._send_to(member)
+        self.send_to(member)
 
-    def _send_to(self, member: Member, fresh: bool = False) -> None:
+    def send_to(self, member: Member, fresh: bool = False) -> None:
+        """Try a member, with a new connection if ``fresh``."""
         self.member = member
         self.attempts += 1
         member.active += 1
         hold = self.hold
         if self.retrying is not None and self.body_done:
-            self._limit_try()
+            self.retrying.arm()
         pool = self.pool = self.entry.pool(member, hold.breaker if hold is not None else None)
         now = self.started_at if self.attempts == 1 else _now()
         connection = None if fresh else pool.take(now, self)
@@ -321,7 +186,7 @@ class Request:
         self.request_bytes += len(payload)
         self.body_done = done
         if done and self.retrying is not None and self.member is not None:
-            self._limit_try()
+            self.retrying.arm()
         if self.connection is not None:
             self._remember(payload)
             self.connection.send_body(payload, done)
@@ -374,22 +239,20 @@ class Request:
         self.entry.eject(cluster, member)
         if self.done:
             return
-        member.active -= 1
         if self.hold is not None:
             self.hold.start(self)
-        self.member = None
-        self.tried = (*self.tried, member)
-        reply = replies.connect_failed(_where(member), cause)
+        self._leave(member)
+        reply = replies.connect_failed(member.where, cause)
         if self.retrying is not None:
-            self._retry_or(reply, member, self.retrying.policy.on_connect_failure)
+            self.retrying.go_on(reply, member, self.retrying.policy.on_connect_failure)
             return
         again = cluster.choose(self.tried, self) if self.attempts < MAX_ATTEMPTS else None
         if again is None and self.attempts == 1:
             again = member
-        if again is not None and self._may_retry():
-            self._send_to(again)
+        if again is not None and self.may_retry():
+            self.send_to(again)
             return
-        self._refuse_at(member, reply)
+        self.refuse_at(member, reply)
 
     def connection_lost(self) -> None:
         """The connection ended before the response was complete."""
@@ -398,17 +261,18 @@ class Request:
             return
         self.connection = None
         if not (connection.is_reused and not self.responded):
-            self._blame(503)
+            self.blame(503)
         if self.responded:
-            self.refuse(replies.cut_off(self.status, _where(member)))
+            self.refuse(replies.cut_off(self.status, member.where))
             return
+        reply = replies.connection_reset(member.where)
         was_reused = connection.is_reused
         if self.retrying is not None and not (was_reused and self.is_replayable):
-            self._end_try(member)
-            self._retry_or(replies.connection_reset(_where(member)), member, self._retries_resets)
+            self.end_try(member)
+            self.retrying.go_on(reply, member, self.retrying.retries_resets)
             return
         if not self.is_replayable or (self.attempts >= MAX_ATTEMPTS and self.retrying is None):
-            self.refuse(replies.connection_reset(_where(member)))
+            self.refuse(reply)
             return
         self._send_again(was_reused, member)
 
@@ -418,12 +282,12 @@ class Request:
         if not was_reused:
             self.tried = (*self.tried, member)
             again = self.cluster.choose(self.tried, self) if self.head.length == 0 else None
-        if again is None or not self._may_retry():
-            self.refuse(replies.connection_reset(_where(member)))
+        if again is None or not self.may_retry():
+            self.refuse(replies.connection_reset(member.where))
             return
         member.active -= 1
         self._take_back_body()
-        self._send_to(again, fresh=was_reused)
+        self.send_to(again, fresh=was_reused)
 
     def _take_back_body(self) -> None:
         if self.replay is not None:
@@ -434,7 +298,7 @@ class Request:
         if self.cluster is not None and self.cluster.outliers is not None and self.member is not None:
             self.entry.judge(self.cluster, self.member, status, True)
 
-    def _blame(self, status: int) -> None:
+    def blame(self, status: int) -> None:
         """The member did not answer as it should."""
         if self.cluster is not None and self.cluster.outliers is not None and self.member is not None:
             self.entry.judge(self.cluster, self.member, status, False)
@@ -442,19 +306,10 @@ class Request:
     def time_out(self, reply: Reply) -> None:
         """The time of the whole request is over."""
         if self.connection is not None and not self.responded:
-            self._blame(504)
+            self.blame(504)
         self.refuse(reply)
 
-    # Retries of the route.
-
-    @property
-    def _retries_resets(self) -> bool:
-        """Whether another try may follow one of which nobody knows how far it came."""
-        assert self.retrying is not None
-        policy = self.retrying.policy
-        return policy.on_reset and (policy.is_said or self.method in IDEMPOTENT)
-
-    def _may_retry(self) -> bool:
+    def may_retry(self) -> bool:
         """Whether the breaker has room for one more retry; it then counts as one."""
         hold = self.hold
         if hold is None or hold.is_retry:
@@ -464,106 +319,38 @@ class Request:
         hold.retry()
         return True
 
-    def _end_try(self, member: Member) -> None:
+    def end_try(self, member: Member) -> None:
         """Give the current try up before another one, or before the answer."""
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.abandon()
         if self.hold is not None:
             self.hold.start(self)
-        member.active -= 1
-        self.member = None
-        self.tried = (*self.tried, member)
+        self._leave(member)
         if connection is not None or self.pending is None:
             self._take_back_body()
 
-    def _retry_or(self, reply: Reply, member: Member, is_wanted: bool) -> None:
-        """Try again after a pause if that is wanted and possible, else answer with ``reply``."""
-        retrying = self.retrying
-        assert retrying is not None
-        retrying.disarm()
-        if not is_wanted or not self._has_body:
-            self._refuse_at(member, reply)
-        elif not retrying.left:
-            was_tried = retrying.number > 0
-            self._refuse_at(member, replies.given_up(reply, self.attempts) if was_tried else reply)
-        elif not self._may_retry():
-            self._refuse_at(member, reply)
-        else:
-            delay_s = retrying.next_delay_s(random.random)
-            asyncio.get_running_loop().call_later(delay_s, self._try_again)
+    def hold_back(self, status: int, member: Member) -> None:
+        """Give a response up, since another try follows; the connection may be good for others."""
+        self._judge(status)
+        self._leave(member)
+        self._take_back_body()
 
-    def _refuse_at(self, member: Member, reply: Reply) -> None:
+    def _leave(self, member: Member) -> None:
+        member.active -= 1
+        self.member = None
+        self.tried = (*self.tried, member)
+
+    def refuse_at(self, member: Member, reply: Reply) -> None:
+        """Answer it here, because of what happened at a member."""
         self.member = member
         member.active += 1
         self.refuse(reply)
 
-    def _try_again(self) -> None:
-        if self.done:
-            return
-        assert self.cluster is not None
-        assert self.retrying is not None
-        policy, cluster = self.retrying.policy, self.cluster
-        member: Member | None = None
-        if policy.goes_elsewhere and cluster.places is not None:
-            member = cluster.choose_beyond(cluster.places.neighbours(self.tried))
-        if member is None and policy.spares_tried:
-            member = cluster.choose(self.tried, self)
-        if member is None:
-            member = cluster.choose((), self)
-        if member is None:
-            self.refuse(replies.no_endpoint(self.cluster.destination.host, self.cluster.subset))
-            return
-        self._send_to(member)
-
-    def _limit_try(self) -> None:
-        assert self.retrying is not None
-        self.retrying.arm(self.try_timed_out)
-
-    def try_timed_out(self) -> None:
-        """The current try took too long."""
-        member = self.member
-        if self.done or self.responded or member is None:
-            return
-        assert self.retrying is not None
-        self._blame(504)
-        reply = replies.try_timed_out(self.retrying.policy.per_try_timeout_s, _where(member))
-        self._end_try(member)
-        self._retry_or(reply, member, self._retries_resets)
-
-    def _is_retried(self, status: int, head: bytes) -> bool:
-        """Whether a response is held back because another try follows; the connection is not let go."""
-        retrying, member = self.retrying, self.member
-        assert retrying is not None
-        assert member is not None
-        if retrying.stands:
-            return False
-        retrying.disarm()
-        if not self._may_repeat(retrying, status, head):
-            retrying.stands = True
-            return False
-        self._judge(status)
-        member.active -= 1
-        self.member = None
-        self.tried = (*self.tried, member)
-        self._take_back_body()
-        delay_s = retrying.next_delay_s(random.random)
-        asyncio.get_running_loop().call_later(delay_s, self._try_again)
-        return True
-
-    def _may_repeat(self, retrying: Retrying, status: int, head: bytes) -> bool:
-        policy = retrying.policy
-        is_safe = policy.is_said or self.method in IDEMPOTENT
-        if not (is_safe and self._has_body and policy.wants(status, head)):
-            return False
-        if not retrying.left and retrying.number:
-            self.flags = f"{self.flags},URX" if self.flags else "URX"
-        return retrying.left > 0 and self._may_retry()
-
     def on_whole(self, status: int, response: bytes, size: int) -> bool:
         """A complete response came that may be sent as it is, with a body of ``size`` bytes; False
         when it has to be sent by :meth:`on_response` and :meth:`on_end`."""
-        if self.retrying is not None and self._is_retried(status, response):
+        if self.retrying is not None and self.retrying.holds_back(status, response):
             return True
         if self.edit is not None or not self.stream.send_whole(response):  # type: ignore[union-attr]
             return False
@@ -581,7 +368,7 @@ class Request:
         self, status: int, line: bytes, head: ResponseHead, length: int | None, payload: bytes
     ) -> None:
         """The head of the final response came, with the first of its body (:meth:`.sides.Stream.respond`)."""
-        if self.retrying is not None and not self.responded and self._is_retried(status, head.block):
+        if self.retrying is not None and not self.responded and self.retrying.holds_back(status, head.block):
             connection, self.connection = self.connection, None
             if connection is not None:
                 connection.abandon()
@@ -605,11 +392,7 @@ class Request:
         self.status = 101
         self.responded = self.done = True
         self.stream = self.connection = None
-        if self.retrying is not None:
-            self.retrying.disarm()
-        if self.deadline is not None:
-            self.deadline.request = None
-            self.deadline = None
+        self._disarm()
         stream.switch(line, fields if self.edit is None else self.edit(fields), far)
 
     def end_tunnel(self, request_bytes: int, response_bytes: int, flag: str) -> None:
@@ -634,18 +417,18 @@ class Request:
 
     def bad_response(self, cause: str) -> None:
         """The response breaks HTTP; nothing of it may be forwarded from here on."""
-        self._blame(503)
+        self.blame(503)
         member = self.member
-        reply = replies.bad_response(_where(member) if member is not None else "the upstream", cause)
+        reply = replies.bad_response(member.where if member is not None else "the upstream", cause)
         if self.retrying is None or self.responded or self.done or member is None:
             self.refuse(reply)
             return
-        self._end_try(member)
-        self._retry_or(reply, member, self._retries_resets)
+        self.end_try(member)
+        self.retrying.go_on(reply, member, self.retrying.retries_resets)
 
     def limit(self, wheel: Wheel, timeout_s: float) -> None:
         """Refuse the request when it is not done ``timeout_s`` from now."""
-        self.deadline = _Deadline(self, timeout_s)
+        self.deadline = Deadline(self, timeout_s)
         wheel.add(_now() + timeout_s, self.deadline)
 
     def _finish(self) -> None:
@@ -658,18 +441,23 @@ class Request:
         self.pending = self.replay = None
         if self.tap is not None and not self.body_done:
             self.tap.give_up("the request ended before its body")
-        if self.deadline is not None:
-            self.deadline.request = None
-            self.deadline = None
-        if self.retrying is not None:
-            self.retrying.disarm()
+        if self.deadline is not None or self.retrying is not None:
+            self._disarm()
         if self.hold is not None:
             self.hold.end(self)
             self.hold = None
         self.entry.record(self)
 
+    def _disarm(self) -> None:
+        if self.deadline is not None:
+            self.deadline.request = None
+            self.deadline = None
+        if self.retrying is not None:
+            self.retrying.end()
+            self.retrying = None
 
-class _Deadline:
+
+class Deadline:
     """A request's place in the wheel; a finished request leaves it empty and can be forgotten."""
 
     __slots__ = ("request", "timeout_s")
@@ -688,8 +476,3 @@ class _Deadline:
 def breaker_open(breaker: Breaker, limit: str, value: float) -> Reply:
     """The answer when a limit of a breaker is reached."""
     return replies.breaker_open(limit, value, breaker.name, breaker.origin)
-
-
-def _where(member: Member) -> str:
-    endpoint = member.endpoint
-    return f"{member.workload or 'the endpoint'} at {endpoint.address}:{endpoint.port}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +15,7 @@ from ray_mesh.proxy.admin import Admin
 from ray_mesh.proxy.allocation import keep_read_buffers
 from ray_mesh.proxy.caller import Effects, Explaining, Topology
 from ray_mesh.proxy.cluster import Destination
+from ray_mesh.proxy.configuration import Configuration
 from ray_mesh.proxy.connections import Connections
 from ray_mesh.proxy.connector import Dialer, MutualTls, Plaintext, UpstreamConnector, Upstreams
 from ray_mesh.proxy.events import Events, OnEvent, Severity
@@ -28,10 +28,9 @@ from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
 from ray_mesh.proxy.outside import Lookup, Outside, Resolver, system_lookup
 from ray_mesh.proxy.overload import USUAL, Level, Overload, OverloadLimits
 from ray_mesh.proxy.pages import pages_of
-from ray_mesh.proxy.path import BASE, PATHS
+from ray_mesh.proxy.path import BASE
 from ray_mesh.proxy.probe import Prober
 from ray_mesh.proxy.registry import Registry
-from ray_mesh.proxy.route_check import unusable_route
 from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.stats import PlaneStats
 from ray_mesh.proxy.tcp_connection import TcpConnection
@@ -109,6 +108,7 @@ class DataPlane:
         self._hosting = Hosting(
             self, self._effects, self._app_dialer, self.trust, self._reservations, self._events
         )
+        self._configuration = Configuration(self, self._effects, self._hosting)
         self._base_context = server_context(self.trust)
         self._base_context.sni_callback = self._hosting.choose_context
         self._inbound: Listener | None = None
@@ -243,27 +243,7 @@ class DataPlane:
             PeerError: the resource does not belong to the key or to this mesh; what was before stays.
             ConfigError: it cannot be served here (a port is taken); what was before stays.
         """
-        kind = snapshot.kind_of(key)
-        if resource is not None:
-            _check(key, kind, resource)
-        match resource:
-            case snapshot.Workload():
-                self._place(key, resource)
-            case snapshot.Gateway(namespace=namespace, name=name):
-                self._hosting.set_gateway(f"workload.{namespace}.{name}", resource)
-            case snapshot.Mesh(trust_domain=trust_domain):
-                if trust_domain != self.config.trust_domain:
-                    raise PeerError(f"{key} is of {trust_domain}, this is {self.config.trust_domain}")
-                self._take_mesh(resource)
-            case snapshot.Service():
-                self._registry.set_service(resource.host, resource)
-                self._forget_views()
-            case snapshot.Endpoints():
-                self._apply_endpoints(resource.host, resource)
-            case None:
-                self._remove(key, kind)
-            case snapshot.Node():
-                pass  # its workloads come one by one
+        self._configuration.apply(key, resource)
 
     def unknown(self, full_host: str) -> None:
         """Answer to ``on_unknown_host``: the mesh has no such service."""
@@ -337,16 +317,7 @@ class DataPlane:
 
     def resources(self) -> dict[str, snapshot.Resource]:
         """The configuration in force, by key."""
-        found: dict[str, snapshot.Resource] = {**self._hosting.resources()}
-        for destination in self._registry:
-            host = destination.host
-            if destination.service is not None:
-                found[snapshot.key_for("service", host)] = destination.service
-            if destination.members is not None:
-                found[snapshot.key_for("endpoints", host)] = snapshot.Endpoints(
-                    host, tuple(destination.members)
-                )
-        return found
+        return self._configuration.resources()
 
     def destinations(self) -> tuple[Destination, ...]:
         """The hosts in use, with their clusters."""
@@ -403,34 +374,6 @@ class DataPlane:
                 return local.source
         return None
 
-    def _remove(self, key: str, kind: str) -> None:
-        _, namespace, name = key.split(".", 2)
-        host = snapshot.host_for(key)
-        if kind == "workload":
-            self._hosting.remove(key)
-        elif kind == "gateway":
-            self._hosting.set_gateway(f"workload.{namespace}.{name}", None)
-        elif kind == "mesh":
-            self._take_mesh(snapshot.Mesh(self.config.trust_domain, ""))
-        elif kind == "service":
-            self._registry.set_service(host, None)
-            self._forget_views()
-        elif kind == "endpoints":
-            self._apply_endpoints(host, None)
-            self._forget_views()
-
-    def _apply_endpoints(self, host: str, endpoints: snapshot.Endpoints | None) -> None:
-        gone = self._registry.set_endpoints(host, endpoints)
-        for local in self._hosting:
-            local.source.forget(gone)
-
-    def _place(self, key: str, workload: snapshot.Workload) -> None:
-        if workload.node != self.config.node:
-            raise PeerError(f"{key} belongs to node {workload.node}, this is {self.config.node}")
-        if workload.app_port == self.inbound_port and workload.app_address in _own(self.config):
-            raise ConfigError(f"{key}: application port {workload.app_port} is the mesh's own mTLS port")
-        self._hosting.place(key, workload)
-
     def _why_unfit(self, address: str, port: int) -> str:
         """What is wrong with an endpoint without proxy at an address, where this plane is."""
         own = self.config.bind_address
@@ -455,16 +398,6 @@ class DataPlane:
         server.connection_made(transport)
         transport.resume_reading()
         server.data_received(early)
-
-    def _take_mesh(self, mesh: snapshot.Mesh) -> None:
-        self.paths = PATHS[mesh.path_normalization]
-        self._effects.topology.trusted_proxies = mesh.trusted_proxies
-        self._effects.topology.proxy_protocol = mesh.proxy_protocol
-        if self._effects.explaining.gateways != mesh.explains_to_outside:
-            self._effects.explaining.gateways = mesh.explains_to_outside
-            for local in self._hosting:  # the next proxy is told as well
-                for ingress in local.all_ingresses():
-                    ingress.forget_views()
 
     @property
     def _listeners(self) -> list[Listener]:
@@ -494,47 +427,9 @@ class DataPlane:
             self.workers.tell()
         self._events.report("overload", severity, f"{level.name} from now on: {cause}")
 
-    def _forget_views(self) -> None:
-        for local in self._hosting:
-            local.forget_views()
-
     async def _close_listeners(self) -> None:
         if self.workers is not None:
             self.workers.leave()
         if self._inbound is not None:
             self._inbound.close()
         await self._hosting.close()
-
-
-def freeze() -> None:
-    """Keep the collector away from what lives for the life of the process. Call once, after warm-up:
-    a full collection over ten thousand connections would stop all traffic for more than 10 ms."""
-    measuring, gc.callbacks[:] = gc.callbacks[:], []  # this pause is before the traffic
-    gc.collect()
-    gc.freeze()
-    gc.callbacks[:] = measuring
-    gc.set_threshold(50_000, 20, 100)
-
-
-def _own(config: PlaneConfig) -> tuple[str, ...]:
-    return (LOOPBACK, "localhost", config.bind_address)
-
-
-def _check(key: str, kind: str, resource: snapshot.Resource) -> None:
-    """A resource must be what its key says. Raises PeerError."""
-    if not isinstance(resource, snapshot.KINDS[kind]):
-        raise PeerError(f"{key} holds a {type(resource).__name__}")
-    match resource:
-        case snapshot.Endpoints(host=host) | snapshot.Service(host=host):
-            expected = snapshot.key_for(kind, host)
-        case (
-            snapshot.Workload(namespace=namespace, name=name)
-            | snapshot.Gateway(namespace=namespace, name=name)
-        ):
-            expected = f"{kind}.{namespace}.{name}"
-        case _:
-            return
-    if expected != key:
-        raise PeerError(f"{key} holds {expected}")
-    if cause := unusable_route(resource):
-        raise PeerError(f"{key} cannot be used here: {cause}")

@@ -1,6 +1,6 @@
 """When a request that failed is sent again, on a route that says so (Istio's ``retries``).
 
-Pure decisions; :mod:`.pipeline` carries them out. A route that names its conditions (``retryOn``) asks
+Pure decisions; :mod:`.retrying` carries them out. A route that names its conditions (``retryOn``) asks
 for them whatever the method. One that only says how often has Istio's conditions, but of those the ones
 under which a request may have been processed count for idempotent methods only.
 """
@@ -8,10 +8,8 @@ under which a request may have been processed count for idempotent methods only.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 
-from ray_mesh.proxy.timers import Wheel
 from ray_mesh.snapshot import Retries
 
 BACKOFF_S = 0.025
@@ -78,50 +76,3 @@ class RetryPolicy:
     def delay_s(self, number: int, draw: Callable[[], float]) -> float:
         """How long to wait before retry ``number`` (from 1 on); ``draw`` is uniform in [0, 1)."""
         return draw() * self.backoff_s * min((1 << min(number, 8)) - 1, LONGEST_BACKOFFS)
-
-
-class Retrying:
-    """The retries of one request: how many are left, and the deadline of the current try."""
-
-    __slots__ = ("_deadline", "left", "number", "policy", "stands", "wheel")
-
-    def __init__(self, policy: RetryPolicy, wheel: Wheel) -> None:
-        self.policy = policy
-        self.wheel = wheel
-        self.left = policy.attempts
-        self.number = 0
-        self.stands = False  # a response was judged, and is to be sent
-        self._deadline: _TryDeadline | None = None
-
-    def next_delay_s(self, draw: Callable[[], float]) -> float:
-        """Begin another retry: how long it has to wait first."""
-        self.left -= 1
-        self.number += 1
-        return self.policy.delay_s(self.number, draw)
-
-    def arm(self, on_timeout: Callable[[], None]) -> None:
-        """The time of a try begins."""
-        self.disarm()
-        if self.policy.per_try_timeout_s:
-            self._deadline = _TryDeadline(on_timeout)
-            self.wheel.add(time.monotonic() + self.policy.per_try_timeout_s, self._deadline)
-
-    def disarm(self) -> None:
-        """The try is over, or its response began."""
-        if self._deadline is not None:
-            self._deadline.on_timeout = None
-            self._deadline = None
-
-
-class _TryDeadline:
-    """The place of one try in the wheel; left empty when the try is over."""
-
-    __slots__ = ("on_timeout",)
-
-    def __init__(self, on_timeout: Callable[[], None]) -> None:
-        self.on_timeout: Callable[[], None] | None = on_timeout
-
-    def on_deadline(self, now: float) -> None:
-        """See :class:`.timers.Timed`."""
-        if self.on_timeout is not None:
-            self.on_timeout()

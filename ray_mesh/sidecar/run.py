@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from ray_mesh.agent.proxy import AgentSettings, ProxyAgent, ProxyKeys
 from ray_mesh.errors import MeshError
-from ray_mesh.proxy.plane import freeze
+from ray_mesh.proxy.vitals import freeze
 from ray_mesh.sdk.attachment import Ticket
 from ray_mesh.sidecar import command, joining
 

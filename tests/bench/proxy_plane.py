@@ -35,7 +35,8 @@ from proxy_pki import Pki, sni
 
 from ray_mesh import snapshot
 from ray_mesh.proxy.overload import OverloadLimits
-from ray_mesh.proxy.plane import DataPlane, PlaneConfig, freeze
+from ray_mesh.proxy.plane import DataPlane, PlaneConfig
+from ray_mesh.proxy.vitals import freeze
 
 DB = f"db.{SUFFIX}"
 DB_PORT = 3306

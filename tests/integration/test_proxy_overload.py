@@ -9,7 +9,7 @@ from proxy_mesh import Client, Mesh, fetch, host_of, mesh, request_bytes, until 
 
 from ray_mesh import snapshot
 from ray_mesh.proxy.overload import Level, OverloadLimits
-from ray_mesh.proxy.plane import freeze
+from ray_mesh.proxy.vitals import freeze
 
 # ruff: noqa: F811
 

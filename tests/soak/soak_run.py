@@ -24,7 +24,7 @@ from soak_traffic import callers, lost
 from soak_trouble import Trouble
 from soak_world import World
 
-from ray_mesh.proxy.plane import freeze
+from ray_mesh.proxy.vitals import freeze
 
 SAMPLE_S = 1.0
 FREEZE_AFTER = 5
