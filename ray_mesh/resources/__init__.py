@@ -5,7 +5,7 @@ kind (``kinds``, one module per kind) and become a :class:`Document` (``document
 names file, line, column and path (``problems``).
 """
 
-from ray_mesh.resources.authorization import AuthorizationPolicySpec, PeerAuthenticationSpec
+from ray_mesh.resources.authorization import AuthorizationPolicySpec
 from ray_mesh.resources.destination_rule import DestinationRuleSpec
 from ray_mesh.resources.document import Document
 from ray_mesh.resources.gateway import GatewaySpec
@@ -13,12 +13,19 @@ from ray_mesh.resources.health_check import HealthCheckSpec
 from ray_mesh.resources.kinds import KINDS
 from ray_mesh.resources.load import from_json, from_manifest, load, read
 from ray_mesh.resources.mesh import MeshConfigSpec, RateLimitSpec, WorkloadBindingSpec, WorkloadSpec
+from ray_mesh.resources.namespace import NamespaceSpec
+from ray_mesh.resources.peer_authentication import PeerAuthenticationSpec
 from ray_mesh.resources.problems import Problem
+from ray_mesh.resources.proxy_config import ProxyConfigSpec
+from ray_mesh.resources.request_authentication import RequestAuthenticationSpec
 from ray_mesh.resources.service import ServiceSpec
 from ray_mesh.resources.service_entry import ServiceEntrySpec
+from ray_mesh.resources.sidecar import SidecarSpec
 from ray_mesh.resources.source import Manifest, Positions
+from ray_mesh.resources.telemetry import TelemetrySpec
 from ray_mesh.resources.virtual_service import VirtualServiceSpec
 from ray_mesh.resources.workload_entry import WorkloadEntrySpec
+from ray_mesh.resources.workload_group import WorkloadGroupSpec
 
 __all__ = [
     "KINDS",
@@ -29,15 +36,21 @@ __all__ = [
     "HealthCheckSpec",
     "Manifest",
     "MeshConfigSpec",
+    "NamespaceSpec",
     "PeerAuthenticationSpec",
     "Positions",
     "Problem",
+    "ProxyConfigSpec",
     "RateLimitSpec",
+    "RequestAuthenticationSpec",
     "ServiceEntrySpec",
     "ServiceSpec",
+    "SidecarSpec",
+    "TelemetrySpec",
     "VirtualServiceSpec",
     "WorkloadBindingSpec",
     "WorkloadEntrySpec",
+    "WorkloadGroupSpec",
     "WorkloadSpec",
     "from_json",
     "from_manifest",

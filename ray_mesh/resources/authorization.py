@@ -1,4 +1,4 @@
-"""Istio's AuthorizationPolicy and PeerAuthentication (security.istio.io).
+"""Istio's AuthorizationPolicy (security.istio.io).
 
 Anything that would make a policy weaker than it reads is refused: a ``*`` that would be compared as
 a letter, an empty list that would match everyone, a DENY that denies nothing.
@@ -17,10 +17,11 @@ from ray_mesh.resources.schema import (
     Model,
     NonEmpty,
     Only,
-    WorkloadSelector,
     is_label,
+    is_port,
     is_subdomain,
 )
+from ray_mesh.resources.target_ref import TargetedSpec
 
 Values = Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
 _PEER_FIELDS = ("principals", "notPrincipals", "namespaces", "notNamespaces")
@@ -121,76 +122,32 @@ class Rule(Model):
     when: Annotated[tuple[Condition, ...] | None, LATER] = None
 
 
-class TargetRef(Model):
-    """A resource that a policy attaches to."""
-
-    group: str | None = None
-    kind: NonEmpty
-    name: NonEmpty
-    namespace: str | None = None
-
-
 class Provider(Model):
     """Who decides a CUSTOM policy."""
 
     name: str | None = None
 
 
-class AuthorizationPolicySpec(Model):
+class AuthorizationPolicySpec(TargetedSpec):
     """Who may call what, for the workloads that it selects."""
 
-    selector: WorkloadSelector | None = None
-    target_ref: Annotated[TargetRef | None, LATER] = None
-    target_refs: Annotated[tuple[TargetRef, ...] | None, LATER] = None
     rules: Annotated[tuple[Rule, ...], Field(max_length=512)] = ()
     action: Annotated[Literal["ALLOW", "DENY", "AUDIT", "CUSTOM"], Only(("ALLOW", "DENY"))] = "ALLOW"
     provider: Annotated[Provider | None, LATER] = None
 
     def flaws(self) -> Iterator[Flaw]:
+        yield from super().flaws()
         if self.action == "DENY" and not self.rules:
             yield Flaw((), "a DENY policy without rules denies nothing; to deny all write rules: [{}]")
-
-
-Mode = Annotated[
-    Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"] | None,
-    Only(("UNSET", "STRICT"), "workloads have no plaintext port, every connection is mutual TLS"),
-]
-
-
-class Mtls(Model):
-    """Whether callers must use mutual TLS."""
-
-    mode: Mode = None
-
-
-class PeerAuthenticationSpec(Model):
-    """Which connections a workload accepts. Without any, the mesh is STRICT."""
-
-    selector: WorkloadSelector | None = None
-    mtls: Mtls | None = None
-    port_level_mtls: Annotated[
-        Annotated[dict[str, Mtls], Field(min_length=1)] | None, Field(alias="portLevelMtls")
-    ] = None
-
-    def flaws(self) -> Iterator[Flaw]:
-        if self.port_level_mtls and not (self.selector and self.selector.match_labels):
-            yield Flaw(("portLevelMtls",), "portLevelMtls requires selector")
-        for port in self.port_level_mtls or {}:
-            if not _is_port(port):
-                yield Flaw(("portLevelMtls", port), "port must be between 1-65535")
 
 
 def _field(alias: str) -> str:
     return "not_" + alias[3].lower() + alias[4:] if alias.startswith("not") else alias
 
 
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535
-
-
 def _port_flaws(name: str, ports: tuple[str, ...] | None) -> Iterator[Flaw]:
     for index, port in enumerate(ports or ()):
-        if not _is_port(port):
+        if not is_port(port):
             yield Flaw((name, index), f"{port!r} is not a port: write 1 to 65535 as text")
 
 

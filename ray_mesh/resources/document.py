@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from ray_mesh.resources.kinds import KINDS, Kind, find_kind, key_for
+from ray_mesh.resources.kinds import KINDS, Kind, api_group, find_kind, key_for
 from ray_mesh.resources.problems import Problem, find_flaws, invalid_fields, nearest, not_supported
+from ray_mesh.resources.refused import INSTEAD, what_instead
 from ray_mesh.resources.schema import LATER, DnsLabel, DnsName, Flaw, LabelText, Model, NonEmpty
 from ray_mesh.resources.source import Manifest, Path, Positions
 
@@ -111,10 +112,12 @@ class _Check:
         kind = self._kind()
         if kind is None:
             return None, self._problems
-        self._check_top_level()
+        self._check_top_level(kind)
         metadata = self._metadata(kind)
         if metadata is None:
             return None, self._problems
+        if kind.later:
+            self._add(("kind",), f"not supported yet: kind {self._value['kind']}: {kind.later}", later=True)
         spec = self._parse(kind.model, ("spec",), self._value.get("spec") or {})
         if spec is None or any(not problem.later for problem in self._problems):
             return None, self._problems
@@ -150,14 +153,18 @@ class _Check:
             self._add((), "a document has apiVersion and kind, both text")
             return None
         self._title = f"{name} {self._label()}"
-        found = find_kind(name, version)
+        found = find_kind(name, version) or _meant(name, version)
         if found and version in KINDS[found].api_versions:
             self._name = found
             return KINDS[found]
         if found:
-            newest = KINDS[found].api_versions[0]
-            self._add(("apiVersion",), f"{version} is not a version of {name}: write {newest}")
-        elif name not in KINDS and (close := get_close_matches(name, KINDS, 1, 0.85)):
+            right = _nearest_version(version, KINDS[found].api_versions)
+            self._add(("apiVersion",), f"{version} is not a version of {name}: write {right}")
+        elif instead := what_instead(name):
+            message = f"not supported: kind {name} of {version}: {instead}"
+            refusal = self._problem(("kind",), message, later=True)
+            self._problems.append(replace(refusal, never=name in INSTEAD))
+        elif name not in KINDS and (close := get_close_matches(name, KINDS, 1, 0.75)):
             self._add(("kind",), f"unknown kind {name}; did you mean {close[0]}?")
         else:
             self._add(("kind",), f"not supported yet: kind {name} of {version}", later=True)
@@ -168,12 +175,14 @@ class _Check:
         name = metadata.get("name") if isinstance(metadata, dict) else None
         return str(name) if isinstance(name, str) else "without name"
 
-    def _check_top_level(self) -> None:
+    def _check_top_level(self, kind: Kind) -> None:
         for name in self._value:
             if name not in _TOP_LEVEL:
                 self._add((name,), f"unknown field{nearest(name, _TOP_LEVEL)}")
         if not isinstance(self._value.get("spec"), dict | None):
             self._add(("spec",), "spec is a map")
+        elif kind.needs_spec and self._value.get("spec") is None:
+            self._add(("spec",), "required")
 
     def _metadata(self, kind: Kind) -> Metadata | None:
         value = self._value.get("metadata")
@@ -181,11 +190,15 @@ class _Check:
             self._add(("metadata",), "metadata is missing: it names the object")
             return None
         kept = {name: item for name, item in value.items() if name not in _SET_BY_SERVER}
+        if kind.is_namespace:
+            kept.setdefault("namespace", value.get("name"))
         kept.setdefault("namespace", self._namespace or kind.namespace)
         metadata = self._parse(_TokenMetadata if kind.is_token else Metadata, ("metadata",), kept)
         if metadata is not None:
             self._title = f"{self._name} {metadata.namespace}/{metadata.name}"
             self._check_istio_metadata(metadata)
+            if kind.is_namespace and metadata.namespace != metadata.name:
+                self._add(("metadata", "namespace"), "a namespace lies in no other: remove the field")
         return metadata
 
     def _check_istio_metadata(self, metadata: Metadata) -> None:
@@ -225,6 +238,17 @@ class _Check:
 
     def _problem(self, path: Path, message: str, *, later: bool) -> Problem:
         return Problem(self._positions.at(path), self._title, path, message, later)
+
+
+def _meant(name: str, version: str) -> str | None:
+    """The kind of that name whose group is nearly the one that is written."""
+    groups = {kind.group: one for one, kind in KINDS.items() if one.partition(".")[0] == name}
+    close = get_close_matches(api_group(version), groups, 1, 0.8)
+    return groups[close[0]] if close else None
+
+
+def _nearest_version(version: str, known: tuple[str, ...]) -> str:
+    return (get_close_matches(version, known, 1, 0.9) or known)[0]
 
 
 def _nulls(value: Any, path: Path) -> Iterator[Path]:

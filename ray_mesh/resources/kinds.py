@@ -5,18 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ray_mesh.resources import mesh
-from ray_mesh.resources.authorization import AuthorizationPolicySpec, PeerAuthenticationSpec
+from ray_mesh.resources.authorization import AuthorizationPolicySpec
 from ray_mesh.resources.destination_rule import DestinationRuleSpec
 from ray_mesh.resources.gateway import GatewaySpec
 from ray_mesh.resources.health_check import HealthCheckSpec
+from ray_mesh.resources.namespace import NamespaceSpec
+from ray_mesh.resources.peer_authentication import PeerAuthenticationSpec
+from ray_mesh.resources.proxy_config import ProxyConfigSpec
+from ray_mesh.resources.request_authentication import RequestAuthenticationSpec
 from ray_mesh.resources.schema import Model
 from ray_mesh.resources.service import ServiceSpec
 from ray_mesh.resources.service_entry import ServiceEntrySpec
+from ray_mesh.resources.sidecar import SidecarSpec
+from ray_mesh.resources.telemetry import TelemetrySpec
 from ray_mesh.resources.virtual_service import VirtualServiceSpec
 from ray_mesh.resources.workload_entry import StandaloneEntrySpec
+from ray_mesh.resources.workload_group import WorkloadGroupSpec
 
 _NETWORKING = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
 _SECURITY = tuple(f"security.istio.io/{version}" for version in ("v1", "v1beta1"))
+_TELEMETRY = tuple(f"telemetry.istio.io/{version}" for version in ("v1", "v1alpha1"))
 _OWN = ("mesh.ray.io/v1",)
 
 
@@ -25,7 +33,9 @@ class Kind:
     """One kind: the versions under which it is written, newest first, and the model of its spec.
 
     ``is_token`` says that the object's name is one DNS label (it becomes part of host names). ``token`` is
-    what keys of desired state begin with, the kind in lower case where nothing else is said.
+    what keys of desired state begin with, the kind in lower case where nothing else is said. ``later``, if
+    not empty, says that documents of it are valid and not honoured, and why. ``is_namespace`` says that the
+    object is a namespace: its own is itself.
     """
 
     api_versions: tuple[str, ...]
@@ -34,6 +44,9 @@ class Kind:
     is_token: bool = False
     token: str = ""
     short_names: tuple[str, ...] = ()
+    needs_spec: bool = False
+    later: str = ""
+    is_namespace: bool = False
 
     @property
     def group(self) -> str:
@@ -47,14 +60,39 @@ def api_group(api_version: str) -> str:
 
 
 KINDS: dict[str, Kind] = {
+    "Namespace": Kind(("v1",), NamespaceSpec, is_token=True, is_namespace=True, short_names=("ns",)),
     "Service": Kind(("v1",), ServiceSpec, is_token=True, short_names=("svc",)),
     "VirtualService": Kind(_NETWORKING, VirtualServiceSpec, short_names=("vs",)),
     "DestinationRule": Kind(_NETWORKING, DestinationRuleSpec, short_names=("dr",)),
-    "ServiceEntry": Kind(_NETWORKING, ServiceEntrySpec, short_names=("se",)),
-    "WorkloadEntry": Kind(_NETWORKING, StandaloneEntrySpec, short_names=("we",)),
+    "ServiceEntry": Kind(_NETWORKING, ServiceEntrySpec, needs_spec=True, short_names=("se",)),
+    "WorkloadEntry": Kind(_NETWORKING, StandaloneEntrySpec, needs_spec=True, short_names=("we",)),
+    "WorkloadGroup": Kind(
+        _NETWORKING,
+        WorkloadGroupSpec,
+        needs_spec=True,
+        short_names=("wg",),
+        later="write a WorkloadEntry for each program, or attach it; HealthCheck asks whether it is well",
+    ),
     "Gateway": Kind(_NETWORKING, GatewaySpec, short_names=("gw",)),
+    "Sidecar": Kind(_NETWORKING, SidecarSpec, later="proxies know what their workloads call, and no more"),
+    "ProxyConfig": Kind(
+        ("networking.istio.io/v1beta1",),
+        ProxyConfigSpec,
+        later="proxies are set up by `ray-mesh up` and by MeshConfig",
+    ),
     "PeerAuthentication": Kind(_SECURITY, PeerAuthenticationSpec, short_names=("pa",)),
+    "RequestAuthentication": Kind(
+        _SECURITY,
+        RequestAuthenticationSpec,
+        short_names=("ra",),
+        later="tokens are not verified; check them in the workload",
+    ),
     "AuthorizationPolicy": Kind(_SECURITY, AuthorizationPolicySpec, short_names=("ap",)),
+    "Telemetry": Kind(
+        _TELEMETRY,
+        TelemetrySpec,
+        later="every proxy reports all metrics and access records of its workloads",
+    ),
     "RateLimit": Kind(_OWN, mesh.RateLimitSpec),
     "HealthCheck": Kind(_OWN, HealthCheckSpec),
     "MeshConfig": Kind(_OWN, mesh.MeshConfigSpec, namespace=mesh.ROOT_NAMESPACE),

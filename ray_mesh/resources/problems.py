@@ -22,13 +22,14 @@ _NESTED = (Model, tuple, dict)
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One finding of a document on its own. ``where`` is ``file:line:column``; ``later`` says that the
-    document is valid and this build does not honour it."""
+    document is valid and this build does not honour it, ``never`` that no build will."""
 
     where: str
     title: str
     path: Path
     message: str
     later: bool
+    never: bool = False
 
     def __str__(self) -> str:
         place = "" if self.later or not self.path else f"{show(self.path)}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Literal
 
 Protocol = Literal["http", "tcp", "tls", "auto"]
@@ -19,6 +20,24 @@ SPOKEN: dict[str, Protocol] = {
 """Protocols by name, in lower case. HTTPS is TLS that the mesh does not end."""
 LATER = frozenset({"http2", "http3", "grpc", "grpc-web", "kubernetes.io/h2c", "udp"})
 """Names of protocols that are not carried yet."""
+
+KNOWN = (
+    *("HTTP", "HTTPS", "HTTP2", "HTTP3", "GRPC", "GRPC-WEB", "GRPC-WEB-TLS", "HTTP_PROXY", "HBONE"),
+    *("TLS", "TCP", "MONGO", "MYSQL", "REDIS", "UDP"),
+)
+"""Every protocol that Istio knows, as its kinds write them."""
+
+
+def is_known(protocol: str) -> bool:
+    """Whether Istio knows a protocol, in any case."""
+    return protocol.upper() in KNOWN
+
+
+def unknown(protocol: str) -> str:
+    """What to say of a protocol that nobody knows."""
+    close = get_close_matches(protocol.upper(), KNOWN, 1, 0.6)
+    hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(KNOWN)}"
+    return f"{protocol!r} is not a protocol; {hint}"
 
 
 def by_name(name: str) -> Protocol | None:

@@ -120,6 +120,24 @@ class Percentage(Model):
     value: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.0
 
 
+def is_port(text: str) -> bool:
+    """Whether a text is the number of a port, 1 to 65535."""
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535
+
+
+class LabelSelector(Model):
+    """Workloads by labels, as the networking kinds write it; without labels, all of the namespace."""
+
+    labels: Annotated[dict[str, LabelValue], Field(max_length=256)] = {}
+
+    def flaws(self) -> Iterator[Flaw]:
+        for name, value in self.labels.items():
+            if not name:
+                yield Flaw(("labels",), "a label has a name")
+            elif "*" in value or "*" in name:
+                yield Flaw(("labels", name), "wildcard is not supported in selector")
+
+
 class PortSelector(Model):
     """A port by number."""
 

@@ -13,10 +13,9 @@ from ray_mesh.resources import protocols
 from ray_mesh.resources.hosts import SERVICE_SUFFIX
 from ray_mesh.resources.schema import (
     Flaw,
-    LabelValue,
+    LabelSelector,
     Later,
     Model,
-    NonEmpty,
     Only,
     PortNumber,
     is_subdomain,
@@ -45,15 +44,11 @@ class EntryPort(Model):
             yield Flaw(("protocol",), message)
 
 
-class EntrySelector(Model):
+class EntrySelector(LabelSelector):
     """The WorkloadEntries and attached workloads of the document's namespace with these labels."""
 
-    labels: Annotated[dict[NonEmpty, LabelValue], Field(max_length=256)] = {}
-
     def flaws(self) -> Iterator[Flaw]:
-        for name, value in self.labels.items():
-            if "*" in value or "*" in name:
-                yield Flaw(("labels", name), "wildcard is not supported in selector")
+        yield from super().flaws()
         if not self.labels:
             yield Flaw(("labels",), "empty, which would pick a whole namespace", later=True)
 

@@ -17,8 +17,9 @@ _PORT_NAME = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,60}[a-zA-Z0-9])?")
 _IDENTITY = Later("nothing proves an identity where there is no proxy")
 
 
-class WorkloadEntrySpec(Model):
-    """Where one program is. ``ports`` says under which number it serves a service's named port."""
+class EntryTemplate(Model):
+    """What entries of one group have in common. ``ports`` says under which number a program serves a
+    service's named port."""
 
     address: Annotated[str, Field(max_length=256)] | None = None
     ports: Annotated[dict[str, PortNumber], Field(max_length=128)] = {}
@@ -29,13 +30,14 @@ class WorkloadEntrySpec(Model):
     service_account: Annotated[str | None, Field(max_length=253), _IDENTITY] = None
 
     def flaws(self) -> Iterator[Flaw]:
-        if self.address is None:
-            if "network" not in self.model_fields_set:
-                yield Flaw(("address",), "Address is required")
-            return
         for name in self.ports:
             if not _PORT_NAME.fullmatch(name):
                 yield Flaw(("ports", name), f"{name!r} is not the name of a port")
+        yield from self._address_flaws()
+
+    def _address_flaws(self) -> Iterator[Flaw]:
+        if not self.address:
+            return
         if self.address.startswith(_UNIX):
             yield from self._unix_flaws()
         elif addresses.parse(self.address) is None and not is_subdomain(self.address.lower()):
@@ -44,14 +46,30 @@ class WorkloadEntrySpec(Model):
             yield Flaw(("address",), f"{self.address} is {reason}: no endpoint may have it")
 
     def _unix_flaws(self) -> Iterator[Flaw]:
-        path = self.address.removeprefix(_UNIX) if self.address else ""
-        if not path.startswith(("/", "@")):
-            yield Flaw(("address",), "UDS must be an absolute path or abstract socket")
-        if path.endswith("/"):
-            yield Flaw(("address",), "UDS may not be a dir")
+        if message := unix_problem(self.address or ""):
+            yield Flaw(("address",), message)
         if self.ports:
             yield Flaw(("ports",), "UDS may not include ports")
         yield Flaw(("address",), f"{self.address}: give an IP address", later=True)
+
+
+def unix_problem(address: str) -> str:
+    """What is wrong with an address ``unix://...``; empty when nothing is."""
+    path = address.removeprefix(_UNIX)
+    if path.startswith("@"):
+        return ""
+    if not path.startswith("/"):
+        return "UDS must be an absolute path or abstract socket"
+    return "UDS may not be a dir" if path.endswith("/") else ""
+
+
+class WorkloadEntrySpec(EntryTemplate):
+    """Where one program is."""
+
+    def flaws(self) -> Iterator[Flaw]:
+        if not self.address and not self.network:
+            yield Flaw(("address",), "Address is required")
+        yield from super().flaws()
 
 
 class StandaloneEntrySpec(WorkloadEntrySpec):
