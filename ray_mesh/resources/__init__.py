@@ -9,6 +9,13 @@ from ray_mesh.resources.authorization import AuthorizationPolicySpec
 from ray_mesh.resources.destination_rule import DestinationRuleSpec
 from ray_mesh.resources.document import Document
 from ray_mesh.resources.gateway import GatewaySpec
+from ray_mesh.resources.gateway_api import (
+    ApiGatewaySpec,
+    HttpRouteSpec,
+    ReferenceGrantSpec,
+    TcpRouteSpec,
+    TlsRouteSpec,
+)
 from ray_mesh.resources.health_check import HealthCheckSpec
 from ray_mesh.resources.kinds import KINDS
 from ray_mesh.resources.load import from_json, from_manifest, load, read
@@ -29,11 +36,13 @@ from ray_mesh.resources.workload_group import WorkloadGroupSpec
 
 __all__ = [
     "KINDS",
+    "ApiGatewaySpec",
     "AuthorizationPolicySpec",
     "DestinationRuleSpec",
     "Document",
     "GatewaySpec",
     "HealthCheckSpec",
+    "HttpRouteSpec",
     "Manifest",
     "MeshConfigSpec",
     "NamespaceSpec",
@@ -42,11 +51,14 @@ __all__ = [
     "Problem",
     "ProxyConfigSpec",
     "RateLimitSpec",
+    "ReferenceGrantSpec",
     "RequestAuthenticationSpec",
     "ServiceEntrySpec",
     "ServiceSpec",
     "SidecarSpec",
+    "TcpRouteSpec",
     "TelemetrySpec",
+    "TlsRouteSpec",
     "VirtualServiceSpec",
     "WorkloadBindingSpec",
     "WorkloadEntrySpec",

@@ -51,12 +51,12 @@ class HeaderOperations(Model):
         for field, pairs in (("set", self.set), ("add", self.add)):
             for name, value in pairs.items():
                 if field == "add" or name.lower() not in _AUTHORITY:
-                    yield from _name_flaws((field, name), name)
+                    yield from name_flaws((field, name), name)
                 elif not is_authority(value):
                     yield Flaw((field, name), f"{value!r} is not a host, or a host and port")
                 yield from _value_flaws((field, name), value)
         for index, name in enumerate(self.remove):
-            yield from _name_flaws(("remove", index), name)
+            yield from name_flaws(("remove", index), name)
         for field, names in (("set", self.set), ("add", self.add)):
             if len({name.lower() for name in names}) < len(names):
                 yield Flaw((field,), "a header is named twice, in different case")
@@ -92,7 +92,8 @@ def plain(value: str) -> str:
     return value.replace("%%", "%")
 
 
-def _name_flaws(path: tuple[str | int, ...], name: str) -> Iterator[Flaw]:
+def name_flaws(path: tuple[str | int, ...], name: str) -> Iterator[Flaw]:
+    """Why a header may not be changed by a route."""
     lower = name.lower()
     if lower in _AUTHORITY:
         yield Flaw(path, "the authority can only be set in a request")

@@ -8,6 +8,15 @@ from ray_mesh.resources import mesh
 from ray_mesh.resources.authorization import AuthorizationPolicySpec
 from ray_mesh.resources.destination_rule import DestinationRuleSpec
 from ray_mesh.resources.gateway import GatewaySpec
+from ray_mesh.resources.gateway_api import (
+    GROUP,
+    ApiGatewaySpec,
+    GrpcRouteSpec,
+    HttpRouteSpec,
+    ReferenceGrantSpec,
+    TcpRouteSpec,
+    TlsRouteSpec,
+)
 from ray_mesh.resources.health_check import HealthCheckSpec
 from ray_mesh.resources.namespace import NamespaceSpec
 from ray_mesh.resources.peer_authentication import PeerAuthenticationSpec
@@ -26,13 +35,16 @@ _NETWORKING = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1be
 _SECURITY = tuple(f"security.istio.io/{version}" for version in ("v1", "v1beta1"))
 _TELEMETRY = tuple(f"telemetry.istio.io/{version}" for version in ("v1", "v1alpha1"))
 _OWN = ("mesh.ray.io/v1",)
+_STABLE = (f"{GROUP}/v1", f"{GROUP}/v1beta1")
+_ALPHA = (f"{GROUP}/v1", f"{GROUP}/v1alpha2")
+_UNROUTED = "write Istio's Gateway and a VirtualService"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind: the versions under which it is written, newest first, and the model of its spec.
 
-    ``is_token`` says that the object's name is one DNS label (it becomes part of host names). ``token`` is
+    ``is_token`` says that the object's name is one DNS label (it becomes part of host names). ``prefix`` is
     what keys of desired state begin with, the kind in lower case where nothing else is said. ``later``, if
     not empty, says that documents of it are valid and not honoured, and why. ``is_namespace`` says that the
     object is a namespace: its own is itself.
@@ -42,7 +54,7 @@ class Kind:
     model: type[Model]
     namespace: str = mesh.DEFAULT_NAMESPACE
     is_token: bool = False
-    token: str = ""
+    prefix: str = ""
     short_names: tuple[str, ...] = ()
     needs_spec: bool = False
     later: str = ""
@@ -93,6 +105,20 @@ KINDS: dict[str, Kind] = {
         TelemetrySpec,
         later="every proxy reports all metrics and access records of its workloads",
     ),
+    f"Gateway.{GROUP}": Kind(
+        _STABLE, ApiGatewaySpec, needs_spec=True, prefix="k8sgateway", short_names=("gtw",), later=_UNROUTED
+    ),
+    "HTTPRoute": Kind(_STABLE, HttpRouteSpec, later=_UNROUTED),
+    "GRPCRoute": Kind(
+        _ALPHA,
+        GrpcRouteSpec,
+        later="proxies do not carry gRPC; a TCPRoute does, and ports named tcp",
+    ),
+    "TCPRoute": Kind(_ALPHA, TcpRouteSpec, needs_spec=True, later=_UNROUTED),
+    "TLSRoute": Kind((*_ALPHA, f"{GROUP}/v1alpha3"), TlsRouteSpec, needs_spec=True, later=_UNROUTED),
+    "ReferenceGrant": Kind(
+        (*_STABLE, f"{GROUP}/v1alpha2"), ReferenceGrantSpec, short_names=("refgrant",), later=_UNROUTED
+    ),
     "RateLimit": Kind(_OWN, mesh.RateLimitSpec),
     "HealthCheck": Kind(_OWN, HealthCheckSpec),
     "MeshConfig": Kind(_OWN, mesh.MeshConfigSpec, namespace=mesh.ROOT_NAMESPACE),
@@ -113,7 +139,7 @@ def find_kind(kind: str, api_version: str) -> str | None:
 
 def key_for(kind: str, namespace: str, name: str) -> str:
     """``<kind lower>.<namespace>.<name>``, the key of desired state; ``kind`` is a name of :data:`KINDS`."""
-    return f"{KINDS[kind].token or kind.lower()}.{namespace}.{name}"
+    return f"{KINDS[kind].prefix or kind.lower()}.{namespace}.{name}"
 
 
 def kinds_called(word: str) -> list[str]:
@@ -129,4 +155,4 @@ def _words(name: str, kind: Kind) -> set[str]:
     singular = name.partition(".")[0].lower()
     plural = f"{singular[:-1]}ies" if singular.endswith(("cy", "ry")) else f"{singular}s"
     named = {singular, plural}
-    return named | {f"{one}.{kind.group}" for one in named} | set(kind.short_names) | {kind.token} - {""}
+    return named | {f"{one}.{kind.group}" for one in named} | set(kind.short_names) | {kind.prefix} - {""}

@@ -14,8 +14,12 @@ INSTEAD = {
 """Kinds of Istio that no build will honour."""
 
 ELSEWHERE = {
-    "Ingress": "write a Gateway and a VirtualService",
-    "IngressClass": "write a Gateway and a VirtualService",
+    "GatewayClass": "the classes ray-mesh and istio are built in: write gatewayClassName in the Gateway",
+    "UDPRoute": "proxies carry TCP",
+    "ListenerSet": "write the listeners in the Gateway",
+    "BackendTLSPolicy": "between workloads it is mutual TLS already; a DestinationRule says tls otherwise",
+    "Ingress": "write a Gateway and an HTTPRoute",
+    "IngressClass": "write a Gateway and an HTTPRoute",
     "NetworkPolicy": "write an AuthorizationPolicy",
     "Endpoints": "write WorkloadEntries, or a ServiceEntry with endpoints",
     "EndpointSlice": "write WorkloadEntries, or a ServiceEntry with endpoints",
@@ -30,7 +34,7 @@ ELSEWHERE = {
         ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Job", "CronJob"), _PROGRAM
     ),
 }
-"""Kinds of Kubernetes that a file may have beside the mesh's; they are no business of the mesh."""
+"""Kinds of Kubernetes that a file may have beside the mesh's; no business of the mesh, or built in."""
 
 
 def what_instead(kind: str) -> str:

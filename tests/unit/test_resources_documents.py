@@ -247,8 +247,8 @@ def test_valid_fields_that_are_not_honoured_are_refused_by_name(rule: str, names
         ),
         ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n", "kind Deployment of apps/v1"),
         (
-            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a}\n",
-            "kind Gateway of gateway.",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: a}\n",
+            "kind GatewayClass of gateway.networking.k8s.io/v1: the classes ray-mesh and istio are built in",
         ),
     ],
 )

@@ -1,0 +1,271 @@
+"""The Gateway API's Gateway: listeners, and which routes may attach to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ray_mesh.resources import gateway as istio
+from ray_mesh.resources.gateway_api.names import GROUP, GroupName, Hostname, KindName, ObjectName, SectionName
+from ray_mesh.resources.problems import find_flaws, nearest
+from ray_mesh.resources.schema import (
+    LATER,
+    DnsLabel,
+    Flaw,
+    LabelText,
+    LabelValue,
+    Later,
+    Model,
+    NonEmpty,
+    PortNumber,
+)
+
+CLASSES = ("ray-mesh", "istio")
+"""The classes that are there. ``istio`` is for documents that are written for it."""
+KINDS_BY_PROTOCOL = {
+    "HTTP": ("HTTPRoute", "GRPCRoute"),
+    "HTTPS": ("HTTPRoute", "GRPCRoute"),
+    "TLS": ("TLSRoute", "TCPRoute"),
+    "TCP": ("TCPRoute",),
+    "UDP": ("UDPRoute",),
+}
+_OPTIONS = {
+    "mesh.ray.io/server-certificate": "serverCertificate",
+    "mesh.ray.io/private-key": "privateKey",
+    "mesh.ray.io/ca-certificates": "caCertificates",
+    "mesh.ray.io/min-protocol-version": "minProtocolVersion",
+    "mesh.ray.io/max-protocol-version": "maxProtocolVersion",
+    "gateway.istio.io/tls-terminate-mode": "mode",
+}
+_FILES = Later(
+    "name files on the ingress's node in options: mesh.ray.io/server-certificate and mesh.ray.io/private-key"
+)
+_ATTACHED = Later("ingress workloads have the addresses that they are attached with")
+_LABELLED = Later("label the ingress workload when it attaches")
+_PROTOCOL = re.compile(
+    r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9]+"
+)
+
+
+class Requirement(Model):
+    """One expression of a selector of labels."""
+
+    key: NonEmpty
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[LabelText, ...] = ()
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.operator in ("In", "NotIn") and not self.values:
+            yield Flaw(("values",), f"{self.operator} needs values")
+        elif self.operator in ("Exists", "DoesNotExist") and self.values:
+            yield Flaw(("values",), f"{self.operator} has no values")
+
+    def holds(self, labels: dict[str, str]) -> bool:
+        """Whether labels fulfil it, as Kubernetes says."""
+        if self.operator == "Exists":
+            return self.key in labels
+        if self.operator == "DoesNotExist":
+            return self.key not in labels
+        return (labels.get(self.key) in self.values) == (self.operator == "In")
+
+
+class LabelSelector(Model):
+    """Kubernetes' LabelSelector: everything that it says has to hold."""
+
+    match_labels: dict[NonEmpty, LabelText] = {}
+    match_expressions: tuple[Requirement, ...] = ()
+
+    def selects(self, labels: dict[str, str]) -> bool:
+        """Whether it picks what has these labels."""
+        return self.match_labels.items() <= labels.items() and all(
+            one.holds(labels) for one in self.match_expressions
+        )
+
+
+class RouteNamespaces(Model):
+    """From which namespaces routes may attach."""
+
+    from_: Annotated[Literal["All", "Selector", "Same"], Field(alias="from")] = "Same"
+    selector: LabelSelector | None = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.from_ == "Selector" and self.selector is None:
+            yield Flaw(("selector",), "is missing: from: Selector needs one")
+
+
+class RouteGroupKind(Model):
+    """A kind of routes."""
+
+    group: GroupName = GROUP
+    kind: KindName
+
+
+class AllowedRoutes(Model):
+    """Which routes may attach to a listener."""
+
+    namespaces: RouteNamespaces = RouteNamespaces()
+    kinds: Annotated[tuple[RouteGroupKind, ...], Field(max_length=8)] = ()
+
+
+class ObjectReference(Model):
+    """A Secret or ConfigMap."""
+
+    group: GroupName = ""
+    kind: KindName = "Secret"
+    name: ObjectName
+    namespace: DnsLabel | None = None
+
+
+class ListenerTls(Model):
+    """TLS towards callers. Certificates and keys are files on the ingress's node, named in ``options``."""
+
+    mode: Literal["Terminate", "Passthrough"] = "Terminate"
+    certificate_refs: Annotated[tuple[ObjectReference, ...], Field(max_length=64), _FILES] = ()
+    frontend_validation: Annotated[dict[str, Any] | None, _FILES] = None
+    options: Annotated[dict[NonEmpty, Annotated[str, Field(max_length=4096)]], Field(max_length=16)] = {}
+
+    @property
+    def server(self) -> istio.ServerTls:
+        """The same in the words of Istio's Gateway; raises ValidationError when an option is none of its."""
+        if self.mode == "Passthrough":
+            return istio.ServerTls(mode="PASSTHROUGH")
+        said = {_OPTIONS[name]: value for name, value in self.options.items() if name in _OPTIONS}
+        return istio.ServerTls.model_validate({"mode": "SIMPLE", **said})
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.mode == "Terminate" and not (self.certificate_refs or self.options):
+            yield Flaw((), "certificateRefs or options must be specified when mode is Terminate")
+            return
+        for name in self.options:
+            if name not in _OPTIONS:
+                yield Flaw(("options", name), f"no such option{nearest(name, _OPTIONS)}", later=True)
+            elif self.mode == "Passthrough":
+                yield Flaw(("options", name), "what passes through has no certificate here")
+        if self.mode == "Terminate" and not self.certificate_refs:
+            yield from self._server_flaws()
+
+    def _server_flaws(self) -> Iterator[Flaw]:
+        written = {field: name for name, field in _OPTIONS.items()}
+        mode = self.options.get("gateway.istio.io/tls-terminate-mode", "SIMPLE")
+        if mode not in ("SIMPLE", "MUTUAL", "ISTIO_MUTUAL"):
+            yield Flaw(("options", written["mode"]), f"{mode!r} is not SIMPLE, MUTUAL or ISTIO_MUTUAL")
+            return
+        for field in ("minProtocolVersion", "maxProtocolVersion"):
+            value = self.options.get(written[field], "TLSV1_2")
+            if value not in ("TLSV1_2", "TLSV1_3"):
+                yield Flaw(("options", written[field]), f"{value!r} is not TLSV1_2 or TLSV1_3")
+                return
+        for flaw in find_flaws(self.server, ()):
+            yield Flaw(("options", written[str(flaw.path[0])]), flaw.message, flaw.later)
+
+
+class Listener(Model):
+    """A port, what is spoken there, and for which host."""
+
+    name: SectionName
+    hostname: Hostname | None = None
+    port: PortNumber
+    protocol: Annotated[str, Field(min_length=1, max_length=255)]
+    tls: ListenerTls | None = None
+    allowed_routes: AllowedRoutes = AllowedRoutes()
+
+    @property
+    def speaks(self) -> str:
+        """Its protocol in upper case: HTTP, HTTPS, TLS or TCP, once it is known to be honoured."""
+        return self.protocol.upper()
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether TLS is not ended here."""
+        return self.tls is not None and self.tls.mode == "Passthrough"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of routes that may attach."""
+        fitting = KINDS_BY_PROTOCOL.get(self.speaks, ())
+        if self.speaks == "TLS" and self.passes_through:
+            fitting = ("TLSRoute",)
+        named = [one.kind for one in self.allowed_routes.kinds if one.group == GROUP]
+        return tuple(kind for kind in fitting if kind in named) if self.allowed_routes.kinds else fitting
+
+    def flaws(self) -> Iterator[Flaw]:
+        if not _PROTOCOL.fullmatch(self.protocol):
+            yield Flaw(("protocol",), f"{self.protocol!r} is not a protocol")
+        elif self.speaks not in ("HTTP", "HTTPS", "TLS", "TCP"):
+            yield Flaw(
+                ("protocol",), f"{self.protocol}: listeners speak HTTP, HTTPS, TLS and TCP", later=True
+            )
+        if self.speaks in ("HTTP", "TCP", "UDP") and self.tls is not None:
+            yield Flaw(("tls",), "tls must not be specified for protocols ['HTTP', 'TCP', 'UDP']")
+        if self.speaks in ("TCP", "UDP") and self.hostname is not None:
+            yield Flaw(("hostname",), "hostname must not be specified for protocols ['TCP', 'UDP']")
+        if self.speaks == "HTTPS" and self.passes_through:
+            yield Flaw(("tls", "mode"), "tls mode must be Terminate for protocol HTTPS")
+        elif self.speaks == "HTTPS" and self.tls is None:
+            yield Flaw(("tls",), "it is missing, and HTTPS needs a certificate", later=True)
+        if self.speaks == "TLS" and (self.tls is None or "mode" not in self.tls.model_fields_set):
+            yield Flaw(("tls",), "tls mode must be set for protocol TLS")
+        yield from self._kind_flaws()
+
+    def _kind_flaws(self) -> Iterator[Flaw]:
+        fitting = KINDS_BY_PROTOCOL.get(self.speaks, ())
+        for index, one in enumerate(self.allowed_routes.kinds):
+            if fitting and (one.group != GROUP or one.kind not in fitting):
+                message = f"{one.kind} at a listener of {self.speaks}: it takes {' and '.join(fitting)}"
+                yield Flaw(("allowedRoutes", "kinds", index), message, later=True)
+
+
+class GatewayAddress(Model):
+    """An address that is asked for."""
+
+    type: str = "IPAddress"
+    value: Annotated[str, Field(max_length=253)] = ""
+
+
+class Infrastructure(Model):
+    """``labels`` are those of the ingress workloads that serve the Gateway."""
+
+    labels: Annotated[dict[NonEmpty, LabelValue], Field(max_length=8)] = {}
+    annotations: Annotated[dict[str, str], Field(max_length=8), _LABELLED] = {}
+    parameters_ref: Annotated[dict[str, Any] | None, LATER] = None
+
+
+class ApiGatewaySpec(Model):
+    """Where traffic enters: ingress workloads listen for ``listeners``."""
+
+    gateway_class_name: ObjectName
+    listeners: Annotated[tuple[Listener, ...], Field(min_length=1, max_length=64)]
+    addresses: Annotated[tuple[GatewayAddress, ...], Field(max_length=16), _ATTACHED] = ()
+    infrastructure: Infrastructure = Infrastructure()
+    allowed_listeners: Annotated[dict[str, Any] | None, LATER] = None
+    tls: Annotated[dict[str, Any] | None, _FILES] = None
+    default_scope: Annotated[str | None, LATER] = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.gateway_class_name not in CLASSES:
+            message = f"{self.gateway_class_name}: write {' or '.join(CLASSES)}, which need no GatewayClass"
+            yield Flaw(("gatewayClassName",), message, later=True)
+        names: set[str] = set()
+        places: set[tuple[int, str, str | None]] = set()
+        spoken: dict[int, str] = {}
+        for index, one in enumerate(self.listeners):
+            if one.name in names:
+                yield Flaw(("listeners", index, "name"), "Listener name must be unique within the Gateway")
+            names.add(one.name)
+            place = (one.port, one.speaks, one.hostname)
+            if place in places:
+                message = "Combination of port, protocol and hostname must be unique for each listener"
+                yield Flaw(("listeners", index), message)
+            places.add(place)
+            kind = listener_kind(one.speaks)
+            if spoken.setdefault(one.port, kind) != kind:
+                message = f"port {one.port} is {spoken[one.port]} in a listener above"
+                yield Flaw(("listeners", index, "protocol"), message, later=True)
+
+
+def listener_kind(protocol: str) -> str:
+    """What has to be the same for all listeners of a port: HTTPS and TLS are told apart by server name."""
+    return "TLS" if protocol in ("HTTPS", "TLS") else protocol
