@@ -87,6 +87,7 @@ class ConfigSync:
         )
         self._followed: set[str] = set()
         self._versions: dict[str, int] = {}
+        self._verified: dict[str, tuple[Entry, messages.Compiled]] = {}  # heard, not settled yet
         self._floors: dict[str, int] = {}  # outlives following: what was let go may come back, never older
         self._removed: set[str] = set()
         self._held: tuple[str, ...] = ()
@@ -227,6 +228,7 @@ class ConfigSync:
             return
         self._followed.discard(key)
         self._versions.pop(key, None)
+        self._verified.pop(key, None)
         self._removed.discard(key)
         self.rejected.pop(key, None)
         private = snapshot.kind_of(key) in snapshot.PRIVATE_KINDS
@@ -251,6 +253,7 @@ class ConfigSync:
     async def _settle(self, key: str, entry: Entry) -> None:
         """Verify one stored resource and apply it unless it is already applied."""
         compiled = self._read(key, entry)
+        self._verified.pop(key, None)
         seen = self._versions.get(key, 0)
         if key not in self._followed or compiled.version <= seen:
             return
@@ -267,10 +270,18 @@ class ConfigSync:
             self._changed()
 
     def _read(self, key: str, entry: Entry) -> messages.Compiled:
-        self._verify.verify("compiled", entry.value, entry.signature)
-        compiled = messages.decode(messages.Compiled, entry.value)
-        if compiled.key != key:
-            raise PeerError(f"{key}: holds a resource that was signed for {compiled.key}")
+        """What an entry holds. The follower asks for its version, and then the worker for the whole: the
+        signature is checked once."""
+        known = self._verified.get(key)
+        if known is not None and known[0] is entry:
+            compiled = known[1]
+        else:
+            self._verify.verify("compiled", entry.value, entry.signature)
+            compiled = messages.decode(messages.Compiled, entry.value)
+            if compiled.key != key:
+                raise PeerError(f"{key}: holds a resource that was signed for {compiled.key}")
+            if key in self._followed:
+                self._verified[key] = entry, compiled
         floor = self._floors.get(key, 0)
         if compiled.version < floor:
             raise PeerError(f"{key}: version {compiled.version} is older than {floor}, which was seen")

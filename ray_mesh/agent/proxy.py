@@ -21,6 +21,7 @@ from typing import Literal
 from ray_mesh import __version__, snapshot
 from ray_mesh.agent.config import ConfigSync
 from ray_mesh.agent.handover import Offer
+from ray_mesh.agent.heartbeat import Heartbeat
 from ray_mesh.agent.identity import Identities, request_svid
 from ray_mesh.agent.quota import QuotaLeases
 from ray_mesh.agent.thread import DataThread
@@ -40,9 +41,7 @@ from ray_mesh.telemetry.table import parts
 
 log = logging.getLogger(__name__)
 
-LEASE_INTERVAL_S = 1.0
 TELEMETRY_INTERVAL_S = 1.0
-COALESCE_S = 0.005
 ATTEST_PATIENCE_S = 20.0
 READY_PATIENCE_S = 10.0
 READY_POLL_S = 0.02
@@ -96,7 +95,7 @@ class ProxyAgent:
         self._epoch = secrets.token_hex(8)
         self._state: PlaneState = "STARTING"
         self._tasks: list[asyncio.Task[None]] = []
-        self._lease_due = asyncio.Event()
+        self._heartbeat: Heartbeat | None = None
         self._sequence = 0
         self._bus: Bus | None = None
         self._thread: DataThread | None = None
@@ -169,13 +168,14 @@ class ProxyAgent:
         self._identities = Identities(
             bus, settings.name, self._key, self._bundle, self._install, self._report
         )
+        self._heartbeat = Heartbeat(bus, self._lease)
         self._config = ConfigSync(
             bus,
             settings.node,
             VerifyKey(settings.compiled_public),
             apply=self._apply,
             unknown=self._unknown,
-            changed=self._lease_due.set,
+            changed=self._hasten,
             assigned=self._workloads_assigned,
             report=self._report,
         )
@@ -184,7 +184,7 @@ class ProxyAgent:
         await bus.serve(subjects.reserve(settings.node), self._reserve, queue="proxies")
         quota = QuotaLeases(bus, settings.name, self._thread, self._plane)
         await quota.start()
-        self._run(self._keep_lease(), "lease")
+        self._run(self._heartbeat.run(), "lease")
         self._run(self._send_telemetry(), "telemetry")
         self._run(quota.run(), "quota")
         await self._become_ready()
@@ -203,7 +203,8 @@ class ProxyAgent:
         For ``patience_s`` connections are kept until their clients have learnt that they end.
         """
         self._state = "DRAINING"
-        await self._send_lease()
+        if self._heartbeat is not None:
+            await self._heartbeat.send()
         if self._thread is not None and self._plane is not None:
             await self._thread.run(self._plane.retire(patience_s))
             await self._thread.run(self._plane.drain(timeout_s))
@@ -295,7 +296,7 @@ class ProxyAgent:
             return
         thread, plane = self._running
         await thread.call(plane.set_identity, key, svid)
-        self._lease_due.set()
+        self._hasten()
 
     def _workloads_assigned(self) -> None:
         assert self._config is not None
@@ -319,7 +320,7 @@ class ProxyAgent:
             await asyncio.sleep(READY_POLL_S)
         await thread.run(plane.accept())
         self._state = "HEALTHY"
-        self._lease_due.set()
+        self._hasten()
         message = f"the admin endpoint is http://127.0.0.1:{plane.admin_port} on node {self._settings.node}"
         self._report_event(messages.Event(time.time(), "info", "proxy_ready", message, self._settings.name))
 
@@ -334,23 +335,15 @@ class ProxyAgent:
             return messages.encode(messages.ReserveReply(error=f"{self._settings.name}: {error}"))
         return messages.encode(messages.ReserveReply(outbound, gateway_ports))
 
-    async def _keep_lease(self) -> None:
-        while True:
-            await self._send_lease()
-            try:
-                async with asyncio.timeout(LEASE_INTERVAL_S):
-                    await self._lease_due.wait()
-                await asyncio.sleep(COALESCE_S)
-            except TimeoutError:
-                pass
-            self._lease_due.clear()
+    def _hasten(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.hasten()
 
-    async def _send_lease(self) -> None:
-        if self._config is None:
-            return
+    async def _lease(self) -> messages.ProxyLease:
+        assert self._config is not None
         settings = self._settings
         thread, plane = self._running
-        lease = messages.ProxyLease(
+        return messages.ProxyLease(
             proxy=settings.name,
             epoch=self._epoch,
             node=settings.node,
@@ -364,7 +357,6 @@ class ProxyAgent:
             pid=os.getpid(),
             svid_expires_at=self._expires_at,
         )
-        self._connected.publish(subjects.lease(settings.name), messages.encode(lease))
 
     async def _send_telemetry(self) -> None:
         while True:

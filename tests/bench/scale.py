@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,11 +81,19 @@ class Bench:
 
     async def admit(self, public: str, allowed: Permissions) -> None:
         """Let a credential in."""
-        self._users[public] = allowed
+        await self.admit_all({public: allowed})
+
+    async def admit_all(self, users: Mapping[str, Permissions]) -> None:
+        """Let many in at once."""
+        self._users.update(users)
         if self.server.pid:
             await self.server.set_users(self._users)
         else:
             await self.server.start(self._users)
+
+    async def restart(self) -> None:
+        """Start the broker again after it died."""
+        await self.server.start(self._users)
 
     async def connect(self, role: str, allowed: Permissions) -> Bus:
         """A connection of the bench's own."""

@@ -1,4 +1,4 @@
-"""One RoutingActor or TelemetryActor as a process of its own, without Ray.
+"""One RoutingActor, TelemetryActor or GatewayActor as a process of its own, without Ray.
 
 Takes its settings as JSON, prints the public half of its broker credential, starts when it reads a line,
 says so, and ends with its standard input.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from pathlib import Path
 
+from ray_mesh.actors.gateway import GatewayActor
 from ray_mesh.actors.role import Role
 from ray_mesh.actors.routing import RoutingActor
 from ray_mesh.actors.secrets import StateDir
@@ -18,11 +20,16 @@ from ray_mesh.actors.settings import MeshKeys, MeshOptions, RoleSettings
 from ray_mesh.actors.telemetry import TelemetryActor
 from ray_mesh.bus.credentials import BrokerAddress
 
-ROLES: dict[str, type[Role]] = {"routing": RoutingActor, "telemetry": TelemetryActor}
+ROLES: dict[str, type[Role]] = {
+    "routing": RoutingActor,
+    "telemetry": TelemetryActor,
+    "gateway": GatewayActor,
+}
 
 
 async def main(role: str, instance: str, folder: str, url: str) -> None:
     """Be one replica."""
+    logging.disable(logging.WARNING)
     state_dir = StateDir(Path(folder))
     keys = MeshKeys(
         root_der=b"",
