@@ -67,14 +67,14 @@ def _fields(value: Any) -> dict[str, Any]:
     fields = {
         name: _plain(getattr(value, name)) if has_map else getattr(value, name) for name, has_map in plan
     }
-    for name, default in added:
+    for name, has_map, default in added:
         if (item := getattr(value, name)) != default:
-            fields[name] = _plain(item)
+            fields[name] = _plain(item) if has_map else item
     return fields
 
 
 @cache
-def _field_plan(cls: type) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, Any], ...]]:
+def _field_plan(cls: type) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, bool, Any], ...]]:
     """Field names, and whether there are maps in them, which have to be sorted; later fields and their
     defaults."""
     if not dataclasses.is_dataclass(cls):
@@ -82,7 +82,8 @@ def _field_plan(cls: type) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[st
     hints = get_type_hints(cls)
     fields = dataclasses.fields(cls)
     plan = tuple((one.name, _has_map(hints[one.name])) for one in fields if _LATER not in one.metadata)
-    return plan, tuple((one.name, one.default) for one in fields if _LATER in one.metadata)
+    added = (one for one in fields if _LATER in one.metadata)
+    return plan, tuple((one.name, _has_map(hints[one.name]), one.default) for one in added)
 
 
 def _has_map(kind: Any) -> bool:

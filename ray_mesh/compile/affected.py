@@ -12,8 +12,9 @@ from ray_mesh import snapshot
 from ray_mesh.compile.callee import hosts_of, selector_of
 from ray_mesh.compile.gateways import ingress_for
 from ray_mesh.compile.keys import gateway_key, host_keys, stored_keys, workload_keys
-from ray_mesh.compile.workloads import in_scope, picks
-from ray_mesh.compile.world import World, gateways_of, mesh_hosts, rule_hosts, selects
+from ray_mesh.compile.selection import selector_in
+from ray_mesh.compile.workloads import picks
+from ray_mesh.compile.world import World, gateways_of, mesh_hosts, rule_hosts
 from ray_mesh.resources import (
     AuthorizationPolicySpec,
     DestinationRuleSpec,
@@ -79,9 +80,8 @@ def _by_hosts(world: World, document: Document) -> Iterator[str]:
             yield from _by_virtual_service(world, user)
     for one in named:
         selector = selector_of(one)
-        for workload in world.find("workload in", one.namespace) if selector is not None else ():
-            if selects(selector or {}, workload):
-                yield from workload_keys(workload)
+        for workload in () if selector is None else world.picked("workload", one.namespace, selector):
+            yield from workload_keys(workload)
 
 
 def _by_virtual_service(world: World, document: Document) -> Iterator[str]:
@@ -116,12 +116,11 @@ def _by_policy(world: World, document: Document) -> Iterator[str]:
     spec = document.spec
     assert isinstance(spec, AuthorizationPolicySpec | RateLimitSpec)
     if document.namespace == ROOT_NAMESPACE:
-        workloads = world.find("kind", "Workload")
+        workloads = [one for one in world.find("kind", "Workload") if picks(spec.selector, one)]
     else:
-        workloads = world.find("workload in", document.namespace)
+        workloads = world.picked("workload", document.namespace, selector_in(document) or {})
     for workload in workloads:
-        if in_scope(document, workload) and picks(spec.selector, workload):
-            yield from workload_keys(workload)
+        yield from workload_keys(workload)
 
 
 def _endpoints(world: World, workload: Document) -> Iterator[str]:

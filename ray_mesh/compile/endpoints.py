@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from ray_mesh import snapshot
 from ray_mesh.compile.callee import Callee, labels_of
+from ray_mesh.compile.selection import selects
 from ray_mesh.compile.workloads import identity_of, sni_of
-from ray_mesh.compile.world import World, selects
+from ray_mesh.compile.world import World
 from ray_mesh.resources import Document, WorkloadEntrySpec, WorkloadSpec
 from ray_mesh.snapshot import locality_of
 

@@ -8,7 +8,8 @@ from typing import Literal, cast
 from ray_mesh import snapshot
 from ray_mesh.compile.connection_routes import Kind, compile_connections
 from ray_mesh.compile.routes import Place, compile_routes, is_catch_all
-from ray_mesh.compile.world import World, is_ingress, selects
+from ray_mesh.compile.selection import selects
+from ray_mesh.compile.world import World, is_ingress
 from ray_mesh.resources import Document, GatewaySpec, VirtualServiceSpec, WorkloadSpec
 from ray_mesh.resources.gateway import Server, ServerTls, listener_kind
 from ray_mesh.resources.hosts import gateway_host, pattern_covers, specificity

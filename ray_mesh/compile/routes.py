@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from ray_mesh import snapshot
 from ray_mesh.compile.delegation import rules_of
+from ray_mesh.compile.selection import selects
 from ray_mesh.compile.ways import by_matched_path, header_changes, text_match, ways
-from ray_mesh.compile.world import World, selects
+from ray_mesh.compile.world import World
 from ray_mesh.resources import Document
 from ray_mesh.resources.connection_routes import TcpMatch, TlsMatch
 from ray_mesh.resources.header_operations import Headers
@@ -35,6 +36,7 @@ class Place:
 
 
 MESH = Place()
+_NO_HEADERS = Headers()
 
 
 def compile_routes(
@@ -171,7 +173,7 @@ def _destination(
 ) -> snapshot.Destination:
     host = world.resolve(share.destination.host, document.namespace)
     port = share.destination.port.number if share.destination.port else only_port(world, host)
-    headers = share.headers or Headers()
+    headers = share.headers or _NO_HEADERS
     return snapshot.Destination(
         host,
         share.destination.subset,

@@ -28,6 +28,7 @@ _BALANCE: Mapping[str, snapshot.Balance] = {
     "ROUND_ROBIN": "ROUND_ROBIN",
     "RANDOM": "RANDOM",
 }
+_NO_KEEPALIVE = TcpKeepalive()
 RING_SIZE = 1024
 TABLE_SIZE = 16_381
 """Smaller than Envoy's 65,537, which takes Python some 50 ms to fill whenever endpoints change."""
@@ -104,7 +105,7 @@ def by_port(
 
 def _connections(pool: ConnectionPool) -> snapshot.ConnectionLimits:
     tcp, http = pool.tcp, pool.http
-    keepalive = (tcp.tcp_keepalive if tcp else None) or TcpKeepalive()
+    keepalive = (tcp.tcp_keepalive if tcp else None) or _NO_KEEPALIVE
     return snapshot.ConnectionLimits(
         max_connections=(tcp.max_connections if tcp else None) or 0,
         max_pending=(http.http1_max_pending_requests if http else None) or 0,

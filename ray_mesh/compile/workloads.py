@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from ray_mesh import snapshot
 from ray_mesh.compile.policies import compile_policy
-from ray_mesh.compile.world import World, is_ingress, selects
-from ray_mesh.resources import AuthorizationPolicySpec, Document, RateLimitSpec, WorkloadSpec
+from ray_mesh.compile.selection import selects
+from ray_mesh.compile.world import World, is_ingress
+from ray_mesh.resources import Document, RateLimitSpec, WorkloadSpec
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
 from ray_mesh.resources.schema import WorkloadSelector
 from ray_mesh.security.identity import for_workload
@@ -64,14 +63,12 @@ def compile_node(world: World, node: str) -> snapshot.Node | None:
 
 def policies_for(world: World, workload: Document) -> list[Document]:
     """The AuthorizationPolicies that hold for a workload: the root namespace's, then its own."""
-    found = _in_scope(world, "authorizationpolicy in", workload)
-    return [one for one in found if picks(one.read(AuthorizationPolicySpec).selector, workload)]
+    return _in_scope(world, "authorizationpolicy", workload)
 
 
 def rate_limits_for(world: World, workload: Document) -> list[Document]:
     """The RateLimits that hold for a workload: the root namespace's, then its own."""
-    found = _in_scope(world, "ratelimit in", workload)
-    return [one for one in found if picks(one.read(RateLimitSpec).selector, workload)]
+    return _in_scope(world, "ratelimit", workload)
 
 
 def picks(selector: WorkloadSelector | None, workload: Document) -> bool:
@@ -84,9 +81,9 @@ def in_scope(document: Document, workload: Document) -> bool:
     return document.namespace in (ROOT_NAMESPACE, workload.namespace)
 
 
-def _in_scope(world: World, term: str, workload: Document) -> Iterable[Document]:
-    for namespace in dict.fromkeys((ROOT_NAMESPACE, workload.namespace)):
-        yield from world.find(term, namespace)
+def _in_scope(world: World, kind: str, workload: Document) -> list[Document]:
+    namespaces = dict.fromkeys((ROOT_NAMESPACE, workload.namespace))
+    return [one for namespace in namespaces for one in world.picking(kind, namespace, workload)]
 
 
 def _rate_limit(document: Document) -> snapshot.RateLimit:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeAlias
+from functools import cached_property
 
 from ray_mesh import snapshot
-from ray_mesh.compile.callee import Callee, hosts_of, labels_of, selector_of
+from ray_mesh.compile.callee import Callee, hosts_of, labels_of
+from ray_mesh.compile.selection import (
+    Term,
+    picked_terms,
+    picking_terms,
+    selection_terms,
+    selector_in,
+    selects,
+)
 from ray_mesh.resources import (
     DestinationRuleSpec,
     Document,
@@ -19,9 +27,6 @@ from ray_mesh.resources import (
 )
 from ray_mesh.resources.hosts import MESH_GATEWAY, SERVICE_SUFFIX, meanings, resolve_gateway
 from ray_mesh.resources.mesh import MESH_NAME, ROOT_NAMESPACE
-
-Term: TypeAlias = tuple[str, ...]
-"""Something documents can be found by, such as ``("workload in", "default")``."""
 
 MESH_CONFIG_KEY = f"meshconfig.{ROOT_NAMESPACE}.{MESH_NAME}"
 
@@ -72,7 +77,21 @@ class World:
         """The documents of a term, oldest first; what was admitted together goes by key."""
         return sorted(self.find(*term), key=lambda document: (document.admitted_at, document.key))
 
-    @property
+    def picked(self, kind: str, namespace: str, selector: Mapping[str, str]) -> list[Document]:
+        """The documents of a kind (``workload``, ``workloadentry``) that a selector picks, by key."""
+        terms = picked_terms(kind, namespace, selector)
+        fewest = min(terms, key=lambda term: len(self._index.get(term, ())))
+        return [one for one in self.find(*fewest) if selects(selector, one)]
+
+    def picking(self, kind: str, namespace: str, document: Document) -> list[Document]:
+        """The documents of a kind (in lower case) in a namespace whose selector picks a document, by key."""
+        keys: set[str] = set()
+        for term in picking_terms(kind, namespace, document):
+            keys |= self._index.get(term, frozenset())
+        found = (self._documents[key] for key in sorted(keys))
+        return [one for one in found if selects(selector_in(one) or {}, document)]
+
+    @cached_property
     def config(self) -> MeshConfigSpec:
         """The settings of the whole mesh."""
         config = self._documents.get(MESH_CONFIG_KEY)
@@ -117,19 +136,17 @@ class World:
         """What a Workload or WorkloadEntry stands behind."""
         found: list[Callee] = []
         for kind in ("service", "serviceentry"):
-            for document in self.find(f"{kind} in", workload.namespace):
-                selector = selector_of(document)
-                if selector is not None and selects(selector, workload):
-                    found += self.callees_in(document)
+            for document in self.picking(kind, workload.namespace, workload):
+                found += self.callees_in(document)
         return found
 
     def attached(self, callee: Callee) -> Iterator[Document]:
         """The registered workloads behind a host."""
-        return self._behind("workload in", callee)
+        return self._behind("workload", callee)
 
     def entries(self, callee: Callee) -> Iterator[Document]:
         """The WorkloadEntries behind a host."""
-        return self._behind("workloadentry in", callee)
+        return self._behind("workloadentry", callee)
 
     def labels_behind(self, callee: Callee) -> Iterator[Mapping[str, str]]:
         """The labels of everything that may serve a host."""
@@ -149,17 +166,9 @@ class World:
             return []
         return [snapshot.key_for("endpoints", one.host) for one in self.callees_of(workload)]
 
-    def _behind(self, term: str, callee: Callee) -> Iterator[Document]:
+    def _behind(self, kind: str, callee: Callee) -> Iterator[Document]:
         selector = callee.selector
-        if selector is None:
-            return iter(())
-        return (one for one in self.find(term, callee.namespace) if selects(selector, one))
-
-
-def selects(selector: Mapping[str, str], document: Document) -> bool:
-    """Whether a document carries every label of a selector; an empty selector picks all."""
-    labels = labels_of(document)
-    return all(labels.get(name) == value for name, value in selector.items())
+        return iter(() if selector is None else self.picked(kind, callee.namespace, selector))
 
 
 def mesh_hosts(document: Document) -> list[str]:
@@ -198,6 +207,7 @@ def is_ingress(workload: Document) -> bool:
 def _terms(document: Document) -> Iterable[Term]:
     yield ("kind", document.kind)
     yield (f"{document.kind.lower()} in", document.namespace)
+    yield from selection_terms(document)
     match document.spec:
         case VirtualServiceSpec():
             yield from _virtual_service_terms(document)
