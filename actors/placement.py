@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 
 from ray_mesh.actors.broker import BrokerActor
 from ray_mesh.actors.ca import CertificateAuthorityActor
@@ -16,8 +16,9 @@ from ray_mesh.actors.gateway import GatewayActor
 from ray_mesh.actors.policy import PolicyActor
 from ray_mesh.actors.proxy import ProxyActor
 from ray_mesh.actors.routing import RoutingActor
-from ray_mesh.actors.settings import RoleSettings
+from ray_mesh.actors.settings import Description, RoleSettings
 from ray_mesh.actors.telemetry import TelemetryActor
+from ray_mesh.errors import MeshError
 
 CLASSES: dict[str, type] = {
     "broker": BrokerActor,
@@ -30,6 +31,9 @@ CLASSES: dict[str, type] = {
 }
 CONCURRENCY = 1000
 STOP_TIMEOUT_S = 3.0
+PING_TIMEOUT_S = 10.0
+START_ERRORS = (RayError, MeshError, TimeoutError, OSError)
+"""Of Ray's errors not only a dead actor: on a node that left, an actor cannot even be scheduled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,16 @@ async def find(instance: str, namespace: str) -> ActorHandle[Any] | None:
         return await asyncio.to_thread(ray.get_actor, instance, namespace)
     except ValueError:
         return None
+
+
+async def describe(handle: ActorHandle[Any]) -> Description | None:
+    """What an actor says of itself; None when it is gone or does not answer in time."""
+    try:
+        async with asyncio.timeout(PING_TIMEOUT_S):
+            description: Description = await handle.describe.remote()
+    except START_ERRORS:
+        return None
+    return description
 
 
 async def end(handle: ActorHandle[Any], *, politely: bool) -> None:
