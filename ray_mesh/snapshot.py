@@ -164,7 +164,8 @@ class Route:
     """First route with a match (or without any) wins. ``timeout_s`` 0 means none.
 
     ``origin`` names the document and path it came from; it is shown to people, never parsed. A redirect or
-    a direct response is given instead of going to a destination.
+    a direct response is given instead of going to a destination. ``owner`` is the place of its document among
+    the ``owners`` beside it.
     """
 
     name: str
@@ -182,6 +183,7 @@ class Route:
     cors: Cors | None = codec.later(None)
     mirrors: tuple[Mirror, ...] = codec.later(())
     retries: Retries | None = codec.later(None)
+    owner: int = codec.later(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +202,14 @@ class ConnectionMatch:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRoute:
-    """Where connections go; the first route with a match (or without any) wins."""
+    """Where connections go; the first route with a match (or without any) wins. ``owner`` is that of
+    :class:`Route`."""
 
     name: str
     origin: str
     matches: tuple[ConnectionMatch, ...]
     destinations: tuple[Destination, ...]
+    owner: int = codec.later(0)
 
 
 Balance: TypeAlias = Literal["LEAST_REQUEST", "ROUND_ROBIN", "RANDOM"]
@@ -359,6 +363,50 @@ class Subset:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteOwner:
+    """A document with routes for a host: its namespace, the host or pattern by which it means it, and whether
+    it says anything of requests."""
+
+    namespace: str
+    host: str
+    is_http: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The routes of a host for callers in ``namespace``; empty means all that no other one names."""
+
+    namespace: str
+    owners: tuple[RouteOwner, ...]
+    routes: tuple[Route, ...]
+    tcp_routes: tuple[ConnectionRoute, ...] = ()
+    tls_routes: tuple[ConnectionRoute, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRules:
+    """What DestinationRules say of a host to callers in ``namespace`` with all of these ``labels``. It stands
+    for everything that the service says under the same names."""
+
+    namespace: str
+    labels: Labels
+    subsets: tuple[Subset, ...]
+    balance: Balance = "LEAST_REQUEST"
+    plaintext: bool = False
+    traffic: TrafficPolicy | None = None
+    port_traffic: tuple[PortTraffic, ...] = ()
+
+
+EXPORTED_TO_NOBODY = "~"
+"""Among namespaces that something is exported to: none has this name."""
+
+
+def is_exported(exported_to: tuple[str, ...], namespace: str) -> bool:
+    """Whether callers in a namespace know what is exported to these namespaces, or (none) to all."""
+    return not exported_to or namespace in exported_to
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """How to call one host. Key ``service.<namespace>.<name>``, or ``service.-.<host>``.
 
@@ -366,6 +414,11 @@ class Service:
     VirtualService has one route to itself. ``plaintext`` allows calls to endpoints without proxy.
     ``tcp_routes`` and ``tls_routes`` are those of connections to ports that are not HTTP; without one
     that matches they go to the service itself, but TLS only if it has no TLS route for the port.
+
+    What depends on the caller each proxy chooses. ``exported_to`` names the namespaces that know the host,
+    empty for all. The first of ``routings`` with an owner that the caller may see has its routes: those that
+    name its namespace, or (when none does) the service's own and then those that name none.
+    The first of ``client_rules`` that is for the caller holds, else what the service says.
     """
 
     host: str
@@ -381,6 +434,10 @@ class Service:
     traffic: TrafficPolicy | None = codec.later(None)
     port_traffic: tuple[PortTraffic, ...] = codec.later(())
     health: HealthCheck | None = codec.later(None)
+    exported_to: tuple[str, ...] = codec.later(())
+    owners: tuple[RouteOwner, ...] = codec.later(())
+    routings: tuple[Routing, ...] = codec.later(())
+    client_rules: tuple[ClientRules, ...] = codec.later(())
 
 
 @dataclass(frozen=True, slots=True)

@@ -296,8 +296,9 @@ class ConfigSync:
             case None if key == self._node_key:
                 await self._assign(())
                 return
-            case snapshot.Service(routes=routes):
-                await self._ensure_routes(routes, resource.host)
+            case snapshot.Service(routes=routes, routings=routings):
+                for each in (routes, *(routing.routes for routing in routings)):
+                    await self._ensure_routes(each, resource.host)
             case snapshot.Gateway(servers=servers):
                 for virtual_host in (one for server in servers for one in server.virtual_hosts):
                     await self._ensure_routes(virtual_host.routes, "")

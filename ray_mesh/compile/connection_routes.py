@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Literal
 
 from ray_mesh import snapshot
@@ -19,7 +20,11 @@ def compile_connections(
     world: World, documents: Iterable[Document], kind: Kind, place: Place = MESH
 ) -> tuple[snapshot.ConnectionRoute, ...]:
     """The TLS or TCP routes of VirtualServices, in order; those without a match go last."""
-    routes = [route for document in documents for route in _routes(world, document, kind, place)]
+    routes = [
+        replace(route, owner=owner) if owner else route
+        for owner, document in enumerate(documents)
+        for route in _routes(world, document, kind, place)
+    ]
     return tuple(sorted(routes, key=lambda route: not route.matches))
 
 

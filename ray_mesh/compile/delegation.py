@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ray_mesh.compile.exports import sees
 from ray_mesh.compile.world import World
 from ray_mesh.resources import Document, VirtualServiceSpec
 from ray_mesh.resources.hosts import resolve_gateway
@@ -47,9 +48,11 @@ def rules_of(world: World, document: Document) -> Iterator[Owned]:
 
 
 def delegate_of(world: World, document: Document, delegate: Delegate) -> Document | None:
-    """The document that is delegated to, if there is one without hosts."""
+    """The document that is delegated to, if there is one without hosts that is exported to here."""
     found = world.get(f"virtualservice.{delegate.namespace or document.namespace}.{delegate.name}")
-    return found if found is not None and not found.read(VirtualServiceSpec).hosts else None
+    if found is None or found.read(VirtualServiceSpec).hosts:
+        return None
+    return found if sees(world.config, document.namespace, found) else None
 
 
 def merge(root: Document, rule: HttpRoute, delegate: Document, below: HttpRoute) -> HttpRoute | None:

@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 from ray_mesh import snapshot
 from ray_mesh.compile.connection_routes import Kind, compile_connections
+from ray_mesh.compile.exports import sees
 from ray_mesh.compile.routes import Place, compile_routes, is_catch_all
 from ray_mesh.compile.selection import selects
 from ray_mesh.compile.world import World, is_ingress
@@ -122,7 +123,7 @@ def _connections(
 ) -> Iterator[snapshot.ConnectionRoute]:
     name = f"{gateway.namespace}/{gateway.name}"
     place = Place(name, workload)
-    documents = [one for one in world.oldest("behind gateway", name) if served_hosts(server, gateway, one)]
+    documents = [one for one in _behind(world, workload, name) if served_hosts(server, gateway, one)]
     yield from compile_connections(world, documents, kind, place)
 
 
@@ -131,12 +132,18 @@ def _routed_hosts(
 ) -> Iterator[tuple[str, tuple[snapshot.Route, ...]]]:
     name = f"{gateway.namespace}/{gateway.name}"
     place = Place(name, workload)
-    for document in world.oldest("behind gateway", name):
+    for document in _behind(world, workload, name):
         if not document.read(VirtualServiceSpec).http:
             continue
         routes = compile_routes(world, [document], place)
         for host in served_hosts(server, gateway, document):
             yield host, routes
+
+
+def _behind(world: World, workload: Document, name: str) -> list[Document]:
+    """The VirtualServices behind a gateway that its ingress workload knows, oldest first."""
+    config = world.config
+    return [one for one in world.oldest("behind gateway", name) if sees(config, workload.namespace, one)]
 
 
 def served_hosts(server: Server, gateway: Document, document: Document) -> list[str]:

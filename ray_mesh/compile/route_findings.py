@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from ray_mesh.compile import finding
 from ray_mesh.compile.callee import Callee
+from ray_mesh.compile.client_rules import every_rule, merge_rules
 from ray_mesh.compile.delegation import delegate_of, merge
 from ray_mesh.compile.finding import Finding, error, spell, warning
 from ray_mesh.compile.gateways import served_hosts
-from ray_mesh.compile.services import merge_rules, rules_for, virtual_services_for
+from ray_mesh.compile.merge_findings import merge_findings
 from ray_mesh.compile.world import World, gateways_of
 from ray_mesh.resources import Document, GatewaySpec, VirtualServiceSpec
 from ray_mesh.resources.destination import Destination
@@ -110,7 +111,7 @@ def _host_findings(world: World, document: Document) -> Iterator[Finding]:
             message = f"there is no Service for host {host}, so these routes would hold for nothing"
             fix = "apply the Service first, or correct the host"
             yield make(document, finding.ROUTES_WITHOUT_SERVICE, path, message, fix)
-        yield from _merge_findings(world, document, hosts, path)
+        yield from merge_findings(world, document, hosts, path)
 
 
 def _mesh_hosts(world: World, document: Document) -> list[str]:
@@ -118,15 +119,6 @@ def _mesh_hosts(world: World, document: Document) -> list[str]:
     if MESH_GATEWAY not in gateways_of(document):
         return []
     return [world.resolve(host, document.namespace) for host in document.read(VirtualServiceSpec).hosts]
-
-
-def _merge_findings(world: World, document: Document, hosts: list[str], path: Path) -> Iterator[Finding]:
-    for host in hosts:
-        merged = virtual_services_for(world, host)
-        if len(merged) > 1 and document in merged:
-            names = ", ".join(f"{one.namespace}/{one.name}" for one in merged)
-            message = f"the routes of {host} are merged from {names}, the oldest first, catch-alls last"
-            yield warning(document, finding.ROUTES_MERGED, path, message, "put them into one VirtualService")
 
 
 def _takes_all(rule: HttpRoute) -> bool:
@@ -202,7 +194,7 @@ def _subset_findings(
     world: World, document: Document, callee: Callee, name: str, path: Path, takes_traffic: bool
 ) -> Iterator[Finding]:
     host = callee.host
-    _, subsets = merge_rules(rules_for(world, callee))
+    _, subsets = merge_rules(every_rule(world, callee))
     subset = next((one for one in subsets if one.name == name), None)
     if subset is None:
         known = ", ".join(sorted(one.name for one in subsets)) or "none"

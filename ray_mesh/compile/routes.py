@@ -45,10 +45,13 @@ def compile_routes(
     """The routes of VirtualServices for one host, which are merged when there are several.
 
     Their rules are kept in order, and rules that match everything go last, as Istio merges at gateways.
-    What stands behind such a rule in its own document is never reached and left out.
+    What stands behind such a rule in its own document is never reached and left out. The owner of a route is
+    the place of its document among these.
     """
     parts = [_reachable(_routes(world, document, place)) for document in documents]
-    routes = [route for part in parts for route in part]
+    routes = [
+        replace(route, owner=owner) if owner else route for owner, part in enumerate(parts) for route in part
+    ]
     if len(parts) > 1:
         routes.sort(key=is_catch_all)
     return tuple(routes)

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 from ray_mesh.compile import finding
 from ray_mesh.compile.callee import Callee
+from ray_mesh.compile.client_rules import rules_for
 from ray_mesh.compile.finding import Finding, error, spell, warning
-from ray_mesh.compile.services import rules_for
 from ray_mesh.compile.world import World
 from ray_mesh.resources import DestinationRuleSpec, Document
 from ray_mesh.resources.hosts import pattern_covers
-from ray_mesh.resources.mesh import ROOT_NAMESPACE
 from ray_mesh.resources.source import Path
 
 
@@ -22,30 +21,21 @@ def destination_rule_findings(world: World, document: Document) -> Iterator[Find
     covered = [one for one in world.callees() if pattern_covers(host, one.host)] if "*" in host else []
     if (callee := world.callee(host)) is not None:
         covered = [callee]
-    reached = [one for one in covered if document.namespace in (one.namespace, ROOT_NAMESPACE)]
     if not covered:
         make = warning if "*" in host else error
         message = f"The host {host} defined in the DestinationRule does not match any services in the mesh."
         fix = "apply the Service first, or correct the host"
         yield make(document, finding.RULE_WITHOUT_SERVICE, ("spec", "host"), message, fix)
-    elif not reached:
-        namespaces = ", ".join(sorted({one.namespace for one in covered}))
-        message = (
-            f"not supported yet: a DestinationRule for {host} in namespace {document.namespace}, "
-            "which would hold for callers of that namespace only"
-        )
-        fix = f"put it into the namespace of the service ({namespaces}) or into {ROOT_NAMESPACE}"
-        yield error(document, finding.CLIENT_NAMESPACE_RULE, ("metadata", "namespace"), message, fix)
-    for one in reached:
+    for one in covered:
         yield from _merge_findings(world, document, one)
         yield from _tls_findings(world, document, one)
         yield from _header_findings(document, one)
-    if len(reached) == 1:
-        yield from _subset_findings(world, document, reached[0])
+    if len(covered) == 1:
+        yield from _subset_findings(world, document, covered[0])
 
 
 def _merge_findings(world: World, document: Document, callee: Callee) -> Iterator[Finding]:
-    rules = rules_for(world, callee)
+    rules = rules_for(world, callee, document.namespace)
     if len(rules) > 1 and document in rules:
         names = ", ".join(f"{one.namespace}/{one.name}" for one in rules)
         message = f"the rules of {callee.host} are merged from {names}, the oldest first"

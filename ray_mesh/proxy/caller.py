@@ -26,6 +26,7 @@ from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.tcp_dialer import TcpDialer
 from ray_mesh.proxy.timers import Wheel
 from ray_mesh.proxy.trace import child_of
+from ray_mesh.proxy.view import why_unknown
 
 
 @dataclass(slots=True)
@@ -165,13 +166,19 @@ class Caller:
         if request.done:
             return
         destination = self.effects.registry.find(target.host)
-        if destination is None:
+        if destination is None or destination.service is None:
             unknown = outcome == "unknown"
             request.refuse(
                 replies.no_destination(target.host) if unknown else replies.unknown_yet(target.host)
             )
             return
-        cluster = destination.cluster(target.subset, time.monotonic(), target.port, self.source.place)
+        source = self.source
+        if reason := why_unknown(destination.service, source.client):
+            request.refuse(replies.no_destination(target.host, reason))
+            return
+        cluster = destination.cluster(
+            target.subset, time.monotonic(), target.port, source.place, source.client
+        )
         if cluster is None:
             request.refuse(replies.no_subset(target.host, target.subset))
             return

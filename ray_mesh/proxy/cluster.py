@@ -17,8 +17,9 @@ from ray_mesh.proxy.breaker import Breaker
 from ray_mesh.proxy.hashing import Asking, Hashing
 from ray_mesh.proxy.outlier import Outliers
 from ray_mesh.proxy.places import Place, Places
+from ray_mesh.proxy.view import Client, rules_for
 from ray_mesh.proxy.weights import WeightedPicker
-from ray_mesh.snapshot import Balance, Endpoint, Labels, Service, Subset, TrafficPolicy, Warmup
+from ray_mesh.snapshot import Balance, ClientRules, Endpoint, Labels, Service, Subset, TrafficPolicy, Warmup
 
 FIRST_EJECTION_S = 1.0
 LONGEST_EJECTION_S = 30.0
@@ -81,7 +82,7 @@ def workload_label(workload: str) -> str:
 class Cluster:
     """The members of one subset of a service (or of all of it) that serve one of its ports.
 
-    ``withheld`` would be members if calls without TLS were allowed. Once the service changed it is not
+    ``withheld`` would be members if ``is_plaintext_allowed``. Once the service changed it is not
     ``is_current``: requests that have it keep it, others get a new one.
     """
 
@@ -92,6 +93,7 @@ class Cluster:
         "destination",
         "hashing",
         "is_current",
+        "is_plaintext_allowed",
         "labels",
         "members",
         "outliers",
@@ -109,6 +111,7 @@ class Cluster:
     ) -> None:
         self.destination = destination
         self.is_current = True
+        self.is_plaintext_allowed = False
         self.proxy_protocol: Literal["", "V1", "V2"] = ""
         self.subset = subset
         self.port = port
@@ -203,6 +206,10 @@ class Cluster:
         return self.members if outliers.is_panic(len(healthy)) else healthy
 
 
+_Key = tuple[tuple[str, Labels], str, int]
+"""For whom, subset, port."""
+
+
 class Destination:
     """Everything known of one host: its service, if it has come, and its members, if they have."""
 
@@ -210,9 +217,9 @@ class Destination:
         self.host = host
         self.service: Service | None = None
         self.members: dict[Endpoint, Member] | None = None
-        self._clusters: dict[tuple[str, int, Place | None], Cluster] = {}
-        self._breakers: dict[tuple[str, int], Breaker] = {}
-        self._outliers: dict[tuple[str, int], Outliers[Member]] = {}
+        self._clusters: dict[tuple[_Key, Place | None], Cluster] = {}
+        self._breakers: dict[_Key, Breaker] = {}
+        self._outliers: dict[_Key, Outliers[Member]] = {}
 
     @property
     def clusters(self) -> tuple[Cluster, ...]:
@@ -244,28 +251,38 @@ class Destination:
             self._fill(cluster, now)
         return gone
 
-    def cluster(self, subset: str, now: float, port: int = 0, place: Place | None = None) -> Cluster | None:
-        """The cluster of a subset (empty for all members) at a port, for callers at a place; None when the
-        service has no such subset."""
+    def cluster(
+        self,
+        subset: str,
+        now: float,
+        port: int = 0,
+        place: Place | None = None,
+        client: Client | None = None,
+    ) -> Cluster | None:
+        """The cluster of a subset (empty for all members) at a port, for a client at a place; None when there
+        is no such subset for it."""
         if self.service is None:
             return None
-        found = next((each for each in self.service.subsets if each.name == subset), None)
+        rules = rules_for(self.service, client)
+        found = next((each for each in rules.subsets if each.name == subset), None)
         if subset and found is None:
             return None
-        balance, traffic = policy_of(self.service, found, port)
+        balance, traffic = policy_of(rules, found, port)
         locality = traffic.locality if traffic is not None else None
-        key = (subset, port, (place or Place()) if locality is not None else None)
-        known = self._clusters.get(key)
+        key = (_holder(rules), subset, port)
+        placed = (key, (place or Place()) if locality is not None else None)
+        known = self._clusters.get(placed)
         if known is not None:
             return known
         labels = found.labels if found is not None else ()
-        cluster = self._clusters[key] = Cluster(self, subset, port, labels, balance)
+        cluster = self._clusters[placed] = Cluster(self, subset, port, labels, balance)
+        cluster.is_plaintext_allowed = rules.plaintext
         if locality is not None:
             cluster.places = Places(locality, place or Place())
         if traffic is not None and (traffic.connections or traffic.retry_budget):
-            cluster.breaker = self._breaker(subset, port, traffic)
+            cluster.breaker = self._breaker(key, traffic)
         if traffic is not None and traffic.outlier is not None:
-            outliers = self._outliers.setdefault((subset, port), Outliers(traffic.outlier, now))
+            outliers = self._outliers.setdefault(key, Outliers(traffic.outlier, now))
             outliers.policy = traffic.outlier
             cluster.outliers = outliers
         if traffic is not None:
@@ -275,11 +292,11 @@ class Destination:
         self._fill(cluster, now)
         return cluster
 
-    def _breaker(self, subset: str, port: int, traffic: TrafficPolicy) -> Breaker:
+    def _breaker(self, key: _Key, traffic: TrafficPolicy) -> Breaker:
         """The breaker of a cluster, which outlives changes of the service: what it counted goes on."""
-        breaker = self._breakers.get((subset, port))
+        breaker = self._breakers.get(key)
         if breaker is None:
-            breaker = self._breakers[subset, port] = Breaker(f"{self.host} {subset}".rstrip())
+            breaker = self._breakers[key] = Breaker(f"{self.host} {key[1]}".rstrip())
         breaker.set_policy(traffic)
         return breaker
 
@@ -293,22 +310,28 @@ class Destination:
         self.refresh(now)
 
     def _fill(self, cluster: Cluster, now: float) -> None:
-        allows_plaintext = self.service is not None and self.service.plaintext
         members: list[Member] = []
         withheld: list[Member] = []
         for member in (self.members or {}).values():
             endpoint = member.endpoint
             if endpoint.service_port not in (0, cluster.port) or not cluster.labels.issubset(endpoint.labels):
                 continue
-            is_allowed = allows_plaintext or endpoint.transport == "mutual_tls"
+            is_allowed = cluster.is_plaintext_allowed or endpoint.transport == "mutual_tls"
             (members if is_allowed else withheld).append(member)
         cluster.refill(members, withheld, now)
 
 
-def policy_of(service: Service, subset: Subset | None, port: int) -> tuple[Balance, TrafficPolicy | None]:
-    """What the service's DestinationRules say of one port of it, or of one subset of it."""
-    whole = subset if subset is not None else service
+def _holder(rules: Service | ClientRules) -> tuple[str, Labels]:
+    """The callers for whom rules hold; empty for those of the service itself."""
+    return (rules.namespace, rules.labels) if isinstance(rules, ClientRules) else ("", ())
+
+
+def policy_of(
+    rules: Service | ClientRules, subset: Subset | None, port: int
+) -> tuple[Balance, TrafficPolicy | None]:
+    """What DestinationRules say of one port of a service, or of one subset of it."""
+    whole = subset if subset is not None else rules
     for each in whole.port_traffic:
         if each.port == port:
             return each.balance, each.traffic
-    return whole.balance or service.balance, whole.traffic
+    return whole.balance or rules.balance, whole.traffic

@@ -24,6 +24,7 @@ from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.tcp_caller import TcpCaller
 from ray_mesh.proxy.tcp_tunnel import Tunnels
 from ray_mesh.proxy.trace import new_request_id
+from ray_mesh.proxy.view import seen_by, why_unknown
 from ray_mesh.snapshot import Service, Workload
 
 _DROPPED = frozenset({b"x-forwarded-client-cert"})
@@ -122,8 +123,9 @@ class Outbound(Caller):
         authority = split_authority(request.host)
         if authority is None:
             return replies.bad_request(400, "the Host field is not a host and port")
-        workload = self.source.workload
+        workload, client = self.source.workload, self.source.client
         registry = self.effects.registry
+        hidden = ""
         for host in meanings(authority[0], workload.namespace):
             if host in absent or registry.is_unknown(host):
                 continue
@@ -133,12 +135,16 @@ class Outbound(Caller):
                     return replies.unknown_yet(host)
                 self._wait(request, host, absent)
                 return None
-            port = asked_port(destination.service, authority[1], is_explicit=b":" in request.host)
+            if reason := why_unknown(destination.service, client):
+                hidden = hidden or reason
+                continue
+            service = seen_by(destination.service, client)
+            port = asked_port(service, authority[1], is_explicit=b":" in request.host)
             if isinstance(port, Reply):
                 return port
-            scope = Scope(workload.namespace, frozenset(workload.labels), port)
-            return RouteTable(destination.service.routes, scope, self.source.announced)
-        return replies.not_in_mesh(authority[0])
+            scope = Scope(workload.namespace, client.labels, port)
+            return RouteTable(service.routes, scope, self.source.announced)
+        return replies.not_in_mesh(authority[0], hidden)
 
     def _wait(self, request: Request, host: str, absent: tuple[str, ...]) -> None:
         def resume(outcome: Outcome) -> None:

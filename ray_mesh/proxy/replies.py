@@ -78,15 +78,13 @@ def bad_request(code: int, message: str) -> Reply:
     return Reply(code, "DPE", reason, message, closes=True, is_public=True)
 
 
-def not_in_mesh(host: str) -> Reply:
-    """No service has that host."""
-    return Reply(
-        502,
-        "NR",
-        "host_not_in_mesh",
-        f"host {host!r} is not in the mesh and outbound traffic is REGISTRY_ONLY; "
-        "register a Service or ServiceEntry for it, or correct the name",
-    )
+def not_in_mesh(host: str, why: str = "") -> Reply:
+    """No service has that host, or the caller does not know it (``why``)."""
+    cause = f"host {host!r} is not in the mesh"
+    cure = "register a Service or ServiceEntry for it, or correct the name"
+    if why:
+        cause, cure = f"host {host!r} is unknown to this workload: {why}", "let it know the host"
+    return Reply(502, "NR", "host_not_in_mesh", f"{cause}, and outbound traffic is REGISTRY_ONLY; {cure}")
 
 
 def no_port(host: str, port: int, ports: list[int]) -> Reply:
@@ -186,14 +184,11 @@ def no_proxy(host: str, endpoints: list[str]) -> Reply:
     )
 
 
-def no_destination(host: str) -> Reply:
-    """A route names a host that no service has."""
-    return Reply(
-        503,
-        "NC",
-        "no_such_destination",
-        f"a route sends to {host!r}, which is not in the mesh; correct the VirtualService or register it",
-    )
+def no_destination(host: str, why: str = "") -> Reply:
+    """A route names a host that no service has, or that the caller does not know (``why``)."""
+    cause = f"which this workload does not know: {why}" if why else "which is not in the mesh"
+    cure = "correct the VirtualService or " + ("export the host" if why else "register it")
+    return Reply(503, "NC", "no_such_destination", f"a route sends to {host!r}, {cause}; {cure}")
 
 
 def no_subset(host: str, subset: str) -> Reply:

@@ -25,8 +25,8 @@ def unusable_route(resource: Resource) -> str:
 
 def _routes(resource: Resource) -> Iterable[Route]:
     match resource:
-        case Service(routes=routes):
-            return routes
+        case Service(routes=routes, routings=routings):
+            return (*routes, *(route for routing in routings for route in routing.routes))
         case Gateway(servers=servers):
             return (route for one in servers for host in one.virtual_hosts for route in host.routes)
     return ()

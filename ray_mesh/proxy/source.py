@@ -11,6 +11,7 @@ from ray_mesh.proxy.places import Place
 from ray_mesh.proxy.pool import APP_FRESH_S, IDLE_S, Pool
 from ray_mesh.proxy.tcp_connection import TcpConnection
 from ray_mesh.proxy.tls import Identity
+from ray_mesh.proxy.view import client_of
 from ray_mesh.snapshot import Workload, locality_of
 from ray_mesh.telemetry.series import Edge
 from ray_mesh.telemetry.table import Recorder
@@ -34,6 +35,7 @@ class Source:
         labels = dict(workload.labels)
         self.workload = workload
         self.place = Place(locality_of(labels), workload.labels)
+        self.client = client_of(workload)
         self.name = f"{workload.namespace}/{workload.name}"
         self.app = labels.get("app", "")
         self.version = labels.get("version", "")

@@ -15,6 +15,7 @@ from ray_mesh.proxy.tcp_connection import TcpConnection, TcpRefused
 from ray_mesh.proxy.tcp_relay import Side
 from ray_mesh.proxy.tcp_routes import needs_sni
 from ray_mesh.proxy.timers import Closing, Wheel
+from ray_mesh.proxy.view import seen_by, why_unknown
 from ray_mesh.snapshot import Port, Service
 
 ESTABLISHED = b"HTTP/1.1 200 Connection Established\r\n\r\n"
@@ -121,12 +122,18 @@ class Tunnels:
 
     async def _service(self, connection: TcpConnection, host: str) -> Service:
         """The service that a host means to this workload. Raises TcpRefused."""
-        for meaning in meanings(host, self._caller.source.workload.namespace):
+        client = self._caller.source.client
+        hidden = ""
+        for meaning in meanings(host, client.namespace):
             found = await self._caller.known(meaning)
-            if found is not None and found.service is not None:
-                connection.service = meaning
-                return found.service
-        raise TcpRefused(replies.not_in_mesh(host))
+            if found is None or found.service is None:
+                continue
+            if reason := why_unknown(found.service, client):
+                hidden = hidden or reason
+                continue
+            connection.service = meaning
+            return seen_by(found.service, client)
+        raise TcpRefused(replies.not_in_mesh(host, hidden))
 
 
 def _port(service: Service, number: int) -> Port:

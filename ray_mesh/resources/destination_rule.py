@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ray_mesh.resources.exports import export_flaws
 from ray_mesh.resources.hosts import is_host_pattern
 from ray_mesh.resources.schema import (
     LATER,
@@ -382,12 +383,15 @@ class DestinationRuleSpec(Model):
     host: NonEmpty
     traffic_policy: TrafficPolicy | None = None
     subsets: tuple[Subset, ...] = ()
-    export_to: Annotated[tuple[str, ...], Only(("*",))] = ()
-    workload_selector: Annotated[WorkloadSelector | None, LATER] = None
+    export_to: tuple[str, ...] = ()
+    workload_selector: WorkloadSelector | None = None
 
     def flaws(self) -> Iterator[Flaw]:
         if not is_host_pattern(self.host):
             yield Flaw(("host",), f"{self.host!r} is not a host, *.host or *")
+        yield from export_flaws(self.export_to, ("exportTo",))
+        if self.workload_selector is not None and ("*" in self.export_to or len(self.export_to) > 1):
+            yield Flaw(("exportTo",), "with a workloadSelector it holds in its own namespace: write [.]")
         names = [subset.name for subset in self.subsets]
         for index, name in enumerate(names):
             if name in names[:index]:

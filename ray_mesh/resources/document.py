@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError
 
+from ray_mesh.resources.exports import ANNOTATION, export_flaws, service_exports
 from ray_mesh.resources.kinds import KINDS, Kind, api_group, find_kind, key_for
 from ray_mesh.resources.problems import Problem, find_flaws, invalid_fields, nearest, not_supported
 from ray_mesh.resources.refused import INSTEAD, what_instead
@@ -205,11 +206,20 @@ class _Check:
         """Istio's own annotations change what an object does, so none may be overlooked."""
         for name in metadata.annotations:
             domain = name.partition("/")[0]
-            if "/" in name and (domain == "istio.io" or domain.endswith(".istio.io")):
+            if name == ANNOTATION and self._value["kind"] == "Service":
+                self._check_exports(name, service_exports(metadata.annotations))
+            elif "/" in name and (domain == "istio.io" or domain.endswith(".istio.io")):
                 self._add_later(("metadata", "annotations", name))
         for name in metadata.labels:
             if name.startswith("istio.io/"):
                 self._add_later(("metadata", "labels", name))
+
+    def _check_exports(self, name: str, exports: tuple[str, ...]) -> None:
+        path = ("metadata", "annotations", name)
+        for flaw in export_flaws(exports, ()):
+            self._add(path, flaw.message)
+        if not exports:
+            self._add(path, "empty: remove it, or name namespaces")
 
     def _parse(self, model: type[M], path: Path, value: Any) -> M | None:
         if not isinstance(value, dict):

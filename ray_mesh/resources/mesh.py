@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ray_mesh import snapshot
+from ray_mesh.resources.exports import export_flaws
 from ray_mesh.resources.schema import DnsName, Flaw, Model, NonEmpty, Only, PortNumber, WorkloadSelector
 
 ROOT_NAMESPACE = "mesh-system"
@@ -94,9 +95,20 @@ class MeshConfigSpec(Model):
     trust_domain: DnsName = DEFAULT_TRUST_DOMAIN
     root_namespace: Annotated[str, Only((ROOT_NAMESPACE,))] = ROOT_NAMESPACE
     outbound_traffic_policy: OutboundTrafficPolicy | None = None
+    default_service_export_to: tuple[str, ...] = ()
+    default_virtual_service_export_to: tuple[str, ...] = ()
+    default_destination_rule_export_to: tuple[str, ...] = ()
     explain: Explain | None = None
     path_normalization: PathNormalization = PathNormalization()
     default_config: DefaultConfig = DefaultConfig()
+
+    def flaws(self) -> Iterator[Flaw]:
+        for field, exports in (
+            ("defaultServiceExportTo", self.default_service_export_to),
+            ("defaultVirtualServiceExportTo", self.default_virtual_service_export_to),
+            ("defaultDestinationRuleExportTo", self.default_destination_rule_export_to),
+        ):
+            yield from export_flaws(exports, (field,))
 
 
 class WorkloadSpec(Model):

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ray_mesh import addresses
 from ray_mesh.resources import protocols
+from ray_mesh.resources.exports import export_flaws
 from ray_mesh.resources.hosts import SERVICE_SUFFIX
 from ray_mesh.resources.schema import (
     Flaw,
@@ -67,7 +68,7 @@ class ServiceEntrySpec(Model):
     ] = "NONE"
     endpoints: Annotated[tuple[WorkloadEntrySpec, ...], Field(max_length=4096)] = ()
     workload_selector: EntrySelector | None = None
-    export_to: Annotated[tuple[str, ...], Only(("*",))] = ()
+    export_to: tuple[str, ...] = ()
     subject_alt_names: Annotated[tuple[str, ...], Later("external hosts are called without TLS")] = ()
 
     def flaws(self) -> Iterator[Flaw]:
@@ -76,6 +77,7 @@ class ServiceEntrySpec(Model):
         yield from self._resolution_flaws()
         yield from self._endpoint_flaws()
         yield from self._selector_flaws()
+        yield from export_flaws(self.export_to, ("exportTo",))
 
     def _host_flaws(self) -> Iterator[Flaw]:
         for index, host in enumerate(self.hosts):

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ray_mesh.resources.connection_routes import TcpRoute, TlsRoute
 from ray_mesh.resources.destination import Destination
+from ray_mesh.resources.exports import export_flaws
 from ray_mesh.resources.header_operations import Headers, is_header_name
 from ray_mesh.resources.hosts import is_host_pattern, pattern_covers
 from ray_mesh.resources.route_ways import CorsPolicy, DirectResponse, Redirect, Rewrite, StringMatch
@@ -20,7 +21,6 @@ from ray_mesh.resources.schema import (
     Later,
     Model,
     NonEmpty,
-    Only,
     Percentage,
     UInt32,
 )
@@ -274,13 +274,14 @@ class VirtualServiceSpec(Model):
     http: tuple[HttpRoute, ...] = ()
     tls: tuple[TlsRoute, ...] = ()
     tcp: tuple[TcpRoute, ...] = ()
-    export_to: Annotated[tuple[str, ...], Only(("*",))] = ()
+    export_to: tuple[str, ...] = ()
 
     def flaws(self) -> Iterator[Flaw]:
         if not (self.http or self.tls or self.tcp):
             yield Flaw((), "http is missing: a VirtualService has routes (or tls, or tcp)")
         yield from self._host_flaws() if self.hosts else self._delegate_flaws()
         yield from self._sni_flaws()
+        yield from export_flaws(self.export_to, ("exportTo",))
         for index, name in enumerate(self.gateways):
             if not is_gateway_name(name):
                 yield Flaw(("gateways", index), f"{name!r} names no gateway: write name or namespace/name")

@@ -19,7 +19,13 @@ from ray_mesh.compile import (
     compile_key,
     stored_keys,
 )
-from ray_mesh.resources import KINDS, Document, from_json
+from ray_mesh.compile.client_rules import merge_rules
+from ray_mesh.compile.exports import sees
+from ray_mesh.compile.routings import virtual_services_for
+from ray_mesh.compile.world import rule_hosts
+from ray_mesh.proxy.view import Client, rules_for, seen_by
+from ray_mesh.resources import KINDS, DestinationRuleSpec, Document, from_json
+from ray_mesh.resources.hosts import pattern_covers, specificity
 
 NAMES = st.sampled_from(["a", "b"])
 NAMESPACES = st.sampled_from(["default", "default", "prod", "mesh-system"])
@@ -75,6 +81,10 @@ POLICIES = st.sampled_from(
         {"tls": {"mode": "ISTIO_MUTUAL"}},
     ]
 )
+EXPORTS = maybe(
+    "exportTo", st.sampled_from([["*"], ["."], ["~"], ["prod"], ["default", "prod"], [".", "mesh-system"]])
+)
+PICKING = maybe("workloadSelector", VERSIONS.map(lambda version: {"matchLabels": {"version": version}}))
 ENTRY_HOSTS = st.sampled_from(
     ["a", "b.prod", "a.default.svc.cluster.local", "api.example.com", "example.com", "com.default"]
 )
@@ -111,8 +121,9 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
                 lambda http: {"http": http}
             ),
             maybe("gateways", st.sampled_from([["mesh"], ["a"], ["prod/a", "mesh"], ["a", "b"]])),
+            EXPORTS,
         ),
-        st.lists(RULES, min_size=1, max_size=2).map(lambda http: {"http": http}),
+        merged(st.lists(RULES, min_size=1, max_size=2).map(lambda http: {"http": http}), EXPORTS),
     ),
     "DestinationRule": merged(
         st.one_of(HOSTS, WIDE_HOSTS).map(lambda host: {"host": host}),
@@ -120,10 +131,12 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             lambda names: {"subsets": [{"name": one, "labels": {"version": one}} for one in sorted(names)]}
         ),
         maybe("trafficPolicy", POLICIES),
+        st.one_of(EXPORTS, PICKING),
     ),
     "ServiceEntry": merged(
         st.sets(ENTRY_HOSTS, min_size=1, max_size=2).map(lambda hosts: {"hosts": sorted(hosts)}),
         FOUND_BY,
+        EXPORTS,
         st.sets(PORTS, min_size=1).map(
             lambda ports: {
                 "ports": [{"number": one, "name": f"http-{one}", "protocol": "HTTP"} for one in sorted(ports)]
@@ -150,7 +163,13 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         maybe("gatewayPorts", st.just({"80": 1080})),
         st.just({"serviceAccount": "sa", "port": 1, "outboundPort": 2, "tokenSha256": "0" * 64}),
     ),
-    "MeshConfig": st.sampled_from(["mesh.local", "example.org"]).map(lambda name: {"trustDomain": name}),
+    "MeshConfig": merged(
+        st.sampled_from(["mesh.local", "example.org"]).map(lambda name: {"trustDomain": name}),
+        *(
+            maybe(f"default{kind}ExportTo", st.sampled_from([["."], ["*"]]))
+            for kind in ("Service", "VirtualService", "DestinationRule")
+        ),
+    ),
 }
 
 
@@ -166,6 +185,8 @@ def documents(draw: st.DrawFn) -> Document:
         metadata = {"name": "mesh", "namespace": "mesh-system"}
     if kind == "Workload":
         metadata["labels"] = {"app": draw(NAMES), "version": draw(VERSIONS)}
+    if kind == "Service" and (exports := draw(st.sampled_from(["", ".", "prod", "~"]))):
+        metadata["annotations"] = {"networking.istio.io/exportTo": exports}
     plain = {
         "apiVersion": KINDS[kind].api_versions[0],
         "kind": kind,
@@ -283,3 +304,76 @@ def test_every_resource_survives_the_wire(
         shared = key.partition(".")[0] in snapshot.SHARED_KINDS
         plain = key if shared else key.partition(".")[2]
         assert snapshot.encode(snapshot.decode(plain, raw)) == raw
+
+
+CLIENTS = st.builds(
+    lambda namespace, labels: Client(namespace, frozenset(labels.items())),
+    st.sampled_from(["default", "prod", "mesh-system", "other"]),
+    st.fixed_dictionaries({"app": NAMES, "version": VERSIONS}),
+)
+
+
+def rules_as_istio_looks_them_up(world: World, host: str, owner: str, client: Client) -> list[Document]:
+    """Without any variants: all rules that a caller may use, by namespace, then by host, then by age."""
+
+    def exports(rule: Document) -> set[str]:
+        spec = rule.read(DestinationRuleSpec)
+        said = spec.export_to or world.config.default_destination_rule_export_to or ("*",)
+        return {rule.namespace if one == "." else one for one in said}
+
+    def rank(rule: Document) -> tuple[bool, int]:
+        patterns = rule_hosts(rule)
+        return max((specificity(one) for one in patterns if pattern_covers(one, host)), default=(False, 0))
+
+    def picks(rule: Document) -> bool:
+        selector = rule.read(DestinationRuleSpec).workload_selector
+        return selector is None or selector.match_labels.items() <= dict(client.labels).items()
+
+    rules = [one for one in world.oldest("kind", "DestinationRule") if rank(one) != (False, 0)]
+    own = [one for one in rules if one.namespace == client.namespace and picks(one)]
+    own = [one for one in own if exports(one) & {"*", client.namespace}]
+    if client.namespace == "mesh-system":
+        selected = [one for one in own if one.read(DestinationRuleSpec).workload_selector is not None]
+        own = [one for one in own if one in selected or exports(one) == {"mesh-system"}]
+    groups = [own]
+    for namespace in (owner, "mesh-system"):
+        there = [one for one in rules if one.namespace == namespace and exports(one) != {namespace}]
+        there = [one for one in there if one.read(DestinationRuleSpec).workload_selector is None]
+        groups.append([one for one in there if exports(one) & {"*", client.namespace}])
+    group = next((one for one in groups if one), [])
+    best = max((rank(one) for one in group), default=None)
+    group = [one for one in group if rank(one) == best]
+    selectors = [one.read(DestinationRuleSpec).workload_selector for one in group]
+    first = next((one for one in selectors if one is not None), None)
+    picked = [one for one, selector in zip(group, selectors, strict=True) if selector and selector == first]
+    return picked + [one for one, selector in zip(group, selectors, strict=True) if selector is None]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(start=STARTS, client=CLIENTS)
+def test_a_proxy_finds_the_rules_that_are_for_its_workload(start: list[Document], client: Client) -> None:
+    world = World({one.key: one for one in start})
+    for callee in world.callees():
+        compiled_ = compile_key(world, snapshot.key_for("service", callee.host))
+        assert isinstance(compiled_, snapshot.Service)
+        expected = rules_as_istio_looks_them_up(world, callee.host, callee.namespace, client)
+        policy, subsets = merge_rules(expected)
+        found = rules_for(compiled_, client)
+        assert [one.name for one in found.subsets] == sorted(one.name for one in subsets)
+        simple = policy.load_balancer.simple if policy and policy.load_balancer else "LEAST_REQUEST"
+        assert found.balance == simple
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(start=STARTS, client=CLIENTS)
+def test_a_proxy_finds_the_routes_that_are_exported_to_its_workload(
+    start: list[Document], client: Client
+) -> None:
+    world = World({one.key: one for one in start})
+    for callee in world.callees():
+        compiled_ = compile_key(world, snapshot.key_for("service", callee.host))
+        assert isinstance(compiled_, snapshot.Service)
+        merged_ = virtual_services_for(world, callee.host, client.namespace)
+        assert all(sees(world.config, client.namespace, one) for one in merged_)
+        owners = [one.namespace for one in seen_by(compiled_, client).owners]
+        assert owners == [one.namespace for one in merged_]

@@ -138,9 +138,7 @@ def test_destination_rules() -> None:
     assert judged(subsets("nowhere", "v1")) == ["error IST0174 spec.host"]
     assert judged(subsets("reviews", "v1", "v9")) == ["warning IST0173 spec.subsets[1]"]
     client = document("DestinationRule", "client/x", "{host: reviews.default.svc.cluster.local}")
-    finding = one(client)
-    assert finding.code == "RM0108"
-    assert "not supported yet: a DestinationRule for reviews.default" in finding.message
+    assert judged(client) == []
     assert judged(document("DestinationRule", "mesh-system/all", "{host: '*.local'}")) == []
     assert judged(document("DestinationRule", "mesh-system/all", "{host: '*.org'}")) == [
         "warning IST0174 spec.host"
@@ -231,3 +229,30 @@ def test_mesh_config() -> None:
 def test_an_ingress_in_any_namespace_counts() -> None:
     of = world(service("reviews"), ingress("own", namespace="default"))
     assert judged(gateway("g"), of=of) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_lost"),
+    [
+        ("", "{uri: {exact: /x}}", False),  # what takes all goes last, whichever is older
+        ("", "", True),
+        ("{uri: {prefix: /a}}", "{uri: {exact: /ab}}", True),
+        ("{uri: {prefix: /a}}", "{uri: {prefix: /a}, method: {exact: GET}}", True),
+        ("{uri: {prefix: /a}}", "{uri: {exact: /b}}", False),
+        ("{uri: {prefix: /a}, method: {exact: GET}}", "{uri: {prefix: /a}}", False),
+        ("{method: {exact: GET}}", "{uri: {exact: /b}, method: {exact: GET}}", True),
+        ("{uri: {prefix: /a}}", "{uri: {prefix: /b}}, {uri: {prefix: /a}}", False),
+        ("{uri: {regex: '/a.*'}}", "{uri: {exact: /ab}}", False),  # not judged
+    ],
+)
+def test_rules_that_a_merge_leaves_nothing_to_are_told(first: str, second: str, is_lost: bool) -> None:
+    def rule(name: str, match: str, at: float) -> Document:
+        matches = f"match: [{match}], " if match else ""
+        return routes("reviews", f"[{{{matches}route: [{to('reviews')}]}}]", name=name, admitted_at=at)
+
+    of = world(service("reviews"), rule("a", first, 1.0))
+    messages = [one.message for one in admit(of, [rule("b", second, 2.0)]) if one.code == "RM0102"]
+    lost = (
+        "VirtualService default/b spec.http[0] gets no request: VirtualService default/a spec.http[0] comes"
+    )
+    assert [lost in one for one in messages] == [False, *[True] * is_lost]

@@ -170,10 +170,6 @@ def test_valid_fields_that_are_not_honoured_are_refused_by_name(rule: str, names
     ("text", "expected"),
     [
         (
-            document("VirtualService", f"{{hosts: [a], exportTo: [.], http: [{{{ROUTE}}}]}}"),
-            "spec.exportTo[0] .",
-        ),
-        (
             document("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE}}}"),
             "tls.mode SIMPLE: all traffic",
         ),

@@ -49,7 +49,6 @@ def test_honoured(spec: str) -> None:
         (f"hosts: [a.example.com], {PORTS}, resolution: DNS_ROUND_ROBIN", "DNS_ROUND_ROBIN"),
         (f"hosts: [a.example.com], {PORTS}, resolution: DYNAMIC_DNS", "DYNAMIC_DNS"),
         (f"hosts: [a.example.com], {PORTS}, resolution: DNS, addresses: [1.2.3.4]", "spec.addresses"),
-        (f"hosts: [a.example.com], {PORTS}, resolution: DNS, exportTo: ['.']", "spec.exportTo[0] ."),
         (f"hosts: [a.example.com], {PORTS}, resolution: DNS, subjectAltNames: [a]", "subjectAltNames"),
         ("hosts: [a.example.com], resolution: DNS", "spec.ports empty"),
         (
