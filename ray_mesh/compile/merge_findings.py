@@ -1,4 +1,4 @@
-"""What is to be said when several VirtualServices for one host are merged: which, and which rules are lost."""
+"""What is said when several VirtualServices for one host are merged: which, and which rules are lost."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ def merge_findings(world: World, document: Document, hosts: list[str], path: Pat
         message = f"the routes of {host} are merged from {names}, the oldest first, catch-alls last"
         yield warning(document, finding.ROUTES_MERGED, path, message, "put them into one VirtualService")
         for lost, winner in _lost(world, merged, merged.index(document)):
-            message = (
-                f"of {host}, {lost.origin} gets no request: {winner.origin} comes first and takes them all"
-            )
+            message = f"{lost.origin} gets no request of {host}: {winner.origin} comes first and takes all"
             fix = "let their matches differ, or keep one of them"
             yield warning(document, finding.ROUTES_MERGED, path, message, fix)
 

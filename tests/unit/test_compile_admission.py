@@ -116,7 +116,8 @@ def test_hosts_that_are_no_service() -> None:
 def test_merged_virtual_services_and_rules_are_told() -> None:
     http = f"[{{route: [{to('reviews')}]}}]"
     assert judged(routes("reviews", http, name="b"), of=mesh(routes("reviews", http))) == [
-        "warning RM0102 spec.hosts[0]"
+        "warning RM0102 spec.hosts[0]",  # that they are merged
+        "warning RM0102 spec.hosts[0]",  # that the later catch-all is lost
     ]
     assert judged(subsets("reviews", "v1", name="b"), of=mesh(subsets("reviews", "v2"))) == [
         "warning RM0103 spec.host"
@@ -252,7 +253,5 @@ def test_rules_that_a_merge_leaves_nothing_to_are_told(first: str, second: str, 
 
     of = world(service("reviews"), rule("a", first, 1.0))
     messages = [one.message for one in admit(of, [rule("b", second, 2.0)]) if one.code == "RM0102"]
-    lost = (
-        "VirtualService default/b spec.http[0] gets no request: VirtualService default/a spec.http[0] comes"
-    )
-    assert [lost in one for one in messages] == [False, *[True] * is_lost]
+    lost = "default/b spec.http[0] gets no request of"
+    assert sorted(lost in one for one in messages) == [False, *[True] * is_lost]
