@@ -202,11 +202,13 @@ class Hosting:
             return None
         return local, Peer(peer, chain, self._trust, address)
 
-    def _admit(self, key: str, server: Http1Server, transport: asyncio.Transport) -> ServerEntry | None:
+    def _admit(
+        self, key: str, port: int, server: Http1Server, transport: asyncio.Transport
+    ) -> ServerEntry | None:
         """A connection to one of a workload's own ports."""
         local = self.locals.get(key) if self._listening.admits_more else None
         server.client = _address(transport)
-        return local.entry_of(transport.get_extra_info("sockname")[1]) if local is not None else None
+        return local.entry_of(port) if local is not None else None
 
     # Listeners.
 
@@ -223,7 +225,6 @@ class Hosting:
 
     def _listeners(self, key: str, workload: Workload, local: Local | None) -> dict[int, Listener]:
         """Listeners for the ports that the workload has not had yet."""
-        admit = functools.partial(self._admit, key)
         opened: dict[int, Listener] = {}
         try:
             for port in workload_ports(workload):
@@ -231,7 +232,10 @@ class Hosting:
                     inside = port == workload.outbound_port
                     address = LOOPBACK if inside else self._listening.config.bind_address
                     bound = self._reservations.claim(port, address) or bind(address, port)
-                    make = functools.partial(self._make, key, bound.getsockname()[1], admit)
+                    number = bound.getsockname()[1]
+                    make = functools.partial(
+                        self._make, key, number, functools.partial(self._admit, key, number)
+                    )
                     opened[port] = Listener(bound, make, self._listening.workers)
         except ConfigError:
             for listener in opened.values():

@@ -64,11 +64,29 @@ _TRACESTATE = frozenset((b"tracestate",))
 _NOT_HTTP10 = frozenset((b"expect", b"upgrade"))
 
 
+class Recent:
+    """The head that an entry understood last, and what followed its request line: clients that open a
+    connection for each request repeat it too."""
+
+    __slots__ = ("head", "tail")
+
+    def __init__(self) -> None:
+        self.head: RequestHead | None = None
+        self.tail = b""
+
+
 class ServerEntry(Entry, Protocol):
-    """What the server side needs of an entry. ``is_brief``: its replies say nothing of the inside."""
+    """What the server side needs of an entry. ``is_brief``: its replies say nothing of the inside.
+
+    ``recent`` is for entries whose connections are all of one trust; without it each connection learns
+    from its own requests only, since how long a comparison takes tells of what others sent.
+    """
 
     @property
     def is_brief(self) -> bool: ...
+
+    @property
+    def recent(self) -> Recent | None: ...
 
     def read_head(self, block: bytes) -> RequestHead:
         """Understand a block of fields with the entry's rules; raises BadHead."""
@@ -187,6 +205,9 @@ class Http1Server(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(BUFFER_BYTES)
+        recent = self._entry.recent
+        if recent is not None:
+            self._head, self._tail = recent.head, recent.tail
         self._listening.connections.add(self)
         self._place = Place(self)
         self._listening.wheel.add(time.monotonic() + TICK_S, self._place)
@@ -339,7 +360,7 @@ class Http1Server(asyncio.Protocol):
         if head.length:
             self._parser = None  # it expects a body now, which is read without it
         if not (head.traceparent or head.request_id or head.has_trace):
-            self._head, self._tail = head, plain[line_end:]
+            self._remember(head, plain[line_end:])
         elif not parent and is_valid(head.traceparent):
             parent = head.traceparent
         request_id = request_id or head.request_id
@@ -352,6 +373,12 @@ class Http1Server(asyncio.Protocol):
         except ValueError as error:
             raise BadHead(str(error)) from error
         self._begin(method, path, query, head, parent, request_id, rest)
+
+    def _remember(self, head: RequestHead, tail: bytes) -> None:
+        self._head, self._tail = head, tail
+        recent = self._entry.recent if self._entry is not None else None
+        if recent is not None:
+            recent.head, recent.tail = head, tail
 
     def _tunnel(self, target: bytes, head: RequestHead, rest: bytes) -> None:
         """Leave the connection to the entry, which makes a tunnel of it."""

@@ -100,6 +100,7 @@ class Inbound:
     """The entry of one workload on the node's mTLS port. Its requests carry their :class:`Peer`."""
 
     is_brief = False
+    recent = None
 
     def __init__(
         self,

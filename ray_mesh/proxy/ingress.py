@@ -40,6 +40,8 @@ class Ingress(Caller):
     ``owner`` says whose requests a host's are where several TLS servers share a port.
     """
 
+    recent = None
+
     def __init__(
         self,
         source: Source,

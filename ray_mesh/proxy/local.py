@@ -100,6 +100,8 @@ class Local:
 
     def door_of(self, port: int) -> Door | None:
         """The door at one of its ports; None for a port of plain HTTP without PROXY protocol."""
+        if port == self.workload.outbound_port:
+            return None
         number = next((number for number, bound in self.workload.gateway_ports if bound == port), None)
         door = self.doors.get(number) if number is not None else None
         has_header = self._effects.topology.proxy_protocol

@@ -14,6 +14,7 @@ from ray_mesh.proxy import replies
 from ray_mesh.proxy.caller import Caller, Effects
 from ray_mesh.proxy.head import RequestHead, read_request
 from ray_mesh.proxy.hosts import meanings, split_authority
+from ray_mesh.proxy.http1_server import Recent
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.overload import Level
 from ray_mesh.proxy.pipeline import Request
@@ -38,6 +39,7 @@ class Outbound(Caller):
 
     def __init__(self, source: Source, effects: Effects) -> None:
         super().__init__(source, effects)
+        self.recent = Recent()
         self._token = source.workload.token_sha256
         self._accepted = b""
         self._views: dict[bytes, RouteTable] = {}

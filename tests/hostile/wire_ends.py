@@ -70,6 +70,7 @@ class Ear:
     """An entry that answers each complete request with 200; and what connections of it share."""
 
     is_brief = False
+    recent = None
     ends_connections = False
     paths = BASE
     config: Any = None

@@ -200,6 +200,22 @@ async def test_an_absolute_target_does_not_change_the_next_request(mesh: Mesh) -
     await client.close()
 
 
+async def test_a_connection_knows_the_head_that_another_one_of_its_workload_sent(mesh: Mesh) -> None:
+    port, _ = await mesh.pair()
+    outbound = next(iter(mesh.planes["one"]._hosting.locals.values())).outbound
+    seen: list[object] = []
+    for number in range(3):
+        answer = await fetch(port, f"/{number}", "reviews", X_Kind="other" if number == 2 else "same")
+        assert answer.json()["line"] == f"GET /{number} HTTP/1.1"
+        seen.append(outbound.recent.head)
+    assert seen[0] is seen[1] is not None
+    assert seen[2] is not seen[1]
+    one = await Client.connect(port)
+    await one.send(request_bytes("GET", "/", "reviews", token="another"))
+    assert (await one.answer()).status == 407
+    await one.close()
+
+
 async def test_a_body_that_looks_like_a_field_stays_a_body(mesh: Mesh) -> None:
     port, _ = await mesh.pair()
     client = await Client.connect(port)
