@@ -76,6 +76,12 @@ class Admission:
         self._clock = clock
         self._world = World({})
 
+    @property
+    def world(self) -> World:
+        """Desired state as far as this replica has heard it."""
+        self._world = self._state.world_from(self._world)
+        return self._world
+
     async def apply(self, sources: Iterable[NamedText], author: str, *, dry_run: bool = False) -> Outcome:
         """Store all documents of all sources as one set.
 
@@ -139,8 +145,7 @@ class Admission:
         raise Conflict(f"gave up after {ATTEMPTS} tries, others keep writing: {conflict}") from conflict
 
     def _analyze(self, documents: Sequence[Document], deletions: Sequence[str]) -> tuple[Finding, ...]:
-        self._world = self._state.world_from(self._world)
-        findings = tuple(admit(self._world, self._dated(documents), deletions, self._grounds()))
+        findings = tuple(admit(self.world, self._dated(documents), deletions, self._grounds()))
         if has_errors(findings):
             raise refusal(findings)
         return findings

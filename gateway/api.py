@@ -19,6 +19,9 @@ from ray_mesh.bus.credentials import is_user_key
 from ray_mesh.bus.messages import ControlReply, ControlRequest, decode, encode
 from ray_mesh.bus.store import Entry, Store
 from ray_mesh.errors import ConfigError, MeshError, NotFound, Rejected, Unavailable
+from ray_mesh.explain.explaining import explain
+from ray_mesh.explain.places import as_printed
+from ray_mesh.explain.question import read_question
 from ray_mesh.gateway.access import answer, guard
 from ray_mesh.gateway.admission import Admission, NamedText, Outcome, key_of, kinds_of
 from ray_mesh.gateway.changes import Changes
@@ -83,6 +86,7 @@ ROUTES = {
     ("DELETE", "/v1/resources/{kind}/{namespace}/{name}"): "delete_object",
     ("GET", "/v1/history/{kind}/{namespace}/{name}"): "history",
     ("POST", "/v1/apply"): "apply",
+    ("POST", "/v1/explain"): "explain",
     ("GET", "/v1/proxies"): "proxies",
     ("GET", "/v1/wait"): "wait",
     ("GET", "/v1/graph"): "graph",
@@ -193,6 +197,14 @@ class Api:
         sources = await _sources(request)
         outcome = await self._parts.admission.apply(sources, _author(request), dry_run=dry_run)
         return answer(_outcome(outcome))
+
+    async def explain(self, request: web.Request) -> web.Response:
+        """Which documents decide what becomes of a request. Changes nothing."""
+        question = read_question(await _json(request))
+        await self._parts.admission.refresh()
+        live = self._parts.view.served(time.monotonic())
+        told = explain(self._parts.admission.world, question, live=live, locate=as_printed)
+        return answer(asdict(told))
 
     async def proxies(self, request: web.Request) -> web.Response:
         """The live proxies."""

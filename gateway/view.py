@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from ray_mesh.bus.messages import Beacon, ProxyLease, Rejection, RoleLease
+from ray_mesh.compile import LiveWorkload
 
 PROXY_LEASE_S = 3.0
 ROLE_LEASE_S = 2.0
@@ -148,6 +149,17 @@ class MeshView:
         shards = self._live_shards(now)
         live = {lease.proxy for lease in self._live_proxies(now)}
         return tuple(self._row(self._proxies[name], shards, now) for name in sorted(live))
+
+    def served(self, now: float) -> list[LiveWorkload]:
+        """The workloads that are served now, as RoutingActors have it: the proxies of a node share its port,
+        so all of them have to be ready for one."""
+        by_node: dict[str, list[set[LiveWorkload]]] = {}
+        for lease in self._live_proxies(now):
+            if lease.state == "HEALTHY":
+                by_node.setdefault(lease.node, []).append(
+                    {LiveWorkload(key, lease.node, lease.address, lease.inbound_port) for key in lease.ready}
+                )
+        return sorted(one for sets in by_node.values() for one in set.intersection(*sets))
 
     def roles(self, now: float, role: str = "") -> tuple[RoleLease, ...]:
         """Live control roles, of one role or of all, in a stable order."""

@@ -11,6 +11,7 @@ from ray_mesh import __version__
 from ray_mesh.cli import exits
 from ray_mesh.cli.backup import backup, restore
 from ray_mesh.cli.check import check
+from ray_mesh.cli.config import config
 from ray_mesh.cli.lifecycle import demo, down, up
 from ray_mesh.cli.nats import nats_accounts
 from ray_mesh.cli.objects import apply, delete, get, history
@@ -47,7 +48,7 @@ def cli(context: click.Context, state: str | None, api: str | None, timeout_s: f
     """A service mesh for Python and Ray.
 
     Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 unauthorised or denied, 5 unreachable or timeout,
-    65 invalid configuration, 130 interrupted.
+    65 invalid configuration, 80 refused (config explain), 130 interrupted.
     """
     context.obj = {"state": state, "api": api or "", "timeout_s": timeout_s}
 
@@ -64,6 +65,7 @@ for command in (
     status,
     proxies,
     wait,
+    config,
     graph,
     events,
     observe,

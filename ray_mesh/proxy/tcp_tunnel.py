@@ -83,7 +83,9 @@ class Tunnels:
         if authority is None:
             raise TcpRefused(replies.bad_request(400, "the target of CONNECT is not host:port"))
         service = await self._service(connection, authority[0])
-        port = _port(service, authority[1])
+        port = called_port(service, authority[1])
+        if isinstance(port, Reply):
+            raise TcpRefused(port)
         workload = self._caller.source.workload
         scope = Scope(workload.namespace, frozenset(workload.labels), port.number)
         if port.protocol == "tls":
@@ -136,13 +138,13 @@ class Tunnels:
         raise TcpRefused(replies.not_in_mesh(host, hidden))
 
 
-def _port(service: Service, number: int) -> Port:
-    """The port that is called, which must not be one for requests. Raises TcpRefused."""
+def called_port(service: Service, number: int) -> Port | Reply:
+    """The port that a tunnel is for, which must not be one for requests; else the refusal."""
     port = next((each for each in service.ports if each.number == number), None)
     if port is None:
-        raise TcpRefused(replies.no_port(service.host, number, [each.number for each in service.ports]))
+        return replies.no_port(service.host, number, [each.number for each in service.ports])
     if port.protocol == "http":
-        raise TcpRefused(replies.not_a_tunnel(service.host, number))
+        return replies.not_a_tunnel(service.host, number)
     return port
 
 

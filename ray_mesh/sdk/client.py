@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ray_mesh.errors import NotFound, Unavailable
+from ray_mesh.explain.answer import Explanation, read_explanation
+from ray_mesh.explain.question import Caller, ask, write_question
 from ray_mesh.sdk import answers
 from ray_mesh.sdk.answers import Applied, Event, Object, Proxy, Status, Version
 from ray_mesh.sdk.attachment import AsyncAttachment
@@ -129,6 +131,34 @@ class AsyncMesh:
         """
         answer = await self._transport.get(_path("history", kind, namespace, name))
         return answers.read_many(Version, answer["items"])
+
+    async def explain(
+        self,
+        url: str,
+        method: str = "GET",
+        *,
+        workload: str = "",
+        gateway: str = "",
+        labels: Mapping[str, str] | None = None,
+        namespace: str = "default",
+        service_account: str = "default",
+        headers: Sequence[tuple[str, str]] = (),
+        client_ip: str = "192.0.2.1",
+        sni: str = "",
+    ) -> Explanation:
+        """Which documents decide what becomes of a request, and how it ends; nothing is sent.
+
+        Who calls is the ``workload`` or ``gateway`` (``namespace/name``), or whoever has these ``labels`` in
+        that ``namespace`` with that ``service_account``.
+
+        Raises:
+            NotFound: there is no such workload or gateway.
+            ConfigError: the URL, the method or a header is none, or who calls is not said.
+        """
+        caller = Caller(workload, gateway, tuple(sorted((labels or {}).items())), namespace, service_account)
+        question = ask(caller, url, method, headers, client_ip=client_ip, sni=sni)
+        body = write_question(question, url)
+        return read_explanation(await self._transport.send("POST", "/v1/explain", body=body))
 
     async def proxies(self) -> tuple[Proxy, ...]:
         """Live proxies: SYNCED, STALE or REJECTED, and why."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ray_mesh.explain.answer import Explanation
 from ray_mesh.sdk.answers import Applied, Event, Object, Proxy, Status, Version
 from ray_mesh.sdk.attachment import Attachment, Ticket
 from ray_mesh.sdk.background import BackgroundLoop
@@ -98,6 +99,36 @@ class Mesh:
     def history(self, kind: str, name: str, *, namespace: str = "default") -> tuple[Version, ...]:
         """The versions of one object, oldest first, as far as they are kept."""
         return self._loop.run(self._mesh.history(kind, name, namespace=namespace))
+
+    def explain(
+        self,
+        url: str,
+        method: str = "GET",
+        *,
+        workload: str = "",
+        gateway: str = "",
+        labels: Mapping[str, str] | None = None,
+        namespace: str = "default",
+        service_account: str = "default",
+        headers: Sequence[tuple[str, str]] = (),
+        client_ip: str = "192.0.2.1",
+        sni: str = "",
+    ) -> Explanation:
+        """Which documents decide what becomes of a request, as :meth:`AsyncMesh.explain`."""
+        return self._loop.run(
+            self._mesh.explain(
+                url,
+                method,
+                workload=workload,
+                gateway=gateway,
+                labels=labels,
+                namespace=namespace,
+                service_account=service_account,
+                headers=headers,
+                client_ip=client_ip,
+                sni=sni,
+            )
+        )
 
     def proxies(self) -> tuple[Proxy, ...]:
         """Live proxies: SYNCED, STALE or REJECTED, and why."""

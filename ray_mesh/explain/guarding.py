@@ -1,0 +1,201 @@
+"""What the policies and rate limits of a workload say of a request or a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ray_mesh.compile.policies import compile_policy
+from ray_mesh.compile.workloads import in_scope, picks, policies_for, rate_limits_for
+from ray_mesh.explain.answer import NOWHERE, Ground, Note, Step, Verdict
+from ray_mesh.explain.case import Case
+from ray_mesh.proxy import replies
+from ray_mesh.resources import Document, PeerAuthenticationSpec, RateLimitSpec
+from ray_mesh.resources.mesh import ROOT_NAMESPACE
+from ray_mesh.security.authorization import (
+    AuthorizationInput,
+    Decision,
+    compile_policies,
+    for_connections,
+)
+from ray_mesh.snapshot import Operation, Policy, Rule, Source, ValueMatch
+
+_FIELDS = {"principals": "principal", "namespaces": "namespace", "hosts": "host", "ports": "port"}
+_FIELDS |= {"methods": "method", "paths": "path"}
+_NEVER = Rule((Source(principals=(ValueMatch("exact", ""),)),))
+"""Nobody's principal is this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What a workload's guards say: the steps, and the verdict when they refuse."""
+
+    steps: tuple[Step, ...]
+    verdict: Verdict | None = None
+
+
+def pass_guards(
+    case: Case, workload: Document, asked: AuthorizationInput, *, is_connection: bool = False
+) -> Passage:
+    """Ask the AuthorizationPolicies of a workload, then its rate limits."""
+    name = f"{workload.namespace}/{workload.name}"
+    step, decision = _authorize(case, workload, asked, is_connection)
+    if not decision.allowed:
+        return Passage((step,), refusal(replies.denied(decision, asked.principal, name), step.ground))
+    return Passage((step, *_limits(case, workload)))
+
+
+def refusal(reply: replies.Reply, ground: Ground = NOWHERE) -> Verdict:
+    """The verdict of an answer with which the mesh refuses."""
+    return Verdict("refused", reply.message, reply.status, reply.flag, reply.reason, ground)
+
+
+def peer_authentication(case: Case, workload: Document) -> Step:
+    """Which PeerAuthentication holds: the workload's own, its namespace's, the root namespace's."""
+    ranked = []
+    for document in case.world.find("kind", "PeerAuthentication"):
+        spec = document.read(PeerAuthenticationSpec)
+        is_selective = bool(spec.selector and spec.selector.match_labels)
+        if in_scope(document, workload) and picks(spec.selector, workload):
+            rank = (is_selective, document.namespace != ROOT_NAMESPACE, -document.admitted_at)
+            ranked.append((rank, document))
+    if not ranked:
+        return Step("peer authentication", "none: every connection between proxies is mutual TLS (STRICT)")
+    _, document = max(ranked, key=lambda one: one[0])
+    mtls = document.read(PeerAuthenticationSpec).mtls
+    mode = (mtls.mode if mtls else None) or "UNSET"
+    says = f"{document.title}: {mode}"
+    if mode not in ("STRICT", "UNSET"):
+        says += ", which this mesh does not honour: connections are mutual TLS all the same"
+    return Step("peer authentication", says, case.places.at(document, "spec", "mtls", "mode"))
+
+
+def _authorize(
+    case: Case, workload: Document, asked: AuthorizationInput, is_connection: bool
+) -> tuple[Step, Decision]:
+    documents = policies_for(case.world, workload)
+    policies = [_policy(case, one) for one in documents]
+    if is_connection:
+        policies = list(for_connections(policies))
+    decision = compile_policies(tuple(policies)).check(asked)
+    by_name = {policy.name: (document, policy) for document, policy in zip(documents, policies, strict=True)}
+    notes = [*_not_enforced(case, documents), *_not_matched(case, by_name, decision, asked)]
+    if not documents:
+        return Step(
+            "authorization", "no AuthorizationPolicy holds for it: allowed", Ground(), tuple(notes)
+        ), decision
+    if decision.policy:
+        document, _ = by_name[decision.policy]
+        ground = case.places.at(document, "spec", "rules", decision.rule)
+        word = "allowed" if decision.allowed else "denied"
+        says = f"{word} by {document.title} rules[{decision.rule}] ({document.spec.action})"  # type: ignore[attr-defined]
+    else:
+        ground = _first_allow(case, documents) if not decision.allowed else Ground()
+        says = f"{'allowed' if decision.allowed else 'denied'}: {decision.reason}"
+    return Step("authorization", says, ground, tuple(notes), not decision.allowed), decision
+
+
+def _policy(case: Case, document: Document) -> Policy:
+    """As it is compiled. What this build does not enforce of it must not let anything through: then no rule
+    of an ALLOW policy matches, while those of a DENY policy hold without what is not understood."""
+    policy = compile_policy(document, case.mesh.trust_domain)
+    if not case.doubts.get(document.title) or policy.action == "DENY":
+        return policy
+    return replace(policy, rules=(_NEVER,) * len(policy.rules))
+
+
+def _not_enforced(case: Case, documents: Sequence[Document]) -> Iterator[Note]:
+    for document in documents:
+        for problem in case.doubts.get(document.title, ()):
+            yield Note(f"{document.title}: {problem.message}", case.places.at(document, *problem.path))
+
+
+def _first_allow(case: Case, documents: Sequence[Document]) -> Ground:
+    allow = next((one for one in documents if one.spec.action == "ALLOW"), None)  # type: ignore[attr-defined]
+    return case.places.at(allow, "spec") if allow is not None else Ground()
+
+
+def _not_matched(
+    case: Case, by_name: dict[str, tuple[Document, Policy]], decision: Decision, asked: AuthorizationInput
+) -> Iterator[Note]:
+    """The rules that were asked and do not hold, each with its first condition that fails."""
+    for document, policy in by_name.values():
+        decided_before = policy.action == "ALLOW" and decision.policy and not decision.allowed
+        if policy.name == decision.policy or decided_before or case.doubts.get(document.title):
+            continue
+        if not policy.rules:
+            yield Note(
+                f"not {document.title} ({policy.action}): it has no rules", case.places.at(document, "spec")
+            )
+        for number, rule in enumerate(policy.rules):
+            reason = why_not(rule, asked)
+            if reason:
+                says = f"not {document.title} rules[{number}] ({policy.action}): {reason}"
+                yield Note(says, case.places.at(document, "spec", "rules", number))
+
+
+def why_not(rule: Rule, asked: AuthorizationInput) -> str:
+    """Which condition of a rule does not hold; empty when it matches. Each is asked of the authorizer."""
+    if _matches(rule, asked):
+        return ""
+    for parts in (
+        [Rule(sources=(one,)) for one in rule.sources],
+        [Rule(operations=(one,)) for one in rule.operations],
+    ):
+        if parts and not any(_matches(one, asked) for one in parts):
+            return "; ".join(dict.fromkeys(_failure(one, asked) for one in parts))
+    return "no combination of its conditions holds"
+
+
+def _failure(rule: Rule, asked: AuthorizationInput) -> str:
+    part: Source | Operation = rule.sources[0] if rule.sources else rule.operations[0]
+    for name in type(part).__dataclass_fields__:
+        values = getattr(part, name)
+        if not values:
+            continue
+        if not _matches(_alone(part, name), asked):
+            return _spell(name, values, asked)
+    return "its conditions do not hold"
+
+
+def _alone(part: Source | Operation, name: str) -> Rule:
+    """A rule with one field of a source or an operation."""
+    only: dict[str, Any] = {name: getattr(part, name)}
+    if isinstance(part, Source):
+        return Rule(sources=(Source(**only),))
+    return Rule(operations=(Operation(**only),))
+
+
+def _spell(name: str, values: Sequence[ValueMatch] | Sequence[int], asked: AuthorizationInput) -> str:
+    is_negative = name.startswith("not_")
+    field = _FIELDS[name.removeprefix("not_")]
+    is_of_source = field in ("principal", "namespace")
+    found = getattr(asked, field)
+    shown = repr(found) if found != "" else "not known" if is_of_source else "empty"
+    listed = ", ".join(map(_value, values))
+    who = "caller's " if is_of_source else ""
+    return f"{who}{field} is {shown}, {'which is excluded by' if is_negative else 'not'} {listed}"
+
+
+def _value(value: ValueMatch | int) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return {
+        "exact": value.value,
+        "prefix": f"{value.value}*",
+        "suffix": f"*{value.value}",
+        "present": "* (any)",
+    }[value.kind]
+
+
+def _matches(rule: Rule, asked: AuthorizationInput) -> bool:
+    return compile_policies((Policy("", "ALLOW", (rule,)),)).check(asked).allowed
+
+
+def _limits(case: Case, workload: Document) -> Iterator[Step]:
+    for document in rate_limits_for(case.world, workload):
+        spec = document.read(RateLimitSpec)
+        says = f"{document.title}: {spec.requests} per {spec.unit.lower()} over the mesh, beyond that 429 RL"
+        says += f"; fails {spec.fail_mode.lower()} when nobody can be asked"
+        yield Step("rate limit", says, case.places.at(document, "spec"))

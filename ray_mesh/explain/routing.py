@@ -1,0 +1,110 @@
+"""Which route takes a request, and why those before it did not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ray_mesh.compile.delegation import rules_of
+from ray_mesh.compile.exports import sees
+from ray_mesh.compile.routes import Place, applies
+from ray_mesh.compile.world import gateways_of
+from ray_mesh.explain.answer import Ground, Note, Step
+from ray_mesh.explain.asked import Asked
+from ray_mesh.explain.case import Case
+from ray_mesh.explain.conditions import first_failure, fits, holds, spell, why_not
+from ray_mesh.proxy.match import Scope, alternatives
+from ray_mesh.resources import Document, VirtualServiceSpec
+from ray_mesh.resources.hosts import MESH_GATEWAY, meanings, pattern_covers
+from ray_mesh.snapshot import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The route, if there is one, and the step that says so."""
+
+    route: Route | None
+    step: Step
+
+
+def choose_route(
+    case: Case, routes: Sequence[Route], scope: Scope, asked: Asked, further: Iterable[Note] = ()
+) -> Choice:
+    """The first route that matches, by the matching of the proxy. ``further`` notes go last."""
+    notes: list[Note] = []
+    for route in routes:
+        if fits(alternatives(route.matches, scope), asked):
+            return Choice(route, _taken(case, route, scope, asked, [*notes, *further]))
+        notes.append(
+            Note(f"not {_place(route)}: {_why_not(route, scope, asked)}", _where(case, route, scope, asked))
+        )
+    path = asked.path.decode("latin-1")
+    says = f"no route matches {asked.method.decode('latin-1')} {path}"
+    return Choice(None, Step("route", says, Ground(), (*notes, *further), refuses=True))
+
+
+def _taken(case: Case, route: Route, scope: Scope, asked: Asked, notes: list[Note]) -> Step:
+    match = next((one for one in route.matches if holds(one, scope, asked)), None)
+    because = spell(match) if match is not None else ""
+    kind = route.origin.partition(" ")[0]
+    if kind in ("Service", "ServiceEntry"):
+        says = f"{route.origin}: no route names this host, so it goes to itself"
+    else:
+        says = f"{route.origin} ({route.name})"
+        says += f", matches {because}" if because else ", matches every request"
+    return Step("route", says, case.places.origin(route.origin), tuple(notes))
+
+
+def _place(route: Route) -> str:
+    return f"{route.origin} ({route.name})"
+
+
+def _why_not(route: Route, scope: Scope, asked: Asked) -> str:
+    """The first condition of each of its matches that does not hold."""
+    failures = (first_failure(match, scope, asked) for match in route.matches)
+    return "; ".join(dict.fromkeys(why_not(one, scope, asked) for one in failures if one is not None))
+
+
+def _where(case: Case, route: Route, scope: Scope, asked: Asked) -> Ground:
+    failure = first_failure(route.matches[0], scope, asked) if route.matches else None
+    if failure is None or len(route.matches) > 1:
+        return case.places.origin(route.origin)
+    return case.places.within(route.origin, *failure.field)
+
+
+def not_in_force(
+    case: Case, host: str, documents: Sequence[Document], place: Place, namespace: str
+) -> Iterator[Note]:
+    """What names a host and does not route it here: rules for another place, other VirtualServices."""
+    for document in documents:
+        yield from _rules_elsewhere(case, document, place)
+    keys = {one.key for one in documents}
+    for document in case.world.find("kind", "VirtualService"):
+        if document.key in keys or not _names(document, host):
+            continue
+        gateways = gateways_of(document)
+        if place.gateway not in gateways:
+            says = f"not {document.title}: it is for gateways {', '.join(gateways)}"
+            yield Note(says, case.places.at(document, "spec", "gateways"))
+        elif not sees(case.world.config, namespace, document):
+            says = f"not {document.title}: it is not exported to namespace {namespace} (exportTo)"
+            yield Note(says, case.places.at(document, "spec", "exportTo"))
+        elif documents:
+            says = f"not {document.title}: the host of {documents[0].title} is more specific"
+            yield Note(says, case.places.at(document, "spec", "hosts"))
+
+
+def _rules_elsewhere(case: Case, document: Document, place: Place) -> Iterator[Note]:
+    for owned in rules_of(case.world, document):
+        rule = owned.rule
+        if not rule.match or any(applies(match, owned.document, place) for match in rule.match):
+            continue
+        where = "the mesh" if place.gateway == MESH_GATEWAY else f"gateway {place.gateway}"
+        says = f"not {owned.document.title} spec.http[{owned.index}]: no match of it is for {where}"
+        yield Note(says, case.places.at(owned.document, "spec", "http", owned.index))
+
+
+def _names(document: Document, host: str) -> bool:
+    """Whether it is for a host by more than ``*``."""
+    hosts = [one for one in document.read(VirtualServiceSpec).hosts if one != "*"]
+    return any(pattern_covers(one, host) for name in hosts for one in meanings(name, document.namespace))
