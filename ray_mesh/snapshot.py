@@ -70,7 +70,8 @@ class HeaderChanges:
 @dataclass(frozen=True, slots=True)
 class Destination:
     """Where a share of a route goes. ``port`` 0 means the port that was asked for. Its header changes come
-    before the route's; ``authority`` replaces Host (empty: the route's does, or nothing)."""
+    before the route's; ``authority`` replaces Host (empty: the route's does, or nothing). With a ``status``
+    it goes nowhere: the route may not send there, and this is what requests are answered."""
 
     host: str
     subset: str = ""
@@ -79,6 +80,7 @@ class Destination:
     request_headers: HeaderChanges | None = codec.later(None)
     response_headers: HeaderChanges | None = codec.later(None)
     authority: str = codec.later("")
+    status: int = codec.later(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class Rewrite:
 @dataclass(frozen=True, slots=True)
 class Redirect:
     """An answer that points elsewhere; what is empty stays as it was asked. ``length`` is that of
-    :class:`Rewrite`; a port of 0 is not said."""
+    :class:`Rewrite`; a port of 0 is not said. ``drops_port``: the one that was asked for is not kept."""
 
     status: int = 301
     scheme: str = ""
@@ -114,6 +116,7 @@ class Redirect:
     keeps_port: bool = False
     path: str = ""
     length: int = -1
+    drops_port: bool = codec.later(False)
 
 
 @dataclass(frozen=True, slots=True)

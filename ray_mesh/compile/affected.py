@@ -10,21 +10,28 @@ from collections.abc import Iterable, Iterator
 
 from ray_mesh import snapshot
 from ray_mesh.compile.callee import hosts_of, selector_of
+from ray_mesh.compile.gateway_api.changes import touched, touched_by_backend
 from ray_mesh.compile.gateways import ingress_for
 from ray_mesh.compile.keys import gateway_key, host_keys, stored_keys, workload_keys
 from ray_mesh.compile.selection import selector_in
 from ray_mesh.compile.workloads import picks
 from ray_mesh.compile.world import World, gateways_of, mesh_hosts, rule_hosts
 from ray_mesh.resources import (
+    ApiGatewaySpec,
     AuthorizationPolicySpec,
     DestinationRuleSpec,
     Document,
     GatewaySpec,
     HealthCheckSpec,
+    HttpRouteSpec,
     MeshConfigSpec,
+    NamespaceSpec,
     RateLimitSpec,
+    ReferenceGrantSpec,
     ServiceEntrySpec,
     ServiceSpec,
+    TcpRouteSpec,
+    TlsRouteSpec,
     VirtualServiceSpec,
     WorkloadEntrySpec,
     WorkloadSpec,
@@ -66,6 +73,10 @@ def _touched(world: World, document: Document) -> Iterable[str]:
             return _endpoints(world, document)
         case MeshConfigSpec():
             return stored_keys(world)
+        case ApiGatewaySpec() | HttpRouteSpec() | TcpRouteSpec() | TlsRouteSpec():
+            return touched(world, document)
+        case ReferenceGrantSpec() | NamespaceSpec():
+            return touched(world, document)
     return ()
 
 
@@ -78,6 +89,7 @@ def _by_hosts(world: World, document: Document) -> Iterator[str]:
         named += world.find("entry for", host)
         for user in world.find("routes to", host):
             yield from _by_virtual_service(world, user)
+        yield from touched_by_backend(world, host)
     for one in named:
         selector = selector_of(one)
         for workload in () if selector is None else world.picked("workload", one.namespace, selector):

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, cast
+from collections.abc import Iterable, Iterator
 
 from ray_mesh import snapshot
 from ray_mesh.compile.connection_routes import Kind, compile_connections
 from ray_mesh.compile.exports import sees
+from ray_mesh.compile.gateway_api.listeners import (
+    Placed,
+    http_hosts,
+    listeners_at,
+    secure_servers,
+    tcp_routes,
+)
 from ray_mesh.compile.routes import Place, compile_routes, is_catch_all
 from ray_mesh.compile.selection import selects
+from ray_mesh.compile.server_tls import compile_tls
+from ray_mesh.compile.virtual_hosts import by_specificity, virtual_hosts
 from ray_mesh.compile.world import World, is_ingress
 from ray_mesh.resources import Document, GatewaySpec, VirtualServiceSpec, WorkloadSpec
 from ray_mesh.resources.gateway import Server, ServerTls, listener_kind
-from ray_mesh.resources.hosts import gateway_host, pattern_covers, specificity
-
-Mode = Literal["SIMPLE", "MUTUAL", "ISTIO_MUTUAL", "PASSTHROUGH"]
+from ray_mesh.resources.hosts import gateway_host, pattern_covers
 
 
 def compile_gateway(world: World, workload: Document) -> snapshot.Gateway | None:
@@ -56,26 +62,38 @@ def _server(
         for server in gateway.read(GatewaySpec).servers
         if server.port.number == port
     ]
-    if not asked:
-        return None
-    spoken = listener_kind(asked[0][1].port.kind)
+    placed = listeners_at(world, workload, port)
+    spoken = _spoken(asked, placed)
     asked = [one for one in asked if listener_kind(one[1].port.kind) == spoken]
+    placed = [one for one in placed if one.kind == spoken]
     if spoken == "TLS":
         secure = tuple(_secure(world, workload, gateway, server) for gateway, server in asked)
-        return snapshot.GatewayServer(port, (), secure)
+        return snapshot.GatewayServer(port, (), (*secure, *secure_servers(world, placed)))
     if spoken == "TCP":
         found = [
             route
             for gateway, server in asked
             for route in _connections(world, workload, gateway, server, "tcp")
         ]
+        found += tcp_routes(world, placed)
         return snapshot.GatewayServer(port, (), is_tcp=True, tcp_routes=tuple(dict.fromkeys(found)))
-    return snapshot.GatewayServer(port, _http_hosts(world, workload, asked))
+    if spoken == "HTTP":
+        return snapshot.GatewayServer(port, _http_hosts(world, workload, asked, placed))
+    return None
+
+
+def _spoken(asked: list[tuple[Document, Server]], placed: list[Placed]) -> str:
+    """HTTP, TLS or TCP; empty when nobody asks for the port."""
+    said = [(gateway, listener_kind(server.port.kind)) for gateway, server in asked]
+    said += [(one.gateway, one.kind) for one in placed]
+    oldest = min(said, key=lambda one: (one[0].admitted_at, one[0].key), default=None)
+    return oldest[1] if oldest is not None else ""
 
 
 def _http_hosts(
-    world: World, workload: Document, asked: list[tuple[Document, Server]]
+    world: World, workload: Document, asked: list[tuple[Document, Server]], placed: list[Placed]
 ) -> tuple[snapshot.VirtualHost, ...]:
+    """HTTPRoutes of a host go first, then its VirtualServices, merged."""
     routes: dict[str, list[snapshot.Route]] = {}
     to_https: list[str] = []
     for gateway, server in asked:
@@ -84,33 +102,28 @@ def _http_hosts(
             continue
         for host, compiled in _routed_hosts(world, workload, gateway, server):
             routes.setdefault(host, []).extend(compiled)
-    found = _virtual_hosts(routes)
-    redirected = tuple(sorted(dict.fromkeys(to_https), key=_by_specificity))
+    first = http_hosts(world, placed, placed)
+    merged = {host: (*first.get(host, ()), *_merged(routes.get(host, ()))) for host in (*first, *routes)}
+    redirected = tuple(sorted(dict.fromkeys(to_https), key=by_specificity))
+    found = virtual_hosts(merged)
     return (*found, snapshot.VirtualHost(redirected, (), to_https=True)) if redirected else found
+
+
+def _merged(routes: Iterable[snapshot.Route]) -> list[snapshot.Route]:
+    """The same VirtualService may come through two Gateways; a merge puts catch-alls last."""
+    return sorted(dict.fromkeys(routes), key=is_catch_all)
 
 
 def _secure(world: World, workload: Document, gateway: Document, server: Server) -> snapshot.SecureServer:
     """One TLS server. HTTP that passes through is TLS like any other."""
     tls = server.tls or ServerTls()
-    compiled = snapshot.ServerTls(
-        mode=cast(Mode, tls.mode),
-        certificate=tls.server_certificate,
-        key=tls.private_key,
-        authorities=tls.ca_certificates,
-        versions=(_version(tls.min_protocol_version), _version(tls.max_protocol_version)),
-        ciphers=tls.cipher_suites,
-        names=tls.subject_alt_names,
-    )
+    compiled = compile_tls(tls)
     hosts = tuple(_hosts(gateway, server))
     if server.port.kind == "https" and tls.mode != "PASSTHROUGH":
-        return snapshot.SecureServer(hosts, compiled, _http_hosts(world, workload, [(gateway, server)]))
+        return snapshot.SecureServer(hosts, compiled, _http_hosts(world, workload, [(gateway, server)], []))
     kind: Kind = "tls" if tls.mode == "PASSTHROUGH" else "tcp"
     routes = _connections(world, workload, gateway, server, kind)
     return snapshot.SecureServer(hosts, compiled, None, tuple(dict.fromkeys(routes)))
-
-
-def _version(word: str) -> str:
-    return "" if word == "TLS_AUTO" else word
 
 
 def _hosts(gateway: Document, server: Server) -> list[str]:
@@ -167,18 +180,3 @@ def served_hosts(server: Server, gateway: Document, document: Document) -> list[
 def _admits(namespace: str, gateway: Document, document: Document) -> bool:
     wanted = gateway.namespace if namespace == "." else namespace
     return wanted in ("", "*", document.namespace)
-
-
-def _virtual_hosts(routes: dict[str, list[snapshot.Route]]) -> tuple[snapshot.VirtualHost, ...]:
-    """Hosts with equal routes together, the most specific first."""
-    hosts: dict[tuple[snapshot.Route, ...], list[str]] = {}
-    for host in sorted(routes, key=_by_specificity):
-        # The same VirtualService may come through two Gateways; a merge puts catch-alls last.
-        merged = sorted(dict.fromkeys(routes[host]), key=is_catch_all)
-        hosts.setdefault(tuple(merged), []).append(host)
-    return tuple(snapshot.VirtualHost(tuple(names), merged) for merged, names in hosts.items())
-
-
-def _by_specificity(host: str) -> tuple[bool, int, str]:
-    is_exact, length = specificity(host)
-    return (not is_exact, -length, host)

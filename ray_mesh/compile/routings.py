@@ -14,6 +14,7 @@ from ray_mesh import snapshot
 from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.connection_routes import compile_connections
 from ray_mesh.compile.exports import PUBLIC, exported_to
+from ray_mesh.compile.gateway_api.mesh_routes import with_gateway_api
 from ray_mesh.compile.routes import compile_routes
 from ray_mesh.compile.world import World, mesh_hosts
 from ray_mesh.resources import Document, VirtualServiceSpec
@@ -58,7 +59,7 @@ def default_route(callee: Callee) -> snapshot.Route:
 def _routing(world: World, callee: Callee, namespace: str, tier: Sequence[_Candidate]) -> snapshot.Routing:
     documents = [one.document for one in tier]
     is_http = [bool(one.read(VirtualServiceSpec).http) for one in documents]
-    return snapshot.Routing(
+    routing = snapshot.Routing(
         namespace,
         tuple(
             snapshot.RouteOwner(one.document.namespace, one.pattern, has_http)
@@ -68,6 +69,7 @@ def _routing(world: World, callee: Callee, namespace: str, tier: Sequence[_Candi
         tcp_routes=compile_connections(world, documents, "tcp"),
         tls_routes=compile_connections(world, documents, "tls"),
     )
+    return with_gateway_api(world, callee, routing)
 
 
 def _candidates(world: World, host: str) -> list[_Candidate]:

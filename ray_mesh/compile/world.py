@@ -7,6 +7,7 @@ from functools import cached_property
 
 from ray_mesh import snapshot
 from ray_mesh.compile.callee import Callee, hosts_of, labels_of
+from ray_mesh.compile.gateway_api.terms import terms as gateway_api_terms
 from ray_mesh.compile.selection import (
     Term,
     picked_terms,
@@ -208,6 +209,7 @@ def _terms(document: Document) -> Iterable[Term]:
     yield ("kind", document.kind)
     yield (f"{document.kind.lower()} in", document.namespace)
     yield from selection_terms(document)
+    yield from gateway_api_terms(document)
     match document.spec:
         case VirtualServiceSpec():
             yield from _virtual_service_terms(document)

@@ -44,7 +44,8 @@ def _redirect(redirect: Redirect, scope: Scope) -> Answer:
         if not host:
             name, colon, number = request.host.rpartition(b":")
             has_port = bool(colon) and b"]" not in number
-            host = name if has_port and (port or colon + number == dropped) else request.host
+            is_kept = not (port or redirect.drops_port or colon + number == dropped)
+            host = request.host if is_kept or not has_port else name
         new = request.path
         if path or length >= 0:
             new = path if length < 0 else path + new[length:]

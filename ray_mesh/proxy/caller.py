@@ -144,6 +144,9 @@ class Caller:
         if target is None:
             request.refuse(replies.no_route(request.host.decode("latin-1"), "(no destination)"))
             return
+        if target.status:
+            request.refuse(replies.invalid_backend(target.host, target.status))
+            return
         # Envoy starts a route's timeout after its faults.
         if route.timeout_s:
             request.limit(self.effects.wheel, route.timeout_s)

@@ -191,6 +191,17 @@ def no_destination(host: str, why: str = "") -> Reply:
     return Reply(503, "NC", "no_such_destination", f"a route sends to {host!r}, {cause}; {cure}")
 
 
+def invalid_backend(host: str, status: int) -> Reply:
+    """A route may not send to one of its backends, or there is no such backend."""
+    return Reply(
+        status,
+        "NC",
+        "invalid_backend",
+        f"a route's backend {host!r} is not in the mesh or not open to the route; "
+        "apply its Service, or a ReferenceGrant in its namespace",
+    )
+
+
 def no_subset(host: str, subset: str) -> Reply:
     """A route names a subset that the service does not have."""
     return Reply(

@@ -20,9 +20,10 @@ _random = random.random
 
 
 class Target:
-    """One weighted destination of a route. ``cluster`` is filled in when it is first used."""
+    """One weighted destination of a route. ``cluster`` is filled in when it is first used; with a ``status``
+    there is none, and that is the answer."""
 
-    __slots__ = ("announcement", "change", "cluster", "host", "port", "shadows", "subset")
+    __slots__ = ("announcement", "change", "cluster", "host", "port", "shadows", "status", "subset")
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Target:
     ) -> None:
         self.host = to.host
         self.subset = to.subset
+        self.status = to.status
         self.port = to.port or port
         self.announcement = announcement
         self.change = change

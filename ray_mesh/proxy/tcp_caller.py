@@ -95,6 +95,8 @@ class TcpCaller:
         if chosen is None:
             raise TcpRefused(replies.no_route(connection.service, "(no destination)"))
         connection.service = chosen.host
+        if chosen.status:
+            raise TcpRefused(replies.invalid_backend(chosen.host, chosen.status))
         port = chosen.port or port
         destination = await self.known(chosen.host)
         if destination is None or destination.service is None:

@@ -37,7 +37,6 @@ _TELEMETRY = tuple(f"telemetry.istio.io/{version}" for version in ("v1", "v1alph
 _OWN = ("mesh.ray.io/v1",)
 _STABLE = (f"{GROUP}/v1", f"{GROUP}/v1beta1")
 _ALPHA = (f"{GROUP}/v1", f"{GROUP}/v1alpha2")
-_UNROUTED = "write Istio's Gateway and a VirtualService"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +105,17 @@ KINDS: dict[str, Kind] = {
         later="every proxy reports all metrics and access records of its workloads",
     ),
     f"Gateway.{GROUP}": Kind(
-        _STABLE, ApiGatewaySpec, needs_spec=True, prefix="k8sgateway", short_names=("gtw",), later=_UNROUTED
+        _STABLE, ApiGatewaySpec, needs_spec=True, prefix="k8sgateway", short_names=("gtw",)
     ),
-    "HTTPRoute": Kind(_STABLE, HttpRouteSpec, later=_UNROUTED),
+    "HTTPRoute": Kind(_STABLE, HttpRouteSpec),
     "GRPCRoute": Kind(
         _ALPHA,
         GrpcRouteSpec,
         later="proxies do not carry gRPC; a TCPRoute does, and ports named tcp",
     ),
-    "TCPRoute": Kind(_ALPHA, TcpRouteSpec, needs_spec=True, later=_UNROUTED),
-    "TLSRoute": Kind((*_ALPHA, f"{GROUP}/v1alpha3"), TlsRouteSpec, needs_spec=True, later=_UNROUTED),
-    "ReferenceGrant": Kind(
-        (*_STABLE, f"{GROUP}/v1alpha2"), ReferenceGrantSpec, short_names=("refgrant",), later=_UNROUTED
-    ),
+    "TCPRoute": Kind(_ALPHA, TcpRouteSpec, needs_spec=True),
+    "TLSRoute": Kind((*_ALPHA, f"{GROUP}/v1alpha3"), TlsRouteSpec, needs_spec=True),
+    "ReferenceGrant": Kind((*_STABLE, f"{GROUP}/v1alpha2"), ReferenceGrantSpec, short_names=("refgrant",)),
     "RateLimit": Kind(_OWN, mesh.RateLimitSpec),
     "HealthCheck": Kind(_OWN, HealthCheckSpec),
     "MeshConfig": Kind(_OWN, mesh.MeshConfigSpec, namespace=mesh.ROOT_NAMESPACE),

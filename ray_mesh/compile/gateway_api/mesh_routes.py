@@ -1,0 +1,88 @@
+"""Routes of services inside the mesh (GAMMA): what callers of a service follow.
+
+A route in the service's own namespace holds for all callers. One in another namespace holds for callers of
+that namespace, and instead of the service's own. A request that a route is for and that none matches is
+answered 404. VirtualServices decide where no HTTPRoute does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ray_mesh import snapshot
+from ray_mesh.compile.gateway_api.attachment import Scope, mesh_routes_of
+from ray_mesh.compile.gateway_api.connections import connection_route
+from ray_mesh.compile.gateway_api.http_routes import Listening, Rank, ranked_routes
+from ray_mesh.resources import TlsRouteSpec
+
+if TYPE_CHECKING:
+    from ray_mesh.compile.callee import Callee
+    from ray_mesh.compile.world import World
+
+
+def with_gateway_api(world: World, callee: Callee, routing: snapshot.Routing) -> snapshot.Routing:
+    """A routing of a service with its HTTPRoutes, TLSRoutes and TCPRoutes before what VirtualServices say."""
+    added = _http_routes(world, callee, routing)
+    tls = (*connection_routes(world, callee, "TLSRoute"), *routing.tls_routes)
+    tcp = (*connection_routes(world, callee, "TCPRoute"), *routing.tcp_routes)
+    return replace(added, tls_routes=tls, tcp_routes=tcp)
+
+
+def _http_routes(world: World, callee: Callee, routing: snapshot.Routing) -> snapshot.Routing:
+    found: dict[str, list[tuple[Rank, snapshot.Route]]] = {}
+    ports: dict[str, set[int]] = {}
+    owners = list(routing.owners)
+    for document, scopes in mesh_routes_of(world, callee, "HTTPRoute"):
+        owner = len(owners)
+        owners.append(snapshot.RouteOwner(document.namespace, callee.host))
+        for rank, route in ranked_routes(world, document, Listening()):
+            for scope in scopes:
+                narrow = replace(_narrow(route, scope), owner=owner)
+                found.setdefault(scope.namespace, []).append((rank, narrow))
+                ports.setdefault(scope.namespace, set()).add(scope.port)
+    if not found:
+        return routing
+    routes: list[snapshot.Route] = []
+    for namespace in sorted(found, key=lambda name: (name == "", name)):
+        ordered = [route for _, route in sorted(found[namespace], key=lambda pair: pair[0])]
+        routes += ordered
+        routes += (replace(end, owner=ordered[0].owner) for end in _ends(callee, namespace, ports[namespace]))
+    if 0 in ports.get("", ()):
+        return replace(routing, owners=tuple(owners), routes=tuple(routes))
+    if not any(one.is_http for one in routing.owners):
+        owners.append(snapshot.RouteOwner(callee.namespace, callee.host, is_http=False))
+        routes += (replace(route, owner=len(owners) - 1) for route in routing.routes)
+    else:
+        routes += routing.routes
+    return replace(routing, owners=tuple(owners), routes=tuple(routes))
+
+
+def _narrow(route: snapshot.Route, scope: Scope) -> snapshot.Route:
+    matches = (replace(match, source_namespace=scope.namespace, port=scope.port) for match in route.matches)
+    return replace(route, matches=tuple(matches))
+
+
+def _ends(callee: Callee, namespace: str, ports: set[int]) -> Iterator[snapshot.Route]:
+    """What answers the requests that were for HTTPRoutes; behind those for everything nothing follows."""
+    if namespace == "" and 0 in ports:
+        return
+    for port in (0,) if 0 in ports else sorted(ports):
+        match = snapshot.RequestMatch(source_namespace=namespace, port=port)
+        origin = f"HTTPRoutes of {callee.document.title}"
+        yield snapshot.Route("no-route", origin, (match,), (), direct_response=snapshot.DirectResponse(404))
+
+
+def connection_routes(world: World, callee: Callee, kind: str) -> tuple[snapshot.ConnectionRoute, ...]:
+    """The TLSRoutes or TCPRoutes of a service, those for callers of one namespace first, then the oldest."""
+    found = []
+    for place, (document, scopes) in enumerate(mesh_routes_of(world, callee, kind)):
+        spec = document.spec
+        names = spec.hostnames if isinstance(spec, TlsRouteSpec) else ()
+        for scope in scopes:
+            match = snapshot.ConnectionMatch(names, scope.port, source_namespace=scope.namespace)
+            matches = () if match == snapshot.ConnectionMatch() else (match,)
+            rank = (scope.namespace == "", scope.port == 0, place)
+            found.append((rank, connection_route(world, document, matches)))
+    return tuple(route for _, route in sorted(found, key=lambda pair: pair[0]))
