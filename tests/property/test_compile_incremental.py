@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from gateway_api_documents import SPECS as GATEWAY_API
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -163,6 +164,7 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         maybe("gatewayPorts", st.just({"80": 1080})),
         st.just({"serviceAccount": "sa", "port": 1, "outboundPort": 2, "tokenSha256": "0" * 64}),
     ),
+    **GATEWAY_API,
     "MeshConfig": merged(
         st.sampled_from(["mesh.local", "example.org"]).map(lambda name: {"trustDomain": name}),
         *(
@@ -183,13 +185,15 @@ def documents(draw: st.DrawFn) -> Document:
     metadata: dict[str, Any] = {"name": draw(NAMES), "namespace": draw(NAMESPACES)}
     if kind == "MeshConfig":
         metadata = {"name": "mesh", "namespace": "mesh-system"}
+    if kind == "Namespace":
+        metadata["name"] = metadata["namespace"]
     if kind == "Workload":
         metadata["labels"] = {"app": draw(NAMES), "version": draw(VERSIONS)}
     if kind == "Service" and (exports := draw(st.sampled_from(["", ".", "prod", "~"]))):
         metadata["annotations"] = {"networking.istio.io/exportTo": exports}
     plain = {
         "apiVersion": KINDS[kind].api_versions[0],
-        "kind": kind,
+        "kind": kind.partition(".")[0],
         "metadata": metadata,
         "spec": draw(SPECS[kind]),
     }
@@ -376,4 +380,4 @@ def test_a_proxy_finds_the_routes_that_are_exported_to_its_workload(
         merged_ = virtual_services_for(world, callee.host, client.namespace)
         assert all(sees(world.config, client.namespace, one) for one in merged_)
         owners = [one.namespace for one in seen_by(compiled_, client).owners]
-        assert owners == [one.namespace for one in merged_]
+        assert owners[: len(merged_)] == [one.namespace for one in merged_], "HTTPRoutes follow"
