@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import random
 import time
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from ray_mesh.proxy.retrying import Retrying
 from ray_mesh.proxy.routes import RouteEntry, RouteTable, Target
 from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.tcp_dialer import TcpDialer
-from ray_mesh.proxy.timers import Wheel
+from ray_mesh.proxy.timers import Alarm, Wheel
 from ray_mesh.proxy.trace import child_of
 from ray_mesh.proxy.view import why_unknown
 
@@ -47,9 +47,11 @@ class Topology:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What a request may cause in the world, shared by the entries of a plane."""
+    """What a request may cause in the world, shared by the entries of a plane. ``pauses`` is finer than
+    ``wheel``."""
 
     wheel: Wheel
+    pauses: Wheel
     dialer: Dialer
     registry: Registry
     journal: Journal
@@ -113,14 +115,14 @@ class Caller:
             request.service = route.targets[0].host
         if delay_s:
             request.flags = "DI"
-            asyncio.get_running_loop().call_later(delay_s, self._after_delay, request, route, abort_status)
+            after = functools.partial(self._after_delay, request, route, abort_status)
+            request.deadline = Alarm(self.effects.pauses, delay_s, after)
         else:
             request.refuse(replies.injected_abort(abort_status))
         return True
 
     def _after_delay(self, request: Request, route: RouteEntry, abort_status: int) -> None:
-        if request.done:
-            return
+        request.deadline = None
         if abort_status:
             request.refuse(replies.injected_abort(abort_status))
         else:
@@ -151,7 +153,7 @@ class Caller:
         if route.timeout_s:
             request.limit(self.effects.wheel, route.timeout_s)
         if route.retries is not None and self.effects.overload.level < Level.NO_EXTRAS:
-            request.retrying = Retrying(request, route.retries, self.effects.wheel)
+            request.retrying = Retrying(request, route.retries, self.effects.wheel, self.effects.pauses)
         request.service = target.host
         self._go(request, target)
 

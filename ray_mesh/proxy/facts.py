@@ -15,10 +15,10 @@ from ray_mesh.proxy.head import RequestHead, values_of
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.sides import Connection, Entry, Stream
+from ray_mesh.proxy.timers import Alarm
 
 if TYPE_CHECKING:
     from ray_mesh.proxy.mirror import Copies
-    from ray_mesh.proxy.pipeline import Deadline
     from ray_mesh.proxy.retrying import Retrying
 
 _SAID_OUTSIDE = (b"x-forwarded-", b"x-envoy-", b"x-mesh-")
@@ -39,7 +39,7 @@ class Facts:
         "cluster",
         "connected_at",  # when a connection had been made for it; 0 when a pooled one was used
         "connection",
-        "deadline",
+        "deadline",  # of the whole, or before that of an injected delay
         "decided_at",  # when it was known where it goes
         "done",
         "duration_s",
@@ -132,7 +132,7 @@ class Facts:
         self.decided_at = self.connected_at = self.first_byte_at = 0.0
         self.reply: Reply | None = None
         self.policy = ""
-        self.deadline: Deadline | None = None
+        self.deadline: Alarm | None = None
         self.body_done = head.length == 0
         self.responded = False
         self.done = False

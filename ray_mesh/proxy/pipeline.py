@@ -32,7 +32,7 @@ from ray_mesh.proxy.head import ResponseHead
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.sides import Connection
-from ray_mesh.proxy.timers import Wheel
+from ray_mesh.proxy.timers import Alarm, Wheel
 
 if TYPE_CHECKING:
     from ray_mesh.proxy.tunnel import Side
@@ -303,11 +303,12 @@ class Request(Facts):
         if self.cluster is not None and self.cluster.outliers is not None and self.member is not None:
             self.entry.judge(self.cluster, self.member, status, False)
 
-    def time_out(self, reply: Reply) -> None:
+    def _time_out(self) -> None:
         """The time of the whole request is over."""
+        assert self.deadline is not None
         if self.connection is not None and not self.responded:
             self.blame(504)
-        self.refuse(reply)
+        self.refuse(replies.timed_out(self.deadline.after_s, getattr(self.route, "name", "")))
 
     def may_retry(self) -> bool:
         """Whether the breaker has room for one more retry; it then counts as one."""
@@ -428,8 +429,7 @@ class Request(Facts):
 
     def limit(self, wheel: Wheel, timeout_s: float) -> None:
         """Refuse the request when it is not done ``timeout_s`` from now."""
-        self.deadline = Deadline(self, timeout_s)
-        wheel.add(_now() + timeout_s, self.deadline)
+        self.deadline = Alarm(wheel, timeout_s, self._time_out)
 
     def _finish(self) -> None:
         self.done = True
@@ -450,27 +450,11 @@ class Request(Facts):
 
     def _disarm(self) -> None:
         if self.deadline is not None:
-            self.deadline.request = None
+            self.deadline.call_off()
             self.deadline = None
         if self.retrying is not None:
             self.retrying.end()
             self.retrying = None
-
-
-class Deadline:
-    """A request's place in the wheel; a finished request leaves it empty and can be forgotten."""
-
-    __slots__ = ("request", "timeout_s")
-
-    def __init__(self, request: Request, timeout_s: float) -> None:
-        self.request: Request | None = request
-        self.timeout_s = timeout_s
-
-    def on_deadline(self, now: float) -> None:
-        """See :class:`.timers.Timed`."""
-        request = self.request
-        if request is not None:
-            request.time_out(replies.timed_out(self.timeout_s, getattr(request.route, "name", "")))
 
 
 def breaker_open(breaker: Breaker, limit: str, value: float) -> Reply:

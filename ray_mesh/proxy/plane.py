@@ -35,7 +35,7 @@ from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.stats import PlaneStats
 from ray_mesh.proxy.tcp_connection import TcpConnection
 from ray_mesh.proxy.tcp_dialer import TcpDialer
-from ray_mesh.proxy.timers import Wheel
+from ray_mesh.proxy.timers import PAUSE_SLOT_S, Wheel
 from ray_mesh.proxy.tls import Trust, server_context
 from ray_mesh.proxy.vitals import Vitals, usual_limits
 from ray_mesh.proxy.workers import Workers
@@ -84,6 +84,7 @@ class DataPlane:
         self.ends_connections = False
         self.trust = Trust()
         self.wheel = Wheel(asyncio.get_running_loop())
+        self._pauses = Wheel(asyncio.get_running_loop(), PAUSE_SLOT_S)
         self._journal = Journal()
         self._overload = Overload(usual_limits(config.limits))
         self._registry = Registry(self.wheel)
@@ -94,6 +95,7 @@ class DataPlane:
         self._tcp = TcpDialer(outside, self._serve_http)
         self._effects = Effects(
             self.wheel,
+            self._pauses,
             self._dialer,
             self._registry,
             self._journal,
@@ -207,6 +209,7 @@ class DataPlane:
             self.workers.stop()
         self._vitals.stop()
         self.wheel.stop()
+        self._pauses.stop()
 
     @property
     def admits_more(self) -> bool:

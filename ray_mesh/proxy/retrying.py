@@ -6,14 +6,12 @@ and the breaker's budget last and the whole body is at hand.
 
 from __future__ import annotations
 
-import asyncio
 import random
-import time
 from typing import TYPE_CHECKING
 
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.retry import RetryPolicy
-from ray_mesh.proxy.timers import Wheel
+from ray_mesh.proxy.timers import Alarm, Wheel
 
 if TYPE_CHECKING:
     from ray_mesh.proxy.cluster import Member
@@ -22,18 +20,19 @@ if TYPE_CHECKING:
 
 
 class Retrying:
-    """How many tries are left to a request, and the deadline of the current one."""
+    """How many tries are left to a request, and when the current one, or the pause before the next, ends."""
 
-    __slots__ = ("_deadline", "_left", "_number", "_request", "_stands", "_wheel", "policy")
+    __slots__ = ("_alarm", "_left", "_number", "_pauses", "_request", "_stands", "_wheel", "policy")
 
-    def __init__(self, request: Request, policy: RetryPolicy, wheel: Wheel) -> None:
+    def __init__(self, request: Request, policy: RetryPolicy, wheel: Wheel, pauses: Wheel) -> None:
         self.policy = policy
         self._request: Request | None = request
         self._wheel = wheel
+        self._pauses = pauses
         self._left = policy.attempts
         self._number = 0
         self._stands = False  # a response was judged, and is to be sent
-        self._deadline: _TryDeadline | None = None
+        self._alarm: Alarm | None = None  # ends a try, or the pause before one
 
     @property
     def retries_resets(self) -> bool:
@@ -49,14 +48,13 @@ class Retrying:
         """The time of a try begins."""
         self.disarm()
         if self.policy.per_try_timeout_s:
-            self._deadline = _TryDeadline(self)
-            self._wheel.add(time.monotonic() + self.policy.per_try_timeout_s, self._deadline)
+            self._alarm = Alarm(self._wheel, self.policy.per_try_timeout_s, self._time_out)
 
     def disarm(self) -> None:
         """The try is over, or its response began."""
-        if self._deadline is not None:
-            self._deadline.retrying = None
-            self._deadline = None
+        if self._alarm is not None:
+            self._alarm.call_off()
+            self._alarm = None
 
     def end(self) -> None:
         """The request is over."""
@@ -93,7 +91,7 @@ class Retrying:
         self._pause()
         return True
 
-    def time_out(self) -> None:
+    def _time_out(self) -> None:
         """The current try took too long."""
         request = self._request
         member = request.member if request is not None else None
@@ -115,7 +113,7 @@ class Retrying:
         self._left -= 1
         self._number += 1
         delay_s = self.policy.delay_s(self._number, random.random)
-        asyncio.get_running_loop().call_later(delay_s, self._try_again)
+        self._alarm = Alarm(self._pauses, delay_s, self._try_again)
 
     def _try_again(self) -> None:
         request = self._request
@@ -134,17 +132,3 @@ class Retrying:
             request.refuse(replies.no_endpoint(cluster.destination.host, cluster.subset))
             return
         request.send_to(member)
-
-
-class _TryDeadline:
-    """The place of one try in the wheel; left empty when the try is over."""
-
-    __slots__ = ("retrying",)
-
-    def __init__(self, retrying: Retrying) -> None:
-        self.retrying: Retrying | None = retrying
-
-    def on_deadline(self, now: float) -> None:
-        """See :class:`.timers.Timed`."""
-        if self.retrying is not None:
-            self.retrying.time_out()

@@ -13,8 +13,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "hostile"))
 import atheris
 
 with atheris.instrument_imports(include=["ray_mesh.proxy"]):
+    import ray_mesh.proxy.client_hello
     import ray_mesh.proxy.http1_client
-    import ray_mesh.proxy.http1_server  # noqa: F401
+    import ray_mesh.proxy.http1_server
+    import ray_mesh.proxy.proxy_protocol
+    import ray_mesh.proxy.sniff
+    import ray_mesh.proxy.tcp_wire  # noqa: F401
 
 LOOP = asyncio.new_event_loop()
 
