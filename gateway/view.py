@@ -55,6 +55,7 @@ class ProxyRow:
     pid: int
     svid_expires_at: float
     behind_s: float
+    admin_port: int
 
     @property
     def is_trouble(self) -> bool:
@@ -250,6 +251,7 @@ class MeshView:
             pid=lease.pid,
             svid_expires_at=lease.svid_expires_at,
             behind_s=round(now - since, 1),
+            admin_port=lease.admin_port,
         )
 
     def _sync(self, lease: ProxyLease, shards: tuple[str, ...]) -> tuple[Sync, str]:

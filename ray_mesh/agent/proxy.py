@@ -356,6 +356,7 @@ class ProxyAgent:
             rejected=tuple(self._config.rejected[key] for key in sorted(self._config.rejected)),
             pid=os.getpid(),
             svid_expires_at=self._expires_at,
+            admin_port=plane.admin_port,
         )
 
     async def _send_telemetry(self) -> None:

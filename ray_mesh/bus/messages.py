@@ -83,7 +83,8 @@ class ProxyLease:
     """A proxy's heartbeat, each second and at once on a change.
 
     ``applied`` maps shards to the number of the newest beacon that is applied whole. ``ready`` are
-    the keys of workloads that have their identity and listeners. ``inbound_port`` is the node's.
+    the keys of workloads that have their identity and listeners. ``inbound_port`` is the node's,
+    ``admin_port`` the proxy's own on loopback (0: none).
     """
 
     proxy: str
@@ -98,6 +99,7 @@ class ProxyLease:
     rejected: tuple[Rejection, ...]
     pid: int
     svid_expires_at: float
+    admin_port: int = codec.later(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,18 @@ def proxies(context: click.Context, form: Format) -> None:
     with connect(context) as mesh:
         found = mesh.proxies()
     rows = [_proxy(one) for one in found]
-    header = ("PROXY", "NODE", "STATE", "VERSION", "SYNC", "WORKLOADS", "INBOUND", "SVID LEFT", "REASON")
+    header = (
+        "PROXY",
+        "NODE",
+        "STATE",
+        "VERSION",
+        "SYNC",
+        "WORKLOADS",
+        "INBOUND",
+        "ADMIN",
+        "SVID LEFT",
+        "REASON",
+    )
     show(found, form, lambda: render(header, rows))
     if not found:
         say("no live proxy")
@@ -132,6 +143,7 @@ def _proxy(one: Proxy) -> tuple[object, ...]:
         one.sync if one.sync == "SYNCED" else f"{one.sync} {one.behind_s:.0f} s",
         len(one.ready),
         f"{one.address}:{one.inbound_port}",
+        f"127.0.0.1:{one.admin_port}" if one.admin_port else "-",
         left,
         one.reason,
     )

@@ -99,7 +99,9 @@ def _merge_match(above: HttpMatch, below: HttpMatch) -> HttpMatch:
         changes[name] = getattr(below, name) or getattr(above, name)
     for name in (*_NAMED, "source_labels"):
         changes[name] = {**getattr(above, name), **getattr(below, name)}
-    return below.model_copy(update={name: value for name, value in changes.items() if value})
+    given = {name: value for name, value in changes.items() if value}
+    given["ignore_uri_case"] = (below if below.uri is not None else above).ignore_uri_case
+    return below.model_copy(update=given)
 
 
 def _conflicts(above: HttpMatch, below: HttpMatch) -> bool:

@@ -144,6 +144,10 @@ def _rule_findings(world: World, document: Document, rule: HttpRoute, path: Path
             message = f"the {name} has no percentage, so it is never injected"
             fault_path = (*path, "fault", name)
             yield warning(document, finding.FAULT_NEVER_INJECTED, fault_path, message, "set percentage.value")
+    if rule.retries is not None and rule.retries.lacks_statuses:
+        message = "retriable-status-codes stands for the statuses in retryOn, and there are none"
+        fix = "write them, as in 'retriable-status-codes,503'"
+        yield warning(document, finding.RETRIES_NOTHING, (*path, "retries", "retryOn"), message, fix)
     for index, share in enumerate(rule.route):
         below = (*path, "route", index, "destination")
         takes_traffic = len(rule.route) == 1 or bool(share.weight)

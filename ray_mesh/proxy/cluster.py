@@ -35,6 +35,7 @@ class Member:
         "ejected_until",
         "endpoint",
         "failures",
+        "is_gone",
         "is_sick",
         "principal",
         "version",
@@ -44,6 +45,7 @@ class Member:
     def __init__(self, endpoint: Endpoint, born_at: float = 0.0) -> None:
         self.endpoint = endpoint
         self.born_at = born_at
+        self.is_gone = False  # its host has it no more; requests may still have it
         self.is_sick = False  # health checks say so
         self.active = 0
         self.failures = 0
@@ -247,6 +249,8 @@ class Destination:
         else:
             self.members = {each: before.get(each) or Member(each, now) for each in endpoints}
         gone = tuple(member for each, member in before.items() if each not in (self.members or {}))
+        for member in gone:
+            member.is_gone = True
         for cluster in self._clusters.values():
             self._fill(cluster, now)
         return gone

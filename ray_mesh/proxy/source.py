@@ -50,6 +50,8 @@ class Source:
         if pool is None:
             is_mesh_peer = member.endpoint.transport == "mutual_tls"
             pool = self.pools[member] = Pool() if is_mesh_peer else Pool(APP_FRESH_S)
+            if member.is_gone:
+                pool.shut()
         return pool
 
     def _limited_pool(self, member: Member, breaker: Breaker) -> LimitedPool:
@@ -58,6 +60,8 @@ class Source:
             is_mesh_peer = member.endpoint.transport == "mutual_tls"
             fresh_s = IDLE_S if is_mesh_peer else APP_FRESH_S
             pool = self._limited[member, breaker] = LimitedPool(breaker, member, fresh_s)
+            if member.is_gone:
+                pool.shut()
         return pool
 
     def set_identity(self, identity: Identity | None) -> None:
@@ -89,6 +93,9 @@ class Source:
         """Close connections that nobody should use any more."""
         for pool in (*self.pools.values(), *self._limited.values()):
             pool.close_stale(now)
+        # A retry may ask for the pool of a member just after the member went.
+        members = (*self.pools, *(member for member, _ in self._limited))
+        self.forget(tuple(member for member in members if member.is_gone))
 
     def record(self, request: Request) -> None:
         """Count a finished request (reporter ``source``)."""

@@ -166,6 +166,12 @@ class Retries(Model):
     retry_ignore_previous_hosts: bool | None = None
     backoff: Duration | None = None
 
+    @property
+    def lacks_statuses(self) -> bool:
+        """Whether it asks for retries by status and names none, which Istio accepts and does not retry."""
+        words = split_words(self.retry_on or "")
+        return "retriable-status-codes" in words and not any(map(_STATUS.fullmatch, words))
+
     def flaws(self) -> Iterator[Flaw]:
         for word in split_words(self.retry_on or ""):
             if word in _RETRY_LATER:

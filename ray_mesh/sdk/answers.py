@@ -69,7 +69,8 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """One live proxy. ``sync`` is SYNCED, STALE or REJECTED, with the ``reason`` and for how many seconds."""
+    """One live proxy. ``sync`` is SYNCED, STALE or REJECTED, with the ``reason`` and for how many seconds.
+    ``admin_port`` is on loopback of its machine (0: none)."""
 
     proxy: str
     node: str
@@ -84,6 +85,7 @@ class Proxy:
     pid: int
     svid_expires_at: float
     behind_s: float = 0.0
+    admin_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)

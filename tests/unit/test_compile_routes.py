@@ -107,6 +107,23 @@ def test_a_match_outside_of_the_root_is_refused(root: str, below: str) -> None:
     assert findings(root, below) == ["RM0116"]
 
 
+@pytest.mark.parametrize(
+    ("root", "below", "ignores"),
+    [
+        ("{uri: {exact: /a}}", "{headers: {x: {}}, ignoreUriCase: true}", False),
+        ("{uri: {exact: /a}, ignoreUriCase: true}", "{headers: {x: {}}}", True),
+        ("{headers: {x: {}}}", "{uri: {exact: /a}, ignoreUriCase: true}", True),
+        ("{headers: {x: {}}, ignoreUriCase: true}", "{uri: {exact: /a}}", False),
+    ],
+)
+def test_the_case_of_a_uri_is_ignored_where_the_uri_is_written(root: str, below: str, ignores: bool) -> None:
+    (route,) = compiled(
+        f"[{{match: [{root}], delegate: {{name: team}}}}]",
+        delegate(f"[{{match: [{below}], route: [{to('reviews')}]}}]"),
+    )
+    assert [match.ignore_uri_case for match in route.matches] == [ignores]
+
+
 def test_a_delegate_is_needed_and_used() -> None:
     root = routes("reviews", "[{delegate: {name: team}}]")
     below = delegate(f"[{{route: [{to('reviews')}]}}]")

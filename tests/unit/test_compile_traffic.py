@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from compile_world import document, routes, service, to, world
 
-from ray_mesh.compile import compile_endpoints, compile_key
+from ray_mesh.compile import admit, compile_endpoints, compile_key
 from ray_mesh.errors import ConfigError, NotSupported
 from ray_mesh.snapshot import (
     ConnectionLimits,
@@ -211,6 +211,21 @@ def test_what_is_not_honoured_is_named(policy: str, named: str) -> None:
 def test_retries_that_are_refused(said: str, told: str) -> None:
     with pytest.raises((ConfigError, NotSupported), match=told):
         routes("reviews", f"[{{retries: {said}, route: [{to('reviews')}]}}]")
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "codes"),
+    [
+        ("retriable-status-codes", ["RM0130"]),
+        ("'5xx,retriable-status-codes'", ["RM0130"]),
+        ("'retriable-status-codes,503'", []),
+        ("5xx", []),
+    ],
+)
+def test_retries_by_status_without_a_status(retry_on: str, codes: list[str]) -> None:
+    rule = f"[{{retries: {{attempts: 1, retryOn: {retry_on}}}, route: [{to('reviews')}]}}]"
+    found = admit(world(service("reviews")), [routes("reviews", rule)])
+    assert [(one.code, one.severity) for one in found] == [(code, "warning") for code in codes]
 
 
 def test_every_field_of_retries() -> None:

@@ -46,6 +46,7 @@ def proxy(
         rejected=rejected,
         pid=7,
         svid_expires_at=1e9,
+        admin_port=15021,
     )
 
 
@@ -59,6 +60,13 @@ def listening() -> MeshView:
 def only_row(view: MeshView, now: float = NOW) -> ProxyRow:
     (row,) = view.proxies(now)
     return row
+
+
+def test_a_row_says_where_a_proxy_is() -> None:
+    view = listening()
+    view.observe_proxy(proxy(), NOW)
+    row = only_row(view)
+    assert (row.address, row.inbound_port, row.admin_port) == ("127.0.0.1", 15006, 15021)
 
 
 def test_no_live_proxy_is_applied_once_compiled() -> None:
