@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ray_mesh import snapshot
@@ -138,12 +138,12 @@ def _match(match: HttpMatch, place: Place) -> snapshot.RequestMatch:
     )
 
 
-def _named(matches: dict[str, StringMatch]) -> tuple[snapshot.NamedMatch, ...]:
+def _named(matches: Mapping[str, StringMatch]) -> tuple[snapshot.NamedMatch, ...]:
     named = [(name, text_match(match)) for name, match in sorted(matches.items())]
     return tuple(snapshot.NamedMatch(name, match) for name, match in named if match)
 
 
-def _headers(matches: dict[str, StringMatch]) -> tuple[snapshot.NamedMatch, ...]:
+def _headers(matches: Mapping[str, StringMatch]) -> tuple[snapshot.NamedMatch, ...]:
     """As :func:`_named`; an empty value also asks for presence only, as in Istio."""
     present = snapshot.StringMatch("present")
     return tuple(

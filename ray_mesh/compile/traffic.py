@@ -10,15 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ray_mesh import snapshot
-from ray_mesh.resources.destination_rule import (
-    ConnectionPool,
-    LoadBalancer,
-    OutlierDetection,
-    ProxyProtocol,
-    RetryBudget,
-    TcpKeepalive,
-    TrafficPolicy,
-)
+from ray_mesh.resources.connection_pool import ConnectionPool, TcpKeepalive
+from ray_mesh.resources.destination_rule import OutlierDetection, ProxyProtocol, RetryBudget, TrafficPolicy
+from ray_mesh.resources.load_balancer import LoadBalancer
 from ray_mesh.resources.schema import seconds
 
 _BALANCE: Mapping[str, snapshot.Balance] = {

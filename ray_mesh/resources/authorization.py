@@ -6,11 +6,15 @@ a letter, an empty list that would match everyone, a DENY that denies nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
+from ray_mesh.resources.host_names import network_flaws
 from ray_mesh.resources.schema import (
     LATER,
     Flaw,
@@ -21,9 +25,22 @@ from ray_mesh.resources.schema import (
     is_port,
     is_subdomain,
 )
+from ray_mesh.resources.source import Path
 from ray_mesh.resources.target_ref import TargetedSpec
 
 Values = Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
+_KEYS = (
+    *("source.ip", "remote.ip", "source.namespace", "source.principal", "source.serviceAccount"),
+    *("source.trustDomain", "request.auth.principal", "request.auth.audiences", "request.auth.presenter"),
+    *("destination.ip", "destination.port", "connection.sni"),
+)
+_MAP_KEYS = ("request.headers", "request.auth.claims", "experimental.envoy.filters.")
+_MAP_KEY = re.compile(r"[^\[]+\[.+\]")
+_ADDRESS_KEYS = ("source.ip", "remote.ip", "destination.ip")
+_NO_TEMPLATE = re.compile(r"/\{\w+=\*\*?\}|\{\w*\}|/\*\*?|\*\*?/")
+_NOT_CUSTOM = {"namespaces", "not_namespaces", "principals", "not_principals"}
+_NOT_CUSTOM |= {"request_principals", "not_request_principals"}
+_NOT_CUSTOM_KEYS = ("source.namespace", "source.principal")
 _PEER_FIELDS = ("principals", "notPrincipals", "namespaces", "notNamespaces")
 _FIELDS_WITH_WILDCARDS = {
     "principals",
@@ -67,6 +84,8 @@ class Source(Model):
         yield from _account_flaws("notServiceAccounts", self.not_service_accounts)
         yield from _principal_flaws("principals", self.principals)
         yield from _principal_flaws("notPrincipals", self.not_principals)
+        for name in ("ip_blocks", "not_ip_blocks", "remote_ip_blocks", "not_remote_ip_blocks"):
+            yield from network_flaws((to_camel(name),), getattr(self, name))
         yield from _wildcard_flaws(self)
 
 
@@ -89,7 +108,10 @@ class Operation(Model):
         yield from _port_flaws("notPorts", self.not_ports)
         for name, paths in (("paths", self.paths), ("notPaths", self.not_paths)):
             for index, path in enumerate(paths or ()):
-                if "{" in path or "}" in path:
+                if is_template(path) and _NO_TEMPLATE.search(path):
+                    message = f"{path!r} is no path template: {{*}} is one segment, {{**}} the rest"
+                    yield Flaw((name, index), message)
+                elif "{" in path or "}" in path:
                     yield Flaw((name, index), f"path template {path!r}", later=True)
         yield from _wildcard_flaws(self)
 
@@ -109,9 +131,20 @@ class To(Model):
 class Condition(Model):
     """A further condition on attributes of the request."""
 
-    key: NonEmpty
-    values: Values | None = None
-    not_values: Values | None = None
+    key: Annotated[NonEmpty, LATER]
+    values: tuple[NonEmpty, ...] = ()
+    not_values: tuple[NonEmpty, ...] = ()
+
+    def flaws(self) -> Iterator[Flaw]:
+        if not self.values and not self.not_values:
+            yield Flaw((), f"at least one of values or notValues must be set for key {self.key}")
+        if message := _key_problem(self.key):
+            yield Flaw(("key",), message)
+        for name, values in (("values", self.values), ("notValues", self.not_values)):
+            if self.key in _ADDRESS_KEYS:
+                yield from network_flaws((name,), values)
+            elif self.key == "destination.port":
+                yield from _port_flaws(name, values)
 
 
 class Rule(Model):
@@ -119,7 +152,7 @@ class Rule(Model):
 
     from_: Annotated[tuple[From, ...] | None, Field(alias="from", min_length=1, max_length=512)] = None
     to: Annotated[tuple[To, ...], Field(min_length=1)] | None = None
-    when: Annotated[tuple[Condition, ...] | None, LATER] = None
+    when: tuple[Condition, ...] | None = None
 
 
 class Provider(Model):
@@ -139,6 +172,39 @@ class AuthorizationPolicySpec(TargetedSpec):
         yield from super().flaws()
         if self.action == "DENY" and not self.rules:
             yield Flaw((), "a DENY policy without rules denies nothing; to deny all write rules: [{}]")
+        if self.action == "CUSTOM":
+            yield from self._custom_flaws()
+        elif self.provider is not None:
+            yield Flaw(("provider",), f"provider must not be with non CUSTOM action, found {self.action}")
+
+    def _custom_flaws(self) -> Iterator[Flaw]:
+        if not self.rules:
+            yield Flaw((), "a CUSTOM policy without rules asks nobody; to ask for all write rules: [{}]")
+        if self.provider is None or not self.provider.name:
+            yield Flaw(("provider", "name"), "provider.name must not be empty")
+        for index, rule in enumerate(self.rules):
+            for number, one in enumerate(rule.from_ or ()):
+                for name in sorted(_NOT_CUSTOM & one.source.model_fields_set):
+                    source: Path = ("rules", index, "from", number, "source", to_camel(name))
+                    yield Flaw(source, "is not supported with CUSTOM action")
+            for number, condition in enumerate(rule.when or ()):
+                if condition.key in _NOT_CUSTOM_KEYS or condition.key.startswith("request.auth."):
+                    key: Path = ("rules", index, "when", number, "key")
+                    yield Flaw(key, f"{condition.key} is not supported with CUSTOM action")
+
+
+def is_template(path: str) -> bool:
+    """Whether a path has ``{*}`` or ``{**}`` in it."""
+    return "{*}" in path or "{**}" in path
+
+
+def _key_problem(key: str) -> str:
+    if key in _KEYS:
+        return ""
+    if key.startswith(_MAP_KEYS):
+        return "" if _MAP_KEY.fullmatch(key) else f"bad key {key!r}: should have format a[b]"
+    close = get_close_matches(key, [*_KEYS, *_MAP_KEYS], 1, 0.6)
+    return f"unknown attribute {key!r}" + (f"; did you mean {close[0]}?" if close else "")
 
 
 def _field(alias: str) -> str:
@@ -162,7 +228,7 @@ def _principal_flaws(name: str, principals: tuple[str, ...] | None) -> Iterator[
     for index, principal in enumerate(principals or ()):
         if principal.startswith("spiffe://"):
             fixed = principal.removeprefix("spiffe://")
-            yield Flaw((name, index), f"a principal is written without spiffe://: {fixed}")
+            yield Flaw((name, index), f"spiffe://, which no identity begins with here: {fixed}", later=True)
 
 
 def _wildcard_flaws(model: Model) -> Iterator[Flaw]:

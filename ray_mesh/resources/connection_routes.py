@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field
 
 from ray_mesh.resources.destination import Destination
-from ray_mesh.resources.hosts import is_host_pattern
-from ray_mesh.resources.schema import Flaw, Later, Model, NonEmpty, PortNumber
+from ray_mesh.resources.gateway_names import is_gateway_name
+from ray_mesh.resources.host_names import host_or_address_flaws, network_flaws
+from ray_mesh.resources.schema import Flaw, LabelName, LabelText, Later, Model, NonEmpty, PortNumber, is_label
 
 _BY_NAME = Later("callers reach a host by its name, not by an address")
-_GATEWAY = re.compile(r"(\.|[a-z0-9-]{1,63})/[a-z0-9.-]{1,253}|[a-z0-9.-]{1,253}")
 
 
 class ConnectionMatch(Model):
@@ -21,13 +20,16 @@ class ConnectionMatch(Model):
 
     destination_subnets: Annotated[tuple[str, ...], _BY_NAME] = ()
     port: PortNumber | None = None
-    source_labels: dict[str, str] = {}
+    source_labels: dict[LabelName, LabelText] = {}
     gateways: tuple[NonEmpty, ...] = ()
     source_namespace: str = ""
 
     def flaws(self) -> Iterator[Flaw]:
+        yield from network_flaws(("destinationSubnets",), self.destination_subnets)
+        if self.source_namespace and not is_label(self.source_namespace):
+            yield Flaw(("sourceNamespace",), f"{self.source_namespace!r} is not a namespace")
         for name in self.gateways:
-            if not _GATEWAY.fullmatch(name):
+            if not is_gateway_name(name):
                 yield Flaw(("gateways",), f"{name!r} names no gateway: write name or namespace/name")
 
 
@@ -39,8 +41,7 @@ class TlsMatch(ConnectionMatch):
     def flaws(self) -> Iterator[Flaw]:
         yield from super().flaws()
         for index, host in enumerate(self.sni_hosts):
-            if not is_host_pattern(host):
-                yield Flaw(("sniHosts", index), f"{host!r} is not a host, *.host or *")
+            yield from host_or_address_flaws(("sniHosts", index), host)
 
 
 class TcpMatch(ConnectionMatch):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ray_mesh.resources.hosts import is_host_pattern
-from ray_mesh.resources.schema import Flaw, Model, NonEmpty, PortSelector
+from ray_mesh.resources.host_names import host_flaws
+from ray_mesh.resources.schema import Flaw, Model, NonEmpty, PortSelector, is_label
 
 
 class Destination(Model):
@@ -16,7 +16,13 @@ class Destination(Model):
     port: PortSelector | None = None
 
     def flaws(self) -> Iterator[Flaw]:
-        if "*" in self.host or not is_host_pattern(self.host):
-            yield Flaw(("host",), f"{self.host!r} is not a host")
-        if self.port is not None and self.port.number == 0:
+        if self.host == "*":
+            yield Flaw(("host",), "'*' is not a host")
+        elif self.host.startswith("*."):
+            yield Flaw(("host",), f"{self.host}: name one host", later=True)
+        else:
+            yield from host_flaws(("host",), self.host)
+        if self.subset and not is_label(self.subset):
+            yield Flaw(("subset",), f"{self.subset!r} is not a DNS label")
+        if self.port is not None and not 0 < self.port.number < 65536:
             yield Flaw(("port", "number"), "a port is 1 to 65535")

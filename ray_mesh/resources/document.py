@@ -14,7 +14,7 @@ from ray_mesh.resources.exports import ANNOTATION, export_flaws, service_exports
 from ray_mesh.resources.kinds import KINDS, Kind, api_group, find_kind, key_for
 from ray_mesh.resources.problems import Problem, find_flaws, invalid_fields, nearest, not_supported
 from ray_mesh.resources.refused import INSTEAD, what_instead
-from ray_mesh.resources.schema import LATER, DnsLabel, DnsName, Flaw, LabelText, Model, NonEmpty
+from ray_mesh.resources.schema import LATER, DnsLabel, DnsName, Flaw, LabelName, LabelText, Model, NonEmpty
 from ray_mesh.resources.source import Manifest, Path, Positions
 
 M = TypeVar("M", bound=Model)
@@ -36,7 +36,7 @@ class Metadata(Model):
 
     name: DnsName
     namespace: DnsLabel | None = None
-    labels: dict[NonEmpty, LabelText] = {}
+    labels: dict[LabelName, LabelText] = {}
     annotations: dict[NonEmpty, str] = {}
     generate_name: Annotated[str | None, LATER] = None
     finalizers: Annotated[tuple[str, ...] | None, LATER] = None
@@ -120,6 +120,8 @@ class _Check:
         if kind.later:
             self._add(("kind",), f"not supported yet: kind {self._value['kind']}: {kind.later}", later=True)
         spec = self._parse(kind.model, ("spec",), self._value.get("spec") or {})
+        for flaw in spec.placed_flaws(str(metadata.namespace)) if spec else ():
+            self._add(("spec", *flaw.path), flaw.message)
         if spec is None or any(not problem.later for problem in self._problems):
             return None, self._problems
         return self._document(metadata, spec), self._problems
@@ -204,6 +206,10 @@ class _Check:
 
     def _check_istio_metadata(self, metadata: Metadata) -> None:
         """Istio's own annotations change what an object does, so none may be overlooked."""
+        dry = metadata.annotations.get("istio.io/dry-run")
+        if dry is not None and not _may_be_dry(self._value, dry):
+            message = "is true or false, and for AuthorizationPolicies that ALLOW or DENY"
+            self._add(("metadata", "annotations", "istio.io/dry-run"), message)
         for name in metadata.annotations:
             domain = name.partition("/")[0]
             if name == ANNOTATION and self._value["kind"] == "Service":
@@ -216,7 +222,7 @@ class _Check:
 
     def _check_exports(self, name: str, exports: tuple[str, ...]) -> None:
         path = ("metadata", "annotations", name)
-        for flaw in export_flaws(exports, ()):
+        for flaw in export_flaws(exports, (), may_be_nobody=True):
             self._add(path, flaw.message)
         if not exports:
             self._add(path, "empty: remove it, or name namespaces")
@@ -259,6 +265,13 @@ def _meant(name: str, version: str) -> str | None:
 
 def _nearest_version(version: str, known: tuple[str, ...]) -> str:
     return (get_close_matches(version, known, 1, 0.9) or known)[0]
+
+
+def _may_be_dry(value: dict[str, Any], text: str) -> bool:
+    spec = value.get("spec") or {}
+    action = spec.get("action", "ALLOW") if isinstance(spec, dict) else ""
+    words = ("1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False")
+    return value["kind"] == "AuthorizationPolicy" and action in ("ALLOW", "DENY") and text in words
 
 
 def _nulls(value: Any, path: Path) -> Iterator[Path]:

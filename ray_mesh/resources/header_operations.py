@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from ray_mesh.resources.schema import Flaw, Model
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PLAIN_NAME = re.compile(r"[-_A-Za-z0-9]+")
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
-_VARIABLE = re.compile(r"%[A-Z][A-Z0-9_]*(\([^)]*\))?(:[0-9]+)?%")
+_VARIABLES = re.compile(r"(?:[^%]*%[^%(]+(?:\([^)]*\))?[^%]*%)+[^%]*")
 _AUTHORITY = ("host", ":authority")
 _HOST_AND_PORT = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?")
 _OF_ONE_HOP = frozenset(
@@ -33,6 +34,11 @@ _OF_THE_PROXY = frozenset({"traceparent", "x-request-id", "x-forwarded-client-ce
 def is_header_name(text: str) -> bool:
     """Whether this is a token, as the names of header fields are (RFC 9110 section 5.1)."""
     return bool(_NAME.fullmatch(text))
+
+
+def is_plain_header_name(text: str) -> bool:
+    """Whether this is a name that Istio takes where headers are matched and listed: ``-_A-Za-z0-9``."""
+    return bool(_PLAIN_NAME.fullmatch(text))
 
 
 def is_authority(text: str) -> bool:
@@ -71,8 +77,13 @@ class Headers(Model):
     @property
     def authority(self) -> str:
         """What requests are to say as Host; empty when that stays."""
+        return next(iter(self.authorities), "")
+
+    @property
+    def authorities(self) -> tuple[str, ...]:
+        """Everything that requests are to say as Host; more than one contradict each other."""
         pairs = self.request.set.items() if self.request else ()
-        return next((plain(value) for name, value in pairs if name.lower() in _AUTHORITY), "")
+        return tuple(plain(value) for name, value in pairs if name.lower() in _AUTHORITY)
 
     def flaws(self) -> Iterator[Flaw]:
         if self.response and any(name.lower() in _AUTHORITY for name in self.response.set):
@@ -100,16 +111,16 @@ def name_flaws(path: tuple[str | int, ...], name: str) -> Iterator[Flaw]:
     elif not is_header_name(name):
         yield Flaw(path, f"{name!r} is not the name of a header (pseudo-headers cannot be changed)")
     elif lower in _OF_ONE_HOP:
-        yield Flaw(path, f"{name} is of one hop or of the framing: the proxy writes it")
+        yield Flaw(path, f"{name}: of one hop or of the framing, the proxy writes it", later=True)
     elif lower in _OF_THE_PROXY or lower.startswith("x-mesh-"):
-        yield Flaw(path, f"{name} is written by the proxy and cannot be changed")
+        yield Flaw(path, f"{name}: written by the proxy, cannot be changed", later=True)
 
 
 def _value_flaws(path: tuple[str | int, ...], value: str) -> Iterator[Flaw]:
     if not _VALUE.fullmatch(value):
         yield Flaw(path, "a value has no control characters")
     rest = value.replace("%%", "")
-    if variable := _VARIABLE.search(rest):
-        yield Flaw(path, f"the variable {variable[0]}", later=True)
+    if _VARIABLES.fullmatch(rest):
+        yield Flaw(path, f"the variable {rest[rest.index('%') : rest.rindex('%') + 1]}", later=True)
     elif "%" in rest:
         yield Flaw(path, "write %% for a percent sign")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ray_mesh.resources.hosts import is_host_pattern
+from ray_mesh.resources.host_names import host_flaws
 from ray_mesh.resources.schema import Duration, Flaw, Model, NonEmpty, seconds
 
 Threshold = Annotated[int, Field(ge=1, le=100)]
@@ -36,7 +36,7 @@ class HealthCheckSpec(Model):
     healthy_threshold: Threshold = 2
 
     def flaws(self) -> Iterator[Flaw]:
-        if "*" in self.host or not is_host_pattern(self.host):
+        if "*" in self.host or any(host_flaws((), self.host)):
             yield Flaw(("host",), f"{self.host!r} is not a host")
         if (self.http is None) == (self.tcp is None):
             yield Flaw((), "set one of http and tcp")

@@ -6,14 +6,8 @@ pattern is a host, ``*.suffix`` or ``*``.
 
 from __future__ import annotations
 
-import re
-
 SERVICE_SUFFIX = ".svc.cluster.local"
 MESH_GATEWAY = "mesh"
-
-_HOST = re.compile(
-    r"(\*|[A-Za-z0-9_]([-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?)(\.[A-Za-z0-9_]([-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?)*"
-)
 
 
 def service_host(namespace: str, name: str) -> str:
@@ -64,11 +58,6 @@ def is_of_mesh(host: str) -> bool:
 def gateway_host(host: str, namespace: str) -> str:
     """As :func:`full_host`, for traffic from outside: ``example.com`` is a site, not a service."""
     return full_host(host, namespace) if "." not in host else host.lower()
-
-
-def is_host_pattern(text: str) -> bool:
-    """Whether this is a host, ``*.suffix`` or ``*``."""
-    return len(text) <= 253 and bool(_HOST.fullmatch(text))
 
 
 def pattern_covers(pattern: str, host: str) -> bool:

@@ -84,7 +84,7 @@ KINDS: dict[str, Kind] = {
         short_names=("wg",),
         later="write a WorkloadEntry for each program, or attach it; HealthCheck asks whether it is well",
     ),
-    "Gateway": Kind(_NETWORKING, GatewaySpec, short_names=("gw",)),
+    "Gateway": Kind(_NETWORKING, GatewaySpec, is_token=True, short_names=("gw",)),
     "Sidecar": Kind(_NETWORKING, SidecarSpec, later="proxies know what their workloads call, and no more"),
     "ProxyConfig": Kind(
         ("networking.istio.io/v1beta1",),

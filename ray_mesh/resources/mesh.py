@@ -108,7 +108,7 @@ class MeshConfigSpec(Model):
             ("defaultVirtualServiceExportTo", self.default_virtual_service_export_to),
             ("defaultDestinationRuleExportTo", self.default_destination_rule_export_to),
         ):
-            yield from export_flaws(exports, (field,))
+            yield from export_flaws(exports, (field,), may_be_nobody=field == "defaultServiceExportTo")
 
 
 class WorkloadSpec(Model):

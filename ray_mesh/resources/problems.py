@@ -57,6 +57,7 @@ def find_flaws(model: Model, path: Path) -> Iterator[Flaw]:
         below, value = (*path, shown), getattr(model, name)
         if later:
             yield Flaw(below, f": {later.reason}" if later.reason else "", later=True)
+            yield from (flaw for flaw in _descend(value, below) if not flaw.later)
             continue
         for mark in only:
             yield from _not_honoured(mark, value, below)

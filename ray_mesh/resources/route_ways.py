@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ray_mesh.patterns import compile_pattern, compile_template
-from ray_mesh.resources.header_operations import is_authority, is_header_name
+from ray_mesh.resources.header_operations import is_authority, is_plain_header_name
 from ray_mesh.resources.schema import Duration, Flaw, Model, UInt32, seconds
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE")
 MAX_BODY_BYTES = 100 * 1024
 _PATH_TEXT = re.compile(r"[!-\"$->@-~]*")
 
@@ -30,6 +31,16 @@ class StringMatch(Model):
             yield Flaw((), "set one of exact, prefix and regex")
         if self.regex is not None:
             yield from _pattern_flaws("regex", self.regex)
+
+
+class AbsentMatch(StringMatch):
+    """A match of a header that has to be missing."""
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.regex == "*" and len(self.model_fields_set) == 1:
+            yield Flaw(("regex",), "* (presence): leave the value empty, {}", later=True)
+        else:
+            yield from super().flaws()
 
 
 def _pattern_flaws(field: str, pattern: str) -> Iterator[Flaw]:
@@ -61,8 +72,11 @@ class Redirect(Model):
             yield Flaw(("port",), "a port is 1 to 65535")
         if self.scheme not in (None, "", "http", "https"):
             yield Flaw(("scheme",), f"{self.scheme!r} is not http or https")
-        if self.redirect_code not in (None, 0, 301, 302, 303, 307, 308):
-            yield Flaw(("redirectCode",), f"{self.redirect_code} is not one of 301, 302, 303, 307 and 308")
+        if self.redirect_code and not 300 <= self.redirect_code <= 399:
+            yield Flaw(("redirectCode",), f"{self.redirect_code} is not a valid redirect code, must be 3xx")
+        elif self.redirect_code not in (None, 0, 301, 302, 303, 307, 308):
+            reason = f"{self.redirect_code}: write one of 301, 302, 303, 307 and 308"
+            yield Flaw(("redirectCode",), reason, later=True)
         yield from _authority_flaws(self.authority)
         yield from path_flaws("uri", self.uri, has_query=True)
         yield from path_flaws("prefixRewrite", self.prefix_rewrite)
@@ -90,8 +104,10 @@ class Body(Model):
         except ValueError:
             yield Flaw(("bytes",), "not base64")
             return
-        if size > MAX_BODY_BYTES:
-            yield Flaw((), f"a body has at most {MAX_BODY_BYTES} bytes, this one has {size}")
+        if size > 1 << 20:
+            yield Flaw((), f"a body has at most a megabyte, this one has {size} bytes")
+        elif size > MAX_BODY_BYTES:
+            yield Flaw((), f"of {size} bytes: at most {MAX_BODY_BYTES}", later=True)
 
 
 class DirectResponse(Model):
@@ -102,7 +118,7 @@ class DirectResponse(Model):
 
     def flaws(self) -> Iterator[Flaw]:
         if self.status in (204, 304) and self.body is not None:
-            yield Flaw(("body",), f"a response with status {self.status} has no body")
+            yield Flaw(("body",), f"of a response with status {self.status}, which has none", later=True)
 
 
 class RegexRewrite(Model):
@@ -121,7 +137,9 @@ class RegexRewrite(Model):
             compile_template(self.rewrite, pattern.groups)
         except ValueError as error:
             yield Flaw(("rewrite",), str(error))
-        if not _PATH_TEXT.fullmatch(self.rewrite):
+        if not self.rewrite:
+            yield Flaw(("rewrite",), "required beside match")
+        elif not _PATH_TEXT.fullmatch(self.rewrite):
             yield Flaw(
                 ("rewrite",), "not text that may stand in a path: no spaces, ?, # or control characters"
             )
@@ -149,15 +167,14 @@ def path_flaws(field: str, path: str | None, *, has_query: bool = False) -> Iter
         return
     plain, mark, query = path.partition("?")
     if not plain.startswith("/"):
-        yield Flaw((field,), f"{path!r} does not begin with /")
+        yield Flaw((field,), f"{path!r}, which does not begin with /", later=True)
     if mark and not has_query:
         yield Flaw((field,), "a query in it", later=True)
     if not _PATH_TEXT.fullmatch(plain) or not _PATH_TEXT.fullmatch(query.replace("?", "")):
-        yield Flaw(
-            (field,), "a path has no spaces, no # and no control characters, and is ASCII: escape them"
-        )
+        reason = f"{path!r}: a path has no spaces, no # and no control characters, and is ASCII"
+        yield Flaw((field,), reason, later=True)
     elif {".", ".."} & set(plain.split("/")):
-        yield Flaw((field,), "a path has no . and .. segments")
+        yield Flaw((field,), f"{path!r}: a path has no . and .. segments", later=True)
 
 
 def _authority_flaws(authority: str | None) -> Iterator[Flaw]:
@@ -181,14 +198,14 @@ class CorsPolicy(Model):
         for index, origin in enumerate(self.allow_origins):
             if not origin.model_fields_set:
                 yield Flaw(("allowOrigins", index), "set one of exact, prefix and regex")
-        lists = (
-            ("allowMethods", self.allow_methods),
-            ("allowHeaders", self.allow_headers),
-            ("exposeHeaders", self.expose_headers),
-        )
-        for field, names in lists:
+            elif origin.exact == "" or origin.prefix == "":
+                yield Flaw(("allowOrigins", index), "an origin is not empty")
+        for index, method in enumerate(self.allow_methods):
+            if method not in _METHODS:
+                yield Flaw(("allowMethods", index), f"{method!r} is not one of {', '.join(_METHODS)}")
+        for field, names in (("allowHeaders", self.allow_headers), ("exposeHeaders", self.expose_headers)):
             for index, name in enumerate(names):
-                if not is_header_name(name):
-                    yield Flaw((field, index), f"{name!r} is not a name")
+                if name != "*" and not is_plain_header_name(name):
+                    yield Flaw((field, index), f"{name!r} is not the name of a header")
         if self.max_age is not None and seconds(self.max_age) % 1:
             yield Flaw(("maxAge",), "maxAge is in whole seconds")

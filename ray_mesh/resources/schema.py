@@ -56,11 +56,16 @@ class Model(BaseModel):
         """What the types of the fields cannot express."""
         return iter(())
 
+    def placed_flaws(self, namespace: str) -> Iterator[Flaw]:
+        """What is wrong with the spec of an object in this namespace."""
+        return iter(())
+
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _PART = r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|us|µs|ns|h|m|s)"
 _DURATION = re.compile(f"(?:{_PART})+")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_QUALIFIED = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
 def seconds(duration: str) -> float:
@@ -75,8 +80,11 @@ def seconds(duration: str) -> float:
 
 
 def _duration(text: str) -> str:
-    if seconds(text) < 0.001:
+    length = seconds(text)
+    if length < 0.001:
         raise ValueError("a duration is at least 1ms")
+    if abs(length * 1000 - round(length * 1000)) > 1e-6:
+        raise ValueError("too fine: durations are in whole milliseconds")
     return text
 
 
@@ -88,6 +96,20 @@ def is_label(name: str) -> bool:
 def is_subdomain(name: str) -> bool:
     """Whether this is a DNS name (RFC 1123) in lower case, at most 253 characters."""
     return len(name) <= 253 and all(is_label(part) for part in name.split("."))
+
+
+def is_label_name(text: str) -> bool:
+    """Whether this may be the name of a label: ``name``, or ``dns.prefix/name``."""
+    prefix, slash, name = text.rpartition("/")
+    return bool(_QUALIFIED.fullmatch(name)) and (not slash or is_subdomain(prefix.lower()))
+
+
+def _label_name(text: str) -> str:
+    if not is_label_name(text):
+        raise ValueError(
+            "not the name of a label: at most 63 of A-Z a-z 0-9 - _ ., behind prefix/ if need be"
+        )
+    return text
 
 
 def _label(text: str) -> str:
@@ -105,10 +127,14 @@ def _subdomain(text: str) -> str:
 Duration = Annotated[str, AfterValidator(_duration)]
 DnsLabel = Annotated[str, AfterValidator(_label)]
 DnsName = Annotated[str, AfterValidator(_subdomain)]
+LabelName = Annotated[str, AfterValidator(_label_name)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 UInt32 = Annotated[int, Field(ge=0, lt=2**32)]
 UInt64 = Annotated[int, Field(ge=0, lt=2**64)]
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+WholePercent = Annotated[int, Field(ge=0, le=100)]
+Limit = Annotated[int, Field(ge=0, lt=2**31)]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
 LabelValue = Annotated[str, Field(max_length=63)]
 LabelText = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
@@ -136,6 +162,14 @@ class LabelSelector(Model):
                 yield Flaw(("labels",), "a label has a name")
             elif "*" in value or "*" in name:
                 yield Flaw(("labels", name), "wildcard is not supported in selector")
+
+
+class Share(Percentage):
+    """A share of requests: 0, or at least one in a million."""
+
+    def flaws(self) -> Iterator[Flaw]:
+        if 0 < self.value < 0.0001:
+            yield Flaw(("value",), f"{self.value} is neither 0 nor in [0.0001, 100]")
 
 
 class PortSelector(Model):

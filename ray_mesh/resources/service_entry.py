@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -10,20 +9,22 @@ from pydantic import Field
 
 from ray_mesh import addresses
 from ray_mesh.resources import protocols
-from ray_mesh.resources.exports import export_flaws
+from ray_mesh.resources.exports import export_flaws, placed_export_flaws
+from ray_mesh.resources.host_names import host_flaws, network_flaws
 from ray_mesh.resources.hosts import SERVICE_SUFFIX
 from ray_mesh.resources.schema import (
+    DnsLabel,
     Flaw,
     LabelSelector,
     Later,
     Model,
     Only,
     PortNumber,
-    is_subdomain,
 )
 from ray_mesh.resources.workload_entry import WorkloadEntrySpec
 
-_PROTOCOLS = ("HTTP", "HTTPS", "TLS", "TCP", "MONGO", "MYSQL", "REDIS", "GRPC", "HTTP2", "GRPC-WEB")
+_SHARED = ("HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-WEB", "HTTPS", "TLS")
+"""Protocols whose hosts can be told apart on one port."""
 _BY_NAME = Later("callers reach a host by its name, not by an address")
 
 
@@ -31,18 +32,17 @@ class EntryPort(Model):
     """A port as callers name it. ``targetPort`` is what the endpoints have instead."""
 
     number: PortNumber
-    name: Annotated[str, Field(min_length=1, max_length=256)]
+    name: Annotated[DnsLabel, Field(max_length=256)]
     protocol: Annotated[str, Field(max_length=256)] = ""
     target_port: PortNumber | None = None
 
     def flaws(self) -> Iterator[Flaw]:
         if not self.protocol:
             yield Flaw(("protocol",), "without protocol: say HTTP, HTTPS, TLS or TCP", later=True)
-        elif protocols.said(self.protocol) is None:
+        elif not protocols.is_known(self.protocol):
+            yield Flaw(("protocol",), protocols.unknown(self.protocol))
+        elif protocols.said(self.protocol) in (None, "auto"):
             yield Flaw(("protocol",), f"{self.protocol}: HTTP/1.1, TCP and TLS are carried", later=True)
-        elif self.protocol.upper() not in _PROTOCOLS:
-            message = f"{self.protocol!r} is not a protocol: write one of {', '.join(_PROTOCOLS)}"
-            yield Flaw(("protocol",), message)
 
 
 class EntrySelector(LabelSelector):
@@ -77,19 +77,24 @@ class ServiceEntrySpec(Model):
         yield from self._resolution_flaws()
         yield from self._endpoint_flaws()
         yield from self._selector_flaws()
-        yield from export_flaws(self.export_to, ("exportTo",))
+        yield from export_flaws(self.export_to, ("exportTo",), may_be_nobody=True)
+
+    def placed_flaws(self, namespace: str) -> Iterator[Flaw]:
+        yield from placed_export_flaws(self.export_to, namespace)
 
     def _host_flaws(self) -> Iterator[Flaw]:
         for index, host in enumerate(self.hosts):
             path: tuple[Any, ...] = ("hosts", index)
             if host == "*":
                 yield Flaw(path, "hostname cannot be wildcard")
+            elif problems := [flaw for flaw in host_flaws(path, host) if not flaw.later]:
+                yield from problems
             elif host.startswith("*"):
                 yield Flaw(path, f"{host}: name each host", later=True)
-            elif addresses.parse(host) is not None or not is_subdomain(host.lower()):
-                yield Flaw(path, f"{host!r} is not a host name")
+            elif host.endswith("."):
+                yield from host_flaws(path, host)
             elif host.lower() in [one.lower() for one in self.hosts[:index]]:
-                yield Flaw(path, f"host {host} is listed twice")
+                yield Flaw(path, f"{host}, which is listed twice", later=True)
 
     def _port_flaws(self) -> Iterator[Flaw]:
         numbers = [port.number for port in self.ports]
@@ -100,6 +105,11 @@ class ServiceEntrySpec(Model):
                 yield Flaw(path, f"port number cannot be duplicated: {port.number} is there already")
             if port.name in names[:index]:
                 yield Flaw(("ports", index, "name"), f"Duplicate value {port.name!r}")
+        if self.resolution != "NONE" and len(self.hosts) > 1:
+            for index, port in enumerate(self.ports):
+                if port.protocol.upper() not in _SHARED:
+                    message = "multiple hosts provided with non-HTTP, non-TLS ports"
+                    yield Flaw(("ports", index, "protocol"), message)
         if not self.ports:
             yield Flaw(("ports",), "empty: without ports nobody can call it", later=True)
 
@@ -111,29 +121,38 @@ class ServiceEntrySpec(Model):
                 if "/" in address:
                     message = "CIDR addresses are allowed only for NONE/STATIC resolution types"
                     yield Flaw(("addresses", index), message)
+        if self.resolution in ("DNS", "DNS_ROUND_ROBIN") and not self.endpoints:
+            for index, host in enumerate(self.hosts):
+                if host.startswith("*"):
+                    message = (
+                        f"{host!r}: hosts must be FQDN if no endpoints are provided for {self.resolution}"
+                    )
+                    yield Flaw(("hosts", index), message)
         if self.resolution == "DNS" and not self.endpoints and self.workload_selector is None:
             for index, host in enumerate(self.hosts):
                 if "." not in host or host.lower().endswith((".svc", SERVICE_SUFFIX)):
-                    message = f"{host!r} is a name of the mesh, which DNS does not know: list endpoints"
-                    yield Flaw(("hosts", index), message)
-        for index, address in enumerate(self.addresses):
-            if not _is_network(address):
-                yield Flaw(("addresses", index), f"{address!r} is neither an IP address nor a CIDR block")
+                    message = f"{host!r}, a name of the mesh, which DNS does not know: list endpoints"
+                    yield Flaw(("hosts", index), message, later=True)
+        yield from network_flaws(("addresses",), self.addresses)
 
     def _endpoint_flaws(self) -> Iterator[Flaw]:
         if self.resolution == "NONE" and self.endpoints:
             yield Flaw(("endpoints",), "NONE mode cannot set endpoints")
         if self.resolution == "DNS_ROUND_ROBIN" and len(self.endpoints) > 1:
             yield Flaw(("endpoints",), "DNS_ROUND_ROBIN mode cannot have multiple endpoints")
-        if self.resolution == "STATIC":
-            if not self.endpoints and self.workload_selector is None:
-                message = "STATIC needs endpoints, or a workloadSelector that picks WorkloadEntries"
-                yield Flaw(("endpoints",), message)
-            for index, endpoint in enumerate(self.endpoints):
-                address = endpoint.address
-                if address and not address.startswith("unix://") and addresses.parse(address) is None:
-                    message = f"{address!r} is a name: STATIC endpoints have IP addresses, DNS resolves names"
-                    yield Flaw(("endpoints", index, "address"), message)
+        if self.resolution == "STATIC" and not self.endpoints and self.workload_selector is None:
+            message = "empty, STATIC: list them, or say a workloadSelector that picks WorkloadEntries"
+            yield Flaw(("endpoints",), message, later=True)
+        for index, endpoint in enumerate(self.endpoints):
+            address, path = endpoint.address or "", ("endpoints", index, "address")
+            unix = address.startswith("unix://")
+            if self.resolution == "STATIC" and address and not unix and addresses.parse(address) is None:
+                message = f"{address!r} is a name: STATIC endpoints have IP addresses, DNS resolves names"
+                yield Flaw(path, message)
+            elif self.resolution == "STATIC" and unix and len(self.ports) != 1:
+                yield Flaw(path, "exactly 1 service port required for unix endpoints")
+            elif self.resolution != "STATIC" and (unix or not address):
+                yield Flaw(path, f"{address!r} is neither a host name nor an IP address")
         port_names = {port.name for port in self.ports}
         for index, endpoint in enumerate(self.endpoints):
             for name in endpoint.ports.keys() - port_names:
@@ -148,11 +167,3 @@ class ServiceEntrySpec(Model):
             yield Flaw(("workloadSelector",), "of a ServiceEntry that is MESH_EXTERNAL", later=True)
         elif self.resolution not in ("STATIC", "NONE"):
             yield Flaw(("workloadSelector",), f"with resolution {self.resolution}", later=True)
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True

@@ -13,11 +13,12 @@ from pydantic import Field
 
 from ray_mesh import addresses
 from ray_mesh.resources import protocols
+from ray_mesh.resources.connection_pool import ConnectionPool
 from ray_mesh.resources.destination import Destination
-from ray_mesh.resources.destination_rule import ConnectionPool
 from ray_mesh.resources.gateway import ServerTls
-from ray_mesh.resources.hosts import is_host_pattern
-from ray_mesh.resources.schema import Flaw, LabelSelector, Model, UInt32, is_label, is_subdomain
+from ray_mesh.resources.host_names import entry_flaws, is_host_name
+from ray_mesh.resources.schema import Flaw, LabelSelector, Model, UInt32, is_label
+from ray_mesh.resources.source import Path
 from ray_mesh.resources.workload_entry import unix_problem
 
 CaptureMode = Literal["DEFAULT", "IPTABLES", "NONE"]
@@ -90,8 +91,7 @@ class EgressListener(Model):
         if self.port is not None:
             yield from self._bind_flaws(self.port)
         for index, text in enumerate(self.hosts):
-            if message := _host_problem(text):
-                yield Flaw(("hosts", index), message)
+            yield from _host_flaws(("hosts", index), text)
 
     def _bind_flaws(self, port: SidecarPort) -> Iterator[Flaw]:
         if port.number:
@@ -117,7 +117,7 @@ class OutboundTrafficPolicy(Model):
             return
         if self.mode != "ALLOW_ANY":
             yield Flaw(("egressProxy",), "egressProxy must be set only with mode ALLOW_ANY")
-        if not is_subdomain(self.egress_proxy.host.lower()):
+        if not is_host_name(self.egress_proxy.host):
             yield Flaw(("egressProxy", "host"), f"{self.egress_proxy.host!r} is not a host name")
         if self.egress_proxy.port is None:
             yield Flaw(("egressProxy", "port"), "required")
@@ -163,10 +163,11 @@ def _endpoint_problem(text: str) -> str:
     return ""
 
 
-def _host_problem(text: str) -> str:
+def _host_flaws(path: Path, text: str) -> Iterator[Flaw]:
     namespace, slash, host = text.partition("/")
     if not slash:
-        return f"{text!r} names no namespace: write NAMESPACE/HOST, ./HOST or */HOST"
-    if namespace not in ("*", ".", "~") and not is_label(namespace.removeprefix("~")):
-        return f"{namespace!r} is not a namespace, ., * or ~"
-    return "" if is_host_pattern(host) else f"{host!r} is not a host, *.host or *"
+        yield Flaw(path, f"{text!r} names no namespace: write NAMESPACE/HOST, ./HOST or */HOST")
+    elif namespace not in ("*", ".", "~") and not is_label(namespace.removeprefix("~")):
+        yield Flaw(path, f"{namespace!r} is not a namespace, ., * or ~")
+    else:
+        yield from entry_flaws(path, host)

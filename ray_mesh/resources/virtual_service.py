@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
+from http import HTTPStatus
 from typing import Annotated
 
 from pydantic import Field
 
 from ray_mesh.resources.connection_routes import TcpRoute, TlsRoute
 from ray_mesh.resources.destination import Destination
-from ray_mesh.resources.exports import export_flaws
-from ray_mesh.resources.header_operations import Headers, is_header_name
-from ray_mesh.resources.hosts import is_host_pattern, pattern_covers
-from ray_mesh.resources.route_ways import CorsPolicy, DirectResponse, Redirect, Rewrite, StringMatch
+from ray_mesh.resources.exports import export_flaws, placed_export_flaws
+from ray_mesh.resources.gateway_names import is_gateway_name
+from ray_mesh.resources.header_operations import Headers, is_plain_header_name
+from ray_mesh.resources.host_names import host_or_address_flaws
+from ray_mesh.resources.hosts import MESH_GATEWAY, pattern_covers
+from ray_mesh.resources.route_ways import (
+    AbsentMatch,
+    CorsPolicy,
+    DirectResponse,
+    Redirect,
+    Rewrite,
+    StringMatch,
+)
 from ray_mesh.resources.schema import (
     LATER,
     Duration,
     Flaw,
-    Later,
+    LabelName,
+    LabelText,
     Model,
     NonEmpty,
     Percentage,
+    Share,
     UInt32,
+    is_label,
 )
+from ray_mesh.resources.source import Path
+
+_CLAIM = re.compile(r"@request\.auth\.claims(\.[^.\[\]].*|(\[[^\[\]]+\])+)")
 
 
 class HttpMatch(Model):
@@ -35,11 +52,11 @@ class HttpMatch(Model):
     method: StringMatch | None = None
     authority: StringMatch | None = None
     headers: dict[str, StringMatch] = {}
-    without_headers: dict[str, StringMatch] = {}
+    without_headers: dict[str, AbsentMatch] = {}
     query_params: dict[str, StringMatch] = {}
     ignore_uri_case: bool = False
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    source_labels: dict[str, str] = {}
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    source_labels: dict[LabelName, LabelText] = {}
     source_namespace: str = ""
     gateways: tuple[NonEmpty, ...] = ()
     stat_prefix: Annotated[str | None, LATER] = None
@@ -49,24 +66,42 @@ class HttpMatch(Model):
             match = getattr(self, name)
             if match is not None and not match.model_fields_set:
                 yield Flaw((name,), "set one of exact, prefix and regex")
-        for field, matches in (("headers", self.headers), ("withoutHeaders", self.without_headers)):
-            for header in matches:
-                yield from _header_flaws(field, header)
+        for header in self.headers:
+            yield from _header_flaws("headers", header)
+        for header in self.without_headers:
+            yield from _header_flaws("withoutHeaders", header)
+        yield from self._prefix_flaws()
+        if self.source_namespace and not is_label(self.source_namespace):
+            yield Flaw(("sourceNamespace",), f"{self.source_namespace!r} is not a namespace")
         for pattern in self.gateways:
             if not is_gateway_name(pattern):
                 yield Flaw(("gateways",), f"{pattern!r} names no gateway: write name or namespace/name")
 
+    def _prefix_flaws(self) -> Iterator[Flaw]:
+        """An empty prefix is one of the path only."""
+        others: dict[Path, StringMatch | None] = {
+            ("scheme",): self.scheme,
+            ("method",): self.method,
+            ("authority",): self.authority,
+            **{("headers", name): match for name, match in self.headers.items()},
+            **{("withoutHeaders", name): match for name, match in self.without_headers.items()},
+            **{("queryParams", name): match for name, match in self.query_params.items()},
+        }
+        for path, match in others.items():
+            if match is not None and match.prefix == "":
+                yield Flaw((*path, "prefix"), "a prefix is not empty")
+
 
 def _header_flaws(field: str, header: str) -> Iterator[Flaw]:
-    if header.startswith("@request.auth."):
+    if is_claim(header):
         yield Flaw((field, header), "routing by claims of a token", later=True)
-    elif not is_header_name(header):
+    elif not is_plain_header_name(header):
         yield Flaw((field, header), "not the name of a header (pseudo-headers have fields of their own)")
 
 
-def is_gateway_name(text: str) -> bool:
-    """Whether this is ``mesh``, ``name`` or ``namespace/name``."""
-    return bool(re.fullmatch(r"(\.|[a-z0-9-]{1,63})/[a-z0-9.-]{1,253}|[a-z0-9.-]{1,253}", text))
+def is_claim(header: str) -> bool:
+    """Whether a match is of a claim of the token rather than of a header."""
+    return bool(_CLAIM.fullmatch(header))
 
 
 class HttpRouteDestination(Model):
@@ -81,12 +116,14 @@ class Delay(Model):
     """A delay in a share of requests; ``percent`` is the older, whole-number form."""
 
     fixed_delay: Duration | None = None
-    exponential_delay: Annotated[Duration | None, Later("write fixedDelay")] = None
-    percentage: Percentage | None = None
+    exponential_delay: Duration | None = None
+    percentage: Share | None = None
     percent: Annotated[int, Field(ge=0, le=100)] | None = None
 
     def flaws(self) -> Iterator[Flaw]:
-        if self.fixed_delay is None and self.exponential_delay is None:
+        if self.exponential_delay is not None:
+            yield Flaw(("exponentialDelay",), "not supported, by Istio neither: write fixedDelay")
+        elif self.fixed_delay is None:
             yield Flaw((), "fixedDelay is missing")
         if self.percentage is not None and self.percent is not None:
             yield Flaw(("percent",), "set percentage only; percent is its older form")
@@ -97,13 +134,26 @@ class Abort(Model):
 
     http_status: Annotated[int, Field(ge=200, le=599)] | None = None
     grpc_status: Annotated[str | None, LATER] = None
-    http2_error: Annotated[str | None, LATER, Field(alias="http2Error")] = None
-    percentage: Percentage | None = None
+    http2_error: Annotated[str | None, Field(alias="http2Error")] = None
+    percentage: Share | None = None
 
     def flaws(self) -> Iterator[Flaw]:
         causes = [self.http_status, self.grpc_status, self.http2_error]
         if sum(cause is not None for cause in causes) != 1:
             yield Flaw((), "set one of httpStatus, grpcStatus and http2Error")
+        elif self.http2_error is not None:
+            yield Flaw(("http2Error",), "not supported, by Istio neither: write httpStatus")
+        elif self.grpc_status is not None and self.grpc_status not in GRPC_STATUSES:
+            close = get_close_matches(self.grpc_status.upper(), GRPC_STATUSES, 1, 0.6)
+            hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(GRPC_STATUSES)}"
+            yield Flaw(("grpcStatus",), f"{self.grpc_status!r} is no status of gRPC; {hint}")
+
+
+GRPC_STATUSES = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
+    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"),
+    *("UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
+)
 
 
 class Fault(Model):
@@ -148,7 +198,7 @@ _RETRY_LATER = {
     "envoy-ratelimited": "a rate limit of the mesh answers 429, which may be named as a status",
     "http3-post-connect-failure": "nothing speaks HTTP/3",
 }
-_STATUS = re.compile(r"[1-5][0-9][0-9]")
+_STATUSES = frozenset(str(status.value) for status in HTTPStatus)
 
 
 def split_words(text: str) -> tuple[str, ...]:
@@ -173,13 +223,15 @@ class Retries(Model):
         return "retriable-status-codes" in words and not any(map(_STATUS.fullmatch, words))
 
     def flaws(self) -> Iterator[Flaw]:
-        for word in split_words(self.retry_on or ""):
+        for word in map(str.strip, self.retry_on.split(",")) if self.retry_on else ():
             if word in _RETRY_LATER:
                 yield Flaw(("retryOn",), f"{word}: {_RETRY_LATER[word]}", later=True)
-            elif not (word in RETRY_WORDS or _STATUS.fullmatch(word)):
-                known = ", ".join(RETRY_WORDS)
-                yield Flaw(("retryOn",), f"{word!r} is no condition: write a status, or of {known}")
-        if not self.attempts and (self.per_try_timeout or self.retry_on):
+            elif not (word in RETRY_WORDS or word in _STATUSES):
+                close = get_close_matches(word, RETRY_WORDS, 1, 0.75)
+                known = f"did you mean {close[0]}?" if close else f"one of {', '.join(RETRY_WORDS)}"
+                yield Flaw(("retryOn",), f"{word!r} is no condition: write a status, or {known}")
+        remote = self.retry_remote_localities is not None
+        if not self.attempts and (self.per_try_timeout or self.retry_on or remote):
             yield Flaw(("attempts",), "0 (or none) means no retries, and then nothing else is set")
 
 
@@ -220,8 +272,9 @@ class HttpRoute(Model):
             yield Flaw((), "set one of route, redirect, directResponse and delegate")
         if self.redirect or self.direct_response:
             yield from self._answer_flaws()
-        if self.rewrite and self.rewrite.authority and self.headers and self.headers.authority:
-            yield Flaw(("rewrite", "authority"), "the authority is set in headers.request.set too")
+        authorities = self.headers.authorities if self.headers else ()
+        if len(authorities) + bool(self.rewrite and self.rewrite.authority) > 1:
+            yield Flaw(("headers", "request"), "authority header cannot be set multiple times")
         if self.redirect and self.redirect.prefix_rewrite:
             for index, match in enumerate(self.match):
                 if match.uri is not None and match.uri.prefix is None:
@@ -254,7 +307,7 @@ class HttpRoute(Model):
         if self.mirror is not None and self.mirrors:
             yield Flaw(("mirrors",), "set one of mirror and mirrors")
         if given and self.mirror is None:
-            yield Flaw((given[0],), "there is no mirror")
+            yield Flaw((given[0],), "without a mirror", later=True)
         if len(given) > 1:
             yield Flaw((given[1],), f"set one of {' and '.join(given)}")
         for name, percent in (
@@ -267,9 +320,12 @@ class HttpRoute(Model):
     def _answer_flaws(self) -> Iterator[Flaw]:
         """A rule that answers itself sends nothing, so nothing of it can be changed or copied."""
         answer = "redirect" if self.redirect else "directResponse"
-        for name in ("fault", "rewrite", "mirror", "mirrors", "retries", "timeout"):
+        for name in ("fault", "rewrite"):
             if getattr(self, name):
                 yield Flaw((name,), f"set one of {answer} and {name}")
+        for name in ("mirror", "mirrors", "retries", "timeout"):
+            if getattr(self, name):
+                yield Flaw((name,), f"beside {answer}, which sends nothing anywhere", later=True)
 
 
 class VirtualServiceSpec(Model):
@@ -286,11 +342,24 @@ class VirtualServiceSpec(Model):
         if not (self.http or self.tls or self.tcp):
             yield Flaw((), "http is missing: a VirtualService has routes (or tls, or tcp)")
         yield from self._host_flaws() if self.hosts else self._delegate_flaws()
+        if not self.gateways or MESH_GATEWAY in self.gateways:
+            yield from self._claim_flaws()
         yield from self._sni_flaws()
         yield from export_flaws(self.export_to, ("exportTo",))
         for index, name in enumerate(self.gateways):
             if not is_gateway_name(name):
                 yield Flaw(("gateways", index), f"{name!r} names no gateway: write name or namespace/name")
+
+    def placed_flaws(self, namespace: str) -> Iterator[Flaw]:
+        yield from placed_export_flaws(self.export_to, namespace)
+
+    def _claim_flaws(self) -> Iterator[Flaw]:
+        for index, rule in enumerate(self.http):
+            for number, match in enumerate(rule.match):
+                for field, names in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
+                    for name in filter(is_claim, names):
+                        path = ("http", index, "match", number, field, name)
+                        yield Flaw(path, "JWT claim based routing is only supported for gateways")
 
     def _sni_flaws(self) -> Iterator[Flaw]:
         for index, rule in enumerate(self.tls):
@@ -314,9 +383,10 @@ class VirtualServiceSpec(Model):
     def _host_flaws(self) -> Iterator[Flaw]:
         mesh = not self.gateways or "mesh" in self.gateways
         for index, host in enumerate(self.hosts):
-            if not is_host_pattern(host):
-                yield Flaw(("hosts", index), f"{host!r} is not a host, *.host or *")
-            elif host == "*" and mesh:
+            yield from host_or_address_flaws(("hosts", index), host)
+            if host == "*" and mesh:
                 yield Flaw(("hosts", index), "the host * is for gateways only; inside the mesh name the host")
             elif any(pattern_covers(other, host) for other in self.hosts[:index]):
                 yield Flaw(("hosts", index), f"{host!r} is already covered by a host above")
+            elif any(pattern_covers(host, other) for other in self.hosts[:index]):
+                yield Flaw(("hosts", index), f"{host!r} covers a host above")

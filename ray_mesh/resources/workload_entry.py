@@ -9,11 +9,13 @@ from typing import Annotated
 from pydantic import Field
 
 from ray_mesh import addresses
-from ray_mesh.resources.schema import Flaw, LabelValue, Later, Model, PortNumber, is_subdomain
+from ray_mesh.resources.host_names import is_host_name
+from ray_mesh.resources.schema import Flaw, LabelName, LabelText, Later, Model, PortNumber
 
 _UNIX = "unix://"
 _PORT_NAME = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,60}[a-zA-Z0-9])?")
 
+_LOCALITY = re.compile(r"[^/*]+(/[^/*]+){0,2}")
 _IDENTITY = Later("nothing proves an identity where there is no proxy")
 
 
@@ -23,9 +25,9 @@ class EntryTemplate(Model):
 
     address: Annotated[str, Field(max_length=256)] | None = None
     ports: Annotated[dict[str, PortNumber], Field(max_length=128)] = {}
-    labels: Annotated[dict[str, LabelValue], Field(max_length=256)] = {}
-    network: Annotated[str | None, Later("all endpoints are in one network")] = None
-    locality: Annotated[str, Field(pattern=r"^[^/*]+(/[^/*]+){0,2}$", max_length=256)] | None = None
+    labels: Annotated[dict[LabelName, LabelText], Field(max_length=256)] = {}
+    network: Annotated[str | None, Field(max_length=2048), Later("all endpoints are in one network")] = None
+    locality: Annotated[str, Field(max_length=2048)] | None = None
     weight: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     service_account: Annotated[str | None, Field(max_length=253), _IDENTITY] = None
 
@@ -33,6 +35,9 @@ class EntryTemplate(Model):
         for name in self.ports:
             if not _PORT_NAME.fullmatch(name):
                 yield Flaw(("ports", name), f"{name!r} is not the name of a port")
+        if self.locality and not _LOCALITY.fullmatch(self.locality):
+            reason = f"{self.locality!r}: write region/zone/subzone, or less of it"
+            yield Flaw(("locality",), reason, later=True)
         yield from self._address_flaws()
 
     def _address_flaws(self) -> Iterator[Flaw]:
@@ -40,7 +45,7 @@ class EntryTemplate(Model):
             return
         if self.address.startswith(_UNIX):
             yield from self._unix_flaws()
-        elif addresses.parse(self.address) is None and not is_subdomain(self.address.lower()):
+        elif addresses.parse(self.address) is None and not is_host_name(self.address):
             yield Flaw(("address",), f"{self.address!r} is neither an IP address nor a host name")
         elif reason := addresses.why_unfit(self.address):
             yield Flaw(("address",), f"{self.address} is {reason}: no endpoint may have it")

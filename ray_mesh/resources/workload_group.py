@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ray_mesh.resources.schema import Flaw, LabelText, Model, NonEmpty, PortNumber
+from ray_mesh.resources.schema import Flaw, LabelName, LabelText, Model, NonEmpty, PortNumber
 from ray_mesh.resources.workload_entry import EntryTemplate
 
 NotNegative = Annotated[int, Field(ge=0, lt=2**31)]
@@ -16,7 +16,7 @@ NotNegative = Annotated[int, Field(ge=0, lt=2**31)]
 class GroupMetadata(Model):
     """Labels and annotations that each entry gets."""
 
-    labels: Annotated[dict[NonEmpty, LabelText], Field(max_length=256)] = {}
+    labels: Annotated[dict[LabelName, LabelText], Field(max_length=256)] = {}
     annotations: Annotated[dict[NonEmpty, str], Field(max_length=256)] = {}
 
 

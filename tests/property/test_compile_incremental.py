@@ -82,9 +82,7 @@ POLICIES = st.sampled_from(
         {"tls": {"mode": "ISTIO_MUTUAL"}},
     ]
 )
-EXPORTS = maybe(
-    "exportTo", st.sampled_from([["*"], ["."], ["~"], ["prod"], ["default", "prod"], [".", "mesh-system"]])
-)
+EXPORTS = maybe("exportTo", st.sampled_from([["*"], ["."], ["prod"], ["default", "prod"], [".", "test"]]))
 PICKING = maybe("workloadSelector", VERSIONS.map(lambda version: {"matchLabels": {"version": version}}))
 ENTRY_HOSTS = st.sampled_from(
     ["a", "b.prod", "a.default.svc.cluster.local", "api.example.com", "example.com", "com.default"]

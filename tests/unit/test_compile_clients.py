@@ -128,7 +128,6 @@ def test_routes_hold_where_they_are_exported_to() -> None:
     assert routes_seen(of, client()) == ["private"]
     assert routes_seen(of, client("client")) == ["own"]
     assert routes_seen(of, client("other")) == ["default"]
-    assert routes_seen(world(service("reviews"), named("none", exports="'~'")), client()) == ["default"]
 
 
 def test_what_is_for_a_namespace_comes_before_what_is_for_all() -> None:
@@ -204,8 +203,6 @@ def test_rules_hold_where_they_are_exported_to() -> None:
     assert subsets_seen(of, client("client")) == ["shared"]
     assert subsets_seen(of, client("default")) == []
     assert subsets_seen(of, client("mesh-system")) == ["hidden"]
-    nobody = world(service("reviews"), rule("default/none", more=", exportTo: ['~']"))
-    assert subsets_seen(nobody, client()) == []
 
 
 def test_a_selector_picks_callers_of_its_own_namespace() -> None:

@@ -187,14 +187,17 @@ def test_tcp_and_redirects() -> None:
     [
         ("number: 8080, protocol: HTTPS | hosts: ['*']", "must have TLS settings"),
         (secured("TCP", "mode: SIMPLE"), "cannot have TLS settings"),
-        (secured("HTTP", "mode: SIMPLE"), "httpsRedirect only"),
-        (secured("HTTPS", "httpsRedirect: true"), "for servers of protocol HTTP"),
+        (secured("HTTP", "mode: SIMPLE"), "cannot have TLS settings for plain text"),
+        (secured("HTTPS", "httpsRedirect: true"), "whose protocol is not HTTP"),
         (secured("HTTPS", "mode: SIMPLE"), "serverCertificate: is missing"),
         (secured("HTTPS", f"mode: MUTUAL, {CERTIFICATE}"), "caCertificates: is missing"),
-        (secured("HTTPS", "mode: SIMPLE, serverCertificate: c, privateKey: /k"), "not the absolute path"),
-        (secured("TLS", f"mode: PASSTHROUGH, {CERTIFICATE}"), "has no certificate of its own"),
+        (secured("HTTPS", "mode: SIMPLE, serverCertificate: c, privateKey: /k"), "not an absolute path"),
+        (secured("TLS", f"mode: PASSTHROUGH, {CERTIFICATE}"), "beside PASSTHROUGH, which uses none"),
         (secured("HTTPS", f"mode: SIMPLE, {CERTIFICATE}, subjectAltNames: [a]"), "asks callers for no cert"),
-        (secured("HTTPS", f"mode: SIMPLE, {CERTIFICATE}, cipherSuites: [NONE-SUCH]"), "is no cipher suite"),
+        (
+            secured("HTTPS", f"mode: SIMPLE, {CERTIFICATE}, cipherSuites: [NONE-SUCH]"),
+            "which is none of TLS 1.2",
+        ),
         (secured("HTTPS", f"mode: SIMPLE, {CERTIFICATE}, minProtocolVersion: TLSV1_0"), "1.1 are broken"),
         (
             secured("TLS", "mode: PASSTHROUGH, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2"),
@@ -214,7 +217,7 @@ def test_what_a_server_cannot_be(server: str, problem: str) -> None:
 
 def test_a_port_speaks_one_protocol() -> None:
     http = "number: 8080, protocol: HTTP | hosts: ['*']"
-    with pytest.raises(MeshError, match="port 8080 is HTTP in a server above"):
+    with pytest.raises(MeshError, match="beside HTTP on port 8080, in a server above"):
         entrance(http, secured("TLS", "mode: PASSTHROUGH"))
     before = world(service("reviews"), ingress(), entrance(http, name="older"))
     found = admit(before, [entrance(secured("TLS", "mode: PASSTHROUGH"), name="newer")])

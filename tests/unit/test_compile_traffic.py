@@ -131,7 +131,7 @@ def test_warm_up(said: str, warmup: Warmup) -> None:
 @pytest.mark.parametrize(
     ("policy", "told"),
     [
-        ("loadBalancer: {consistentHash: {}}", "set one of httpHeaderName"),
+        ("loadBalancer: {consistentHash: {}}", "without one of httpHeaderName"),
         (
             "loadBalancer: {consistentHash: {useSourceIp: true, httpHeaderName: a}}",
             "set one of httpHeaderName",
@@ -156,8 +156,9 @@ def test_warm_up(said: str, warmup: Warmup) -> None:
         ("loadBalancer: {localityLbSetting: {failover: [{from: r, to: r}]}}", "name another region"),
         ("loadBalancer: {localityLbSetting: {failover: [{from: r/z, to: q}]}}", "'r/z' is no region"),
         (
-            "loadBalancer: {localityLbSetting: {failoverPriority: [a], distribute: [{from: r}]}}",
-            "set distribute, or failover, or failoverPriority",
+            "loadBalancer: {localityLbSetting: {failoverPriority: [a], "
+            "distribute: [{from: r, to: {q: 100}}]}}",
+            "failoverPriority beside distribute",
         ),
         ("connectionPool: {}", "a connectionPool has tcp, http or both"),
         ("connectionPool: {tcp: {maxConnections: -1}}", "maxConnections"),

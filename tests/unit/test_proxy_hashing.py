@@ -11,7 +11,7 @@ import pytest
 from ray_mesh.proxy.hashing import Edit, Hashing
 from ray_mesh.proxy.ring import Maglev, Ring, Table, hash_of
 from ray_mesh.proxy.weights import WeightedPicker, warmth
-from ray_mesh.resources.destination_rule import is_prime
+from ray_mesh.resources.load_balancer import is_prime
 from ray_mesh.snapshot import Balance, Endpoint, HashPolicy, Warmup
 
 KEYS = [hash_of(b"%d" % number) for number in range(4000)]

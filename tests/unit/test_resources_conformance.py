@@ -20,7 +20,10 @@ from ray_mesh.resources.source import Manifest, Positions
 
 ROOT = Path(os.environ.get("RAY_MESH_CONFORMANCE", Path(__file__).parents[3] / "shared" / "conformance"))
 BOOKINFO = sorted((ROOT / "bookinfo").glob("*.yaml"))
-PREFIXES = ("authz", "destinationrule", "peerauth", "serviceentry", "workloadentry")
+PREFIXES = sorted(
+    {path.stem.rpartition("-")[0] for path in (ROOT / "crd-validation").glob("*.yaml")}
+    - {"envoyfilter", "wasm"}
+)
 
 pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason=f"no conformance files in {ROOT}")
 
@@ -40,7 +43,7 @@ def cases() -> Iterator[Any]:
         for path in sorted((ROOT / "crd-validation").glob(f"{prefix}-*.yaml")):
             # YAML 1.2, which Istio reads, takes this for text; PyYAML takes it for a map.
             text = path.read_text().replace(" 001:db8::]", " '001:db8::']")
-            for document in yaml.safe_load_all(text):
+            for document in filter(None, yaml.safe_load_all(text)):
                 expected = document.pop("_err", "")
                 yield pytest.param(document, expected, id=f"{path.stem}-{document['metadata']['name']}")
 

@@ -43,7 +43,11 @@ def test_honoured(spec: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "named"),
     [
-        (f"hosts: ['*.example.com'], {PORTS}, resolution: DNS", "spec.hosts[0] *.example.com"),
+        (f"hosts: ['*.example.com'], {PORTS}, resolution: STATIC", "spec.hosts[0] *.example.com"),
+        (f"hosts: [db], {PORTS}, resolution: DNS", "spec.hosts[0] 'db', a name of the mesh"),
+        (f"hosts: [db.default.svc], {PORTS}, resolution: DNS", "list endpoints"),
+        (f"hosts: [a.b.c, A.b.c], {PORTS}, resolution: DNS", "listed twice"),
+        (f"hosts: [a.b.c], {PORTS}, resolution: STATIC", "spec.endpoints empty, STATIC"),
         (f"hosts: [a.example.com], {PORTS}", "spec.resolution NONE"),
         (f"hosts: [a.example.com], {PORTS}, resolution: NONE", "spec.resolution NONE"),
         (f"hosts: [a.example.com], {PORTS}, resolution: DNS_ROUND_ROBIN", "DNS_ROUND_ROBIN"),
@@ -89,11 +93,8 @@ def test_refused_by_name(spec: str, named: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [
-        (f"hosts: [10.0.0.1], {PORTS}, resolution: DNS", "spec.hosts[0]: '10.0.0.1' is not a host name"),
-        (f"hosts: [db], {PORTS}, resolution: DNS", "spec.hosts[0]: 'db' is a name of the mesh"),
-        (f"hosts: [db.default.svc], {PORTS}, resolution: DNS", "list endpoints"),
-        (f"hosts: [a.b.c, A.b.c], {PORTS}, resolution: DNS", "listed twice"),
-        (f"hosts: [a.b.c], {PORTS}, resolution: STATIC", "spec.endpoints: STATIC needs endpoints"),
+        (f"hosts: [10.0.0.1], {PORTS}, resolution: DNS", "spec.hosts[0]: '10.0.0.1' is not a host"),
+        (f"hosts: ['*.b.c'], {PORTS}, resolution: DNS", "hosts must be FQDN"),
         (
             f"hosts: [a.b.c], {PORTS}, resolution: STATIC, endpoints: [{{address: eu.example.com}}]",
             "STATIC endpoints have IP addresses",
