@@ -14,16 +14,10 @@ from ray_mesh.resources import Document
 from ray_mesh.resources.connection_routes import TcpMatch, TlsMatch
 from ray_mesh.resources.header_operations import Headers
 from ray_mesh.resources.hosts import MESH_GATEWAY, resolve_gateway
+from ray_mesh.resources.retries import Retries, split_words
 from ray_mesh.resources.route_ways import StringMatch
 from ray_mesh.resources.schema import seconds
-from ray_mesh.resources.virtual_service import (
-    Fault,
-    HttpMatch,
-    HttpRoute,
-    HttpRouteDestination,
-    Retries,
-    split_words,
-)
+from ray_mesh.resources.virtual_service import Fault, HttpMatch, HttpRoute, HttpRouteDestination
 
 
 @dataclass(frozen=True, slots=True)
