@@ -22,19 +22,22 @@ from ray_mesh.actors.settings import Description, Prepared, RoleSettings
 from ray_mesh.bus import messages, subjects
 from ray_mesh.bus.client import Bus, Message
 from ray_mesh.bus.credentials import BrokerAddress, Credential
-from ray_mesh.membership import HEARTBEAT_S, Membership
+from ray_mesh.membership import HEARTBEAT_S, LEASE_S, Membership
 
 log = logging.getLogger(__name__)
 
 
 class Role:
-    """Base of the control roles. Subclasses implement :meth:`run`."""
+    """Base of the control roles. Subclasses implement :meth:`run`. ``lease_s`` is how long replicas of the
+    role believe that one lives which is not heard."""
+
+    lease_s = LEASE_S
 
     def __init__(self, settings: RoleSettings) -> None:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         self.settings = settings
         self.state_dir = StateDir(settings.options.state_dir)
-        self.members = Membership(always=settings.instance)
+        self.members = Membership(always=settings.instance, lease_s=self.lease_s)
         self._credential = Credential.generate()
         self._epoch = secrets.token_hex(8)
         self._bus: Bus | None = None

@@ -6,6 +6,15 @@ compiling is deterministic; the compare-and-set of the store picks one. The stor
 memory of this role: a shard that starts reads them, so that versions go on and endpoints whose
 leases it has not heard yet are kept for one lease period instead of being dropped. The same holds when
 the broker was away.
+
+There are two lanes. What leases move (endpoints) is always next; what documents change comes in pieces,
+dependencies first, removals last.
+
+A shard that was stalled and goes on with what it knew then must change nothing. Three fences see to it.
+It does not write while it is deaf: its own heartbeat, which comes behind all that it missed, must have
+come back. A write names the revision that it replaces, and fails when somebody else has written since. And it
+does not replace what was compiled from later desired state than it knows (``Compiled.through``, the epoch
+of a write): it waits until it knows that, too.
 """
 
 from __future__ import annotations
@@ -14,6 +23,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ray_mesh import snapshot
+from ray_mesh.actors.serving import PROXY_LEASE_S, Serving
 from ray_mesh.bus.messages import Compiled, ProxyLease
 from ray_mesh.compile import (
     LiveWorkload,
@@ -27,10 +37,12 @@ from ray_mesh.compile import (
 from ray_mesh.rendezvous import owner
 from ray_mesh.resources import Document
 
-PROXY_LEASE_S = 3.0
 DEAF_S = 1.5
 """A shard that has not heard its own heartbeat for this long hears nobody: the broker is stuck. It is less
 than a proxy's lease minus a heartbeat of the proxy, so that a shard knows before a lease runs out."""
+FENCE_S = 5.0
+"""How long a shard that hears waits for desired state that a stored resource was compiled from. If that has
+not come by then, desired state was made anew with smaller revisions."""
 LOST = 0
 """The revision of a stored resource that is not in the store any more."""
 _ORDER = {"mesh": 0, "endpoints": 1, "service": 2, "workload": 3, "gateway": 4, "node": 5}
@@ -63,12 +75,6 @@ class _Stored:
         return self.known
 
 
-@dataclass(frozen=True, slots=True)
-class _Lease:
-    lease: ProxyLease
-    heard_at: float
-
-
 @dataclass(slots=True)
 class Shard:
     """The state of one RoutingActor. Times are monotonic seconds but for ``wall_at``."""
@@ -77,11 +83,17 @@ class Shard:
     started_at: float
     members: tuple[str, ...] = ()
     through: int = 0
+    """The revision of the mesh that is compiled from; what was heard since waits for its turn."""
     _world: World = field(default_factory=lambda: World({}))
     _changed: dict[str, Document | None] = field(default_factory=dict)
+    _heard: int = 0
     _stored: dict[str, _Stored] = field(default_factory=dict)
-    _leases: dict[str, _Lease] = field(default_factory=dict)
+    _serving: Serving = field(default_factory=Serving)
+    _moved: set[str] = field(default_factory=set)
     _dirty: set[str] = field(default_factory=set)
+    _leaving: set[str] = field(default_factory=set)
+    _fenced: dict[str, float] = field(default_factory=dict)
+    _now: float = 0.0
     _grace_over: bool = False
     _echo_at: float | None = None
     _is_deaf: bool = False
@@ -89,7 +101,7 @@ class Shard:
     def put_document(self, key: str, document: Document | None, revision: int) -> None:
         """A verified document of desired state, or its removal, at a revision of the mesh."""
         self._changed[key] = document
-        self.through = max(self.through, revision)
+        self._heard = max(self._heard, revision)
 
     def put_stored(self, stored_key: str, revision: int, read: Read) -> None:
         """The store holds another value now. ``read`` is called when the key is this shard's."""
@@ -115,12 +127,7 @@ class Shard:
 
     def put_lease(self, lease: ProxyLease, now: float) -> None:
         """A proxy's heartbeat."""
-        known = self._leases.get(lease.proxy)
-        self._leases[lease.proxy] = _Lease(lease, now)
-        if known is None or _claim(known.lease) != _claim(lease):
-            self._touch_endpoints(lease)
-            if known is not None:
-                self._touch_endpoints(known.lease)
+        self._move(self._serving.hear(lease, now))
 
     def set_members(self, members: tuple[str, ...]) -> None:
         """The live shards changed: look at every key again, some are ours now."""
@@ -135,39 +142,82 @@ class Shard:
         """
         self.started_at = now
         self._grace_over = False
+        self._fenced = dict.fromkeys(self._fenced, now)
 
     def hear_echo(self, now: float) -> None:
         """The shard's own heartbeat came back from the broker."""
         self._echo_at = now
 
+    def hears(self, now: float) -> bool:
+        """Whether what this shard knows is of now: it may write then, and only then."""
+        return self._echo_at is None or now - self._echo_at <= DEAF_S
+
     def tick(self, now: float) -> None:
         """Let leases run out, unless it is the broker that is silent."""
-        if self._echo_at is not None and now - self._echo_at > DEAF_S:
+        self._now = now
+        if not self.hears(now):
             self._is_deaf = True
             return
         if self._is_deaf:
             self._is_deaf = False
             self.hear_again(now)
+        self._dirty.update(self._fenced)
         if not self._grace_over and now - self.started_at > PROXY_LEASE_S:
             self._grace_over = True
-            self._dirty.update(key for key in self._stored if key.startswith("endpoints."))
-        for name in [n for n, one in self._leases.items() if now - one.heard_at > PROXY_LEASE_S]:
-            self._touch_endpoints(self._leases.pop(name).lease)
+            self._moved.update(key for key in self._stored if key.startswith("endpoints."))
+        self._move(self._serving.expire(now))
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to compile."""
-        return not self._changed and not self._dirty
+        """Whether there is nothing to compile now."""
+        return not (self._changed or self._moved or self._dirty or self._leaving)
 
-    def step(self, wall_at: float) -> list[Write]:
-        """What to write now, dependencies first and removals last. ``wall_at``: seconds since 1970."""
-        if self._changed:
-            old, self._world = self._world, self._world.replace(self._changed)
-            self._dirty |= affected(old, self._world, self._changed.keys())
-            self._changed = {}
-        dirty, self._dirty = self._dirty, set()
-        writes = [write for key in dirty if self._is_ours(key) for write in self._rewrite(key, wall_at)]
+    @property
+    def is_between_passes(self) -> bool:
+        """Whether all that is known of documents was looked at."""
+        return not (self._dirty or self._leaving)
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether endpoints wait that leases moved."""
+        return bool(self._moved)
+
+    @property
+    def is_through(self) -> bool:
+        """Whether all that was heard of documents is written."""
+        return not (self._changed or self._dirty or self._leaving or self._fenced)
+
+    def step(self, wall_at: float, limit: int | None = None, *, documents: bool = True) -> list[Write]:
+        """What to write now, dependencies first and removals last. ``wall_at``: seconds since 1970.
+
+        Looks at no more than ``limit`` keys, endpoints that moved before all others; ``documents`` says
+        whether to take up those that changed.
+        """
+        keys = sorted(self._moved)[:limit]
+        self._moved.difference_update(keys)
+        writes = [write for key in keys for write in self._rewrite(key, wall_at)]
+        if documents and self._changed:
+            self._learn()
+        if limit is None or len(keys) < limit:
+            writes += self._step_config(wall_at, None if limit is None else limit - len(keys))
         return sorted(writes, key=_order)
+
+    def _learn(self) -> None:
+        old, self._world = self._world, self._world.replace(self._changed)
+        self._dirty |= affected(old, self._world, self._changed.keys())
+        self._changed = {}
+        self.through = max(self.through, self._heard)
+
+    def _step_config(self, wall_at: float, limit: int | None) -> list[Write]:
+        is_last = not self._dirty
+        source = self._leaving if is_last else self._dirty
+        keys = sorted(source, key=_rank)[:limit]
+        source.difference_update(keys)
+        writes = [write for key in keys for write in self._rewrite(key, wall_at)]
+        if not is_last and limit is not None:
+            self._leaving.update(write.stored_key for write in writes if write.compiled.removed)
+            writes = [write for write in writes if not write.compiled.removed]
+        return writes
 
     def retry(self, stored_keys_: Iterable[str]) -> None:
         """Writing these failed (somebody else was first, or the broker was away)."""
@@ -184,8 +234,13 @@ class Shard:
         return owner(stored_key, self.members) == self.instance
 
     def _rewrite(self, stored_key: str, wall_at: float) -> list[Write]:
+        if not self._is_ours(stored_key):
+            self._fenced.pop(stored_key, None)
+            return []
         stored = self._stored.get(stored_key)
         before = stored.compiled() if stored else None
+        if self._is_fenced(stored_key, before):
+            return []
         resource = self._compile(stored_key)
         raw = b"" if resource is None else snapshot.encode(resource)
         is_there = stored is not None and stored.revision != LOST
@@ -199,21 +254,28 @@ class Shard:
         compiled = Compiled(key, version, self.through, raw, removed=not raw)
         return [Write(stored_key, compiled, stored.revision if stored else 0)]
 
+    def _is_fenced(self, stored_key: str, before: Compiled | None) -> bool:
+        """Whether the stored resource was compiled from later desired state than this shard knows."""
+        if before is None or before.through <= self.through:
+            self._fenced.pop(stored_key, None)
+            return False
+        since = self._fenced.setdefault(stored_key, self._now)
+        if self._now - since < FENCE_S:
+            return True
+        del self._fenced[stored_key]
+        return False
+
     def _compile(self, stored_key: str) -> snapshot.Resource | None:
         if stored_key.startswith("endpoints."):
             return compile_endpoints(self._world, stored_key, self._live(stored_key))
         return compile_key(self._world, stored_key)
 
     def _live(self, stored_key: str) -> list[LiveWorkload]:
-        """The workloads that are served now; during the first lease period also those of before.
-
-        The proxies of a node share its port, so a workload is served when all of them can.
-        """
-        served: dict[str, list[set[LiveWorkload]]] = {}
-        for one in self._leases.values():
-            if one.lease.state == "HEALTHY":
-                served.setdefault(one.lease.node, []).append(set(_serves(one.lease)))
-        live = set().union(*(set.intersection(*sets) for sets in served.values()))
+        """The workloads that are served now; during the first lease period also those of before."""
+        callee = self._world.callee(snapshot.host_for(stored_key))
+        if callee is None:
+            return []
+        live = set(self._serving.of(one.key for one in self._world.attached(callee)))
         if not self._grace_over:
             live.update(self._remembered(stored_key))
         return list(live)
@@ -227,20 +289,14 @@ class Shard:
         assert isinstance(endpoints, snapshot.Endpoints)
         return [LiveWorkload(one.workload, one.node, one.address, one.port) for one in endpoints.endpoints]
 
-    def _touch_endpoints(self, lease: ProxyLease) -> None:
-        """What the proxies of a node can serve together may have changed."""
-        leases = (one.lease for one in self._leases.values() if one.lease.node == lease.node)
-        keys = {key for each in (lease, *leases) for key in each.ready}
-        for key in keys:
-            self._dirty.update(self._world.endpoints_of(key))
+    def _move(self, workloads: Iterable[str]) -> None:
+        """These are served elsewhere now, or not any more."""
+        for key in workloads:
+            self._moved.update(self._world.endpoints_of(key))
 
 
-def _claim(lease: ProxyLease) -> tuple[object, ...]:
-    return lease.state, lease.node, lease.address, lease.inbound_port, lease.ready
-
-
-def _serves(lease: ProxyLease) -> list[LiveWorkload]:
-    return [LiveWorkload(key, lease.node, lease.address, lease.inbound_port) for key in lease.ready]
+def _rank(stored_key: str) -> tuple[int, str]:
+    return _ORDER[snapshot.kind_of(split_key(stored_key)[1])], stored_key
 
 
 def _order(write: Write) -> tuple[bool, int, str]:

@@ -14,6 +14,7 @@ class Membership:
     """The live instances of one role. ``always`` is an instance that never expires (oneself)."""
 
     always: str = ""
+    lease_s: float = LEASE_S
     _heard_at: dict[str, float] = field(default_factory=dict)
 
     def heard(self, instance: str, now: float, leaving: bool = False) -> None:
@@ -25,7 +26,7 @@ class Membership:
 
     def live(self, now: float) -> tuple[str, ...]:
         """The live instances, sorted."""
-        gone = [name for name, at in self._heard_at.items() if now - at >= LEASE_S]
+        gone = [name for name, at in self._heard_at.items() if now - at >= self.lease_s]
         for name in gone:
             del self._heard_at[name]
         mine = {self.always} if self.always else set()

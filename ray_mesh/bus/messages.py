@@ -55,7 +55,7 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True)
 class Beacon:
-    """What one RoutingActor (shard) has compiled; sent after each change and each 0.5 s.
+    """What one RoutingActor (shard) has compiled; sent after each change and each 2 s.
 
     ``number`` grows by one per beacon. ``through`` holds for exactly the members in ``members``.
     ``changed`` maps keys written since the previous beacon to their version.

@@ -110,6 +110,7 @@ class Site:
     def __init__(self, bench: Bench, stack: AsyncExitStack) -> None:
         self.bench = bench
         self.through: dict[str, int] = {}
+        self.members: dict[str, tuple[str, ...]] = {}
         self.roles: list[Role] = []
         self.workers: list[Workers] = []
         self.changes = 0
@@ -137,6 +138,7 @@ class Site:
     def _heard_beacon(self, message: Message) -> None:
         beacon = messages.decode(messages.Beacon, message.data)
         self.through[beacon.shard] = beacon.through
+        self.members[beacon.shard] = beacon.members
 
     async def start_role(self, role: str) -> Role:
         """Start one control role."""
@@ -161,7 +163,12 @@ class Site:
         for role in roles:
             role.child.kill()
             role.child.wait()
+        self.forget()
+
+    def forget(self) -> None:
+        """What shards said is of no use any more."""
         self.through.clear()
+        self.members.clear()
 
     async def start_proxies(
         self, hosts: Sequence[Sequence[str]], processes: int, *, with_plane: bool = False
@@ -272,7 +279,7 @@ def _divided(hosts: Sequence[Sequence[str]], processes: int) -> Iterator[list[li
 
 
 def _services(count: int) -> list[Document]:
-    return load("\n---\n".join(_service(f"s{one}", node_of(one)) for one in range(count)), "services")
+    return [found for one in range(count) for found in load(_service(f"s{one}", node_of(one)), "services")]
 
 
 def _probe() -> list[Document]:

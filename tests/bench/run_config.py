@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import logging
 import sys
 import time
@@ -19,6 +18,7 @@ from dataclasses import replace
 
 import config_broker
 import config_churn
+import config_compile
 import config_fleet
 import config_memory
 from config_rows import Pace, Reading, render_json, table
@@ -33,7 +33,7 @@ LIMIT_S = {False: 20 * 60.0, True: 6 * 60.0}
 
 
 async def _compile(_: Pace) -> AsyncIterator[Reading]:
-    for row in importlib.import_module("config_compile").run():
+    for row in config_compile.run():
         yield Reading("compile", row.case, row.median_ms, "ms", row.bar_ms or None, note="median, CPU")
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import partial
 
 from ray_mesh import snapshot
-from ray_mesh.actors.routing_state import PROXY_LEASE_S, Shard, Write
+from ray_mesh.actors.routing_state import FENCE_S, Shard, Write
+from ray_mesh.actors.serving import PROXY_LEASE_S
 from ray_mesh.bus.messages import Compiled, ProxyLease
 from ray_mesh.rendezvous import owner
 from ray_mesh.resources import Document, load
@@ -287,3 +288,76 @@ def test_a_broker_that_is_stuck_but_connected_ends_no_lease() -> None:
     shard.hear_echo(18.3)
     shard.tick(18.4)
     assert endpoints_of(settle(shard)) == ()
+
+
+def stored_by_another(shard: Shard, text: str, through: int) -> Write:
+    """What another shard, which knows more of desired state, has written."""
+    other = make_shard()
+    feed(other, text, revision=through)
+    (write,) = [one for one in settle(other) if one.stored_key == "service.default.reviews"]
+    shard.put_stored(write.stored_key, 50, lambda: write.compiled)
+    return write
+
+
+def test_a_shard_that_was_stalled_does_not_undo_what_later_desired_state_made() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, revision=7)
+    settle(shard)
+    shard.tick(10.0)
+    newer = stored_by_another(shard, SERVICE.replace("9080", "9090"), through=9)
+    assert settle(shard) == []
+    assert not shard.is_through
+    shard.tick(11.0)
+    assert settle(shard) == []
+    feed(shard, SERVICE.replace("9080", "9090"), revision=9)
+    shard.tick(11.1)
+    assert settle(shard) == []
+    assert shard.is_through
+    feed(shard, SERVICE.replace("9080", "9099"), revision=10)
+    (write,) = settle(shard)
+    assert write.revision == 50
+    assert write.compiled.version > newer.compiled.version
+
+
+def test_a_shard_waits_for_later_desired_state_only_so_long() -> None:
+    """Desired state that was made anew may have smaller revisions."""
+    shard = make_shard()
+    feed(shard, SERVICE, revision=7)
+    settle(shard)
+    stored_by_another(shard, SERVICE.replace("9080", "9090"), through=9_000)
+    shard.tick(1.0)
+    assert settle(shard) == []
+    shard.tick(1.1 + FENCE_S)
+    assert {write.stored_key for write in settle(shard)} == {"service.default.reviews"}
+    assert shard.is_through
+
+
+def test_a_shard_that_does_not_hear_itself_may_not_write() -> None:
+    shard = make_shard()
+    shard.hear_echo(0.0)
+    assert shard.hears(1.0)
+    assert not shard.hears(20.0)
+    shard.hear_echo(20.1)
+    assert shard.hears(20.1)
+
+
+def test_in_pieces_moved_endpoints_are_first_dependencies_next_and_removals_last() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    settle(shard)
+    for document in documents(WORKLOAD):
+        shard.put_document(document.key, None, 8)
+    feed(shard, *(SERVICE.replace("reviews", name) for name in ("b", "c")), revision=8)
+    shard.put_lease(lease(), 1.0)
+    written: list[tuple[str, bool]] = []
+    while not shard.idle:
+        writes = shard.step(1000.0, 1)
+        assert len(writes) <= 1
+        for write in writes:
+            shard.wrote(write, write.revision + 1)
+            written.append((snapshot.kind_of(write.compiled.key), write.compiled.removed))
+    assert written[0] == ("endpoints", False), "the lease came, and the document has not been taken up"
+    kinds = [kind for kind, removed in written[1:] if not removed]
+    assert kinds == sorted(kinds, key=["endpoints", "service", "node"].index)
+    assert [removed for _, removed in written] == sorted(removed for _, removed in written)
+    assert ("workload", True) in written
