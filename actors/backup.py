@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ray_mesh import __version__
 from ray_mesh.actors.secrets import StateDir
-from ray_mesh.bus.messages import Desired, decode, encode
+from ray_mesh.bus.messages import decode, encode
 from ray_mesh.errors import ConfigError, PeerError
+from ray_mesh.gateway.desired import live_documents
 from ray_mesh.gateway.export import MAX_EXPORT, Export, read_export
 from ray_mesh.security.sealed import PASSPHRASE_COST, read_private, seal, unseal, write_private
 
@@ -110,7 +111,7 @@ def _check(state_dir: StateDir, version: str) -> Contents:
     export = _read_export(state_dir)
     return Contents(
         version=version,
-        documents=sum(bool(decode(Desired, entry.value).document) for entry in export.entries),
+        documents=len(live_documents(export.entries, state_dir.signing_key("admission").verify_key)),
         at=export.at,
         root_sha256=authority.root.fingerprint(hashes.SHA256()).hex(),
     )

@@ -17,7 +17,8 @@ Changed = Callable[[str, Document | None, int], None]
 
 class DesiredFollower:
     """Follows the whole bucket. ``changed`` is told of each accepted document (None = deleted) and its
-    revision; what admission did not sign changes nothing, and the follower reports it."""
+    revision, also when that alone is new; of all documents of a set without a pause between them. What
+    admission did not sign changes nothing, and the follower reports it."""
 
     def __init__(self, admission_public: bytes, changed: Changed | None = None) -> None:
         self._state = DesiredState(VerifyKey(admission_public))
@@ -41,8 +42,8 @@ class DesiredFollower:
             await self._follower.stop()
 
     def _heard(self, entry: Entry) -> None:
-        self._state.put(entry)
-        self._tell(entry.key, entry.revision)
+        for key in self._state.put(entry) or (entry.key,):
+            self._tell(key, entry.revision)
 
     def _reset(self) -> None:
         keys = list(self._state.records)

@@ -1,27 +1,33 @@
 """Admission: the one way into desired state. What comes through is valid, analyzed and signed.
 
 A set of documents is stored whole or not at all, each document by compare-and-set against the revision
-that the analysis saw. When somebody else was first, everything is read and analyzed again.
+that the analysis saw. When somebody else was first, everything is read and analyzed again. What the broker
+does not take in one step goes through :mod:`ray_mesh.gateway.sets`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Literal
 
 from ray_mesh.bus.messages import Desired, encode
-from ray_mesh.bus.store import Store, Write
+from ray_mesh.bus.store import MAX_BATCH, Store, Write
 from ray_mesh.compile import Finding, Grounds, World, admit, has_errors
 from ray_mesh.errors import ConfigError, Conflict, NotFound
 from ray_mesh.gateway.desired import PURPOSE, DesiredState
+from ray_mesh.gateway.sets import LargeSets
 from ray_mesh.resources import KINDS, Document, load
 from ray_mesh.resources.kinds import key_for, kinds_called
 from ray_mesh.security.signing import SigningKey
 
 ATTEMPTS = 5
+LONG_SET = 100
+"""Documents that are analyzed in some 30 ms."""
 ATTACHED_KIND = "Workload"
 
 Action = Literal["created", "configured", "unchanged", "deleted"]
@@ -75,6 +81,7 @@ class Admission:
         self._grounds = grounds
         self._clock = clock
         self._world = World({})
+        self.sets = LargeSets(state, store, signing, refresh, clock)
 
     @property
     def world(self) -> World:
@@ -82,8 +89,10 @@ class Admission:
         self._world = self._state.world_from(self._world)
         return self._world
 
-    async def apply(self, sources: Iterable[NamedText], author: str, *, dry_run: bool = False) -> Outcome:
-        """Store all documents of all sources as one set.
+    async def apply(
+        self, sources: Iterable[NamedText], author: str, *, comment: str = "", dry_run: bool = False
+    ) -> Outcome:
+        """Store all documents of all sources as one set. ``comment`` is kept in its history.
 
         Raises:
             ConfigError: a text or document is invalid, or the analyzer refuses it (``findings``).
@@ -91,16 +100,20 @@ class Admission:
             Conflict: others kept changing the same objects.
             Unavailable: the store does not answer; the set is stored whole or not at all.
         """
-        documents = [document for source in sources for document in load(source.text, source.name)]
+        documents = await asyncio.to_thread(_load, tuple(sources))
         if not documents:
             raise ConfigError("nothing to apply: the text has no document")
+        seen: set[str] = set()
         for document in documents:
             if document.kind == ATTACHED_KIND:
                 raise ConfigError(
                     f"{document.title} cannot be applied: workloads register by attaching "
                     "(Mesh.attach, or POST /v1/workloads)"
                 )
-        return await self.write(documents, author=author, dry_run=dry_run)
+            if document.key in seen:
+                raise ConfigError(f"{document.title} is there twice: a set has each object once")
+            seen.add(document.key)
+        return await self.write(documents, author=author, comment=comment, dry_run=dry_run)
 
     async def delete(self, key: str, author: str) -> Outcome:
         """Delete one object.
@@ -122,6 +135,7 @@ class Admission:
         deletions: Sequence[str] = (),
         defaults: Sequence[Document] = (),
         author: str,
+        comment: str = "",
         dry_run: bool = False,
         analyzed: bool = True,
     ) -> Outcome:
@@ -129,23 +143,34 @@ class Admission:
 
         ``defaults`` are stored only where there is no object of that key yet.
         """
+        conflict: Conflict | None = None
         for _ in range(ATTEMPTS):
             await self.refresh()
             wanted = [*documents, *(one for one in defaults if one.key not in self._state.records)]
-            findings = self._analyze(wanted, deletions) if analyzed else ()
+            seen = self._revisions(wanted, deletions)
+            findings = await self._analyze(wanted, deletions) if analyzed else ()
+            if self._revisions(wanted, deletions) != seen:
+                continue
             changes = tuple(self._change(document) for document in wanted)
             changes += tuple(_deletion(self._state.records[key].document) for key in self._live(deletions))
-            writes = self._writes(wanted, self._live(deletions), author)
-            if dry_run or not writes:
+            messages = self._messages(wanted, self._live(deletions), author, comment)
+            if dry_run or not messages:
                 return Outcome(self._state.head, changes, findings, dry_run)
             try:
-                return Outcome(await self._store.apply(writes), changes, findings)
+                return Outcome(await self._put(messages), changes, findings)
             except Conflict as error:
                 conflict = error
-        raise Conflict(f"gave up after {ATTEMPTS} tries, others keep writing: {conflict}") from conflict
+        why = conflict or "they wrote the same objects while these were analyzed"
+        raise Conflict(f"gave up after {ATTEMPTS} tries, others keep writing: {why}") from conflict
 
-    def _analyze(self, documents: Sequence[Document], deletions: Sequence[str]) -> tuple[Finding, ...]:
-        findings = tuple(admit(self.world, self._dated(documents), deletions, self._grounds()))
+    def _revisions(self, documents: Sequence[Document], deletions: Sequence[str]) -> list[int]:
+        return [self._state.revision_of(key) for key in (*(one.key for one in documents), *deletions)]
+
+    async def _analyze(self, documents: Sequence[Document], deletions: Sequence[str]) -> tuple[Finding, ...]:
+        """What is small is analyzed at once; a large set must not keep the loop from its heartbeats."""
+        analyze = partial(admit, self.world, self._dated(documents), deletions, self._grounds())
+        is_small = len(documents) <= LONG_SET
+        findings = tuple(analyze() if is_small else await asyncio.to_thread(analyze))
         if has_errors(findings):
             raise refusal(findings)
         return findings
@@ -169,20 +194,30 @@ class Admission:
     def _live(self, keys: Iterable[str]) -> list[str]:
         return [key for key in keys if key in self._state.records]
 
-    def _writes(self, documents: Sequence[Document], deletions: Sequence[str], author: str) -> list[Write]:
+    def _messages(
+        self, documents: Sequence[Document], deletions: Sequence[str], author: str, comment: str
+    ) -> list[Desired]:
         set_id, now = secrets.token_hex(8), self._clock()
         changed = [document for document in documents if self._change(document).action != "unchanged"]
         messages = [
-            Desired(document.key, document.json, self._admitted_at(document.key, now), author, set_id)
-            for document in changed
+            Desired(one.key, one.json, self._admitted_at(one.key, now), author, set_id, comment)
+            for one in changed
         ]
-        messages += [Desired(key, "", now, author, set_id) for key in deletions]
-        return [self._sign(message) for message in messages]
+        return messages + [Desired(key, "", now, author, set_id, comment) for key in deletions]
+
+    async def _put(self, messages: Sequence[Desired]) -> int:
+        if len(messages) > MAX_BATCH:
+            return await self.sets.store(messages)
+        return await self._store.apply([self._sign(message) for message in messages])
 
     def _sign(self, message: Desired) -> Write:
         value = encode(message)
         signature = self._signing.sign(PURPOSE, value)
         return Write(message.key, value, signature, self._state.revision_of(message.key))
+
+
+def _load(sources: Sequence[NamedText]) -> list[Document]:
+    return [document for source in sources for document in load(source.text, source.name)]
 
 
 def refusal(findings: Sequence[Finding]) -> ConfigError:

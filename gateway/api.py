@@ -31,7 +31,7 @@ from ray_mesh.gateway.sidecars import SidecarDesk
 from ray_mesh.gateway.view import MeshView, Progress
 from ray_mesh.gateway.workloads import Workloads, read_attach
 
-MAX_BODY = 4 << 20
+MAX_BODY = 16 << 20
 MAX_WAIT_S = 600.0
 MAX_WINDOW_S = 86_400.0
 CONTROL_TIMEOUT_S = 5.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ray_mesh.bus.messages import decode, encode
 from ray_mesh.bus.store import Entry
 from ray_mesh.errors import PeerError
-from ray_mesh.gateway.desired import verified
+from ray_mesh.gateway.desired import is_switch, live_documents, read_switch, verified
 from ray_mesh.security.signing import SigningKey, VerifyKey
 
 EXPORT = "export"
@@ -55,8 +55,7 @@ def read_export(raw: bytes, verify: VerifyKey) -> Export:
     signed = decode(_Signed, raw)
     verify.verify(EXPORT, signed.payload, signed.signature)
     export = decode(Export, signed.payload)
-    for entry in export.entries:
-        verified(entry, verify)
+    live_documents(export.entries, verify)
     if len({entry.key for entry in export.entries}) != len(export.entries):
         raise PeerError("the export has a key twice")
     return export
@@ -75,7 +74,7 @@ class DesiredCopy:
         Raises:
             PeerError: admission did not sign it; it is not copied.
         """
-        verified(entry, self._verify)
+        (read_switch if is_switch(entry.key) else verified)(entry, self._verify)
         known = self._entries.get(entry.key)
         if known is None or known.revision < entry.revision:
             self._entries[entry.key] = entry

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import ssl
 import time
 from collections import deque
@@ -10,12 +12,12 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from ray_mesh.bus import subjects
-from ray_mesh.bus.client import Bus, Message
+from ray_mesh.bus.client import Bus, Message, end_tasks
 from ray_mesh.bus.follower import Follower
 from ray_mesh.bus.messages import SIGNATURE_HEADER, Beacon, Event, ProxyLease, RoleLease, decode
 from ray_mesh.bus.store import Entry, Store
 from ray_mesh.compile import Grounds, grounds_of
-from ray_mesh.errors import ConfigError, NotFound, PeerError, Unavailable
+from ray_mesh.errors import ConfigError, MeshError, NotFound, PeerError, Unavailable
 from ray_mesh.gateway.admission import Admission
 from ray_mesh.gateway.api import Heard, Parts, build_app
 from ray_mesh.gateway.changes import Changes
@@ -28,6 +30,8 @@ from ray_mesh.gateway.workloads import Workloads
 from ray_mesh.security.join import is_of_node
 from ray_mesh.security.signing import SigningKey, VerifyKey
 
+log = logging.getLogger(__name__)
+
 EVENTS = 1000
 MOST_OF_A_MESSAGE, MOST_OF_A_WORD = 4096, 512
 """Characters of an event that are kept: a proxy that was taken over could send a megabyte each time."""
@@ -35,6 +39,8 @@ FRESH_S = 30.0
 """A beacon whose time differs more than this from ours is refused (replay, or a skewed clock)."""
 REFRESH_TIMEOUT_S = 5.0
 SHUTDOWN_S = 2.0
+SWEEP_S = 10.0
+"""How often a gateway looks for what writers staged and left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class GatewayService:
         self._store = Store(bus, subjects.DESIRED_BUCKET)
         self._follower = Follower(bus, subjects.DESIRED_BUCKET, self._heard_entry, on_reset=self._reset)
         self._runner: web.AppRunner | None = None
+        self._sweeping: asyncio.Task[None] | None = None
         self.port = config.port
         self.state = DesiredState(signing.verify_key)
         self.view = MeshView(time.monotonic())
@@ -90,9 +97,12 @@ class GatewayService:
         await self._follower.start()
         await self._follower.synced()
         await self._serve()
+        self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
 
     async def stop(self) -> None:
         """Stop serving; requests under way get a moment to end."""
+        if self._sweeping is not None:
+            await end_tasks([self._sweeping])
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -118,6 +128,15 @@ class GatewayService:
         proxies = self.view.proxies(time.monotonic())
         places = [(each.node, each.address, each.inbound_port) for each in proxies]
         return grounds_of(places, {self.port, *self._bus.address.ports()})
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                if taken := await self.admission.sets.sweep():
+                    log.warning("%d documents of a set that nobody completed were taken back", taken)
+            except MeshError as error:
+                log.warning("what is left of a set is taken back later: %s", error)
 
     async def _serve(self) -> None:
         try:

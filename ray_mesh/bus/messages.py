@@ -24,11 +24,24 @@ M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """What was in force for a key, and by which revision, when another value was staged over it."""
+
+    document: str
+    admitted_at: float
+    author: str
+    set_id: str
+    revision: int
+    comment: str = codec.later("")
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """One document of desired state, as admitted. Signed by admission, stored under its key.
 
     ``document`` is the canonical JSON of the manifest, or empty when the object was deleted.
-    ``set_id`` is common to the documents that were applied together.
+    ``set_id`` is common to the documents that were applied together. With ``before`` it is staged: that
+    is in force until there is a :class:`Switch` of the set.
     """
 
     key: str
@@ -36,6 +49,19 @@ class Desired:
     admitted_at: float
     author: str
     set_id: str
+    comment: str = codec.later("")
+    before: Before | None = codec.later(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Everything that was staged for a set is in force from this write on. Signed by admission, stored
+    under ``set.mesh.<set_id>``."""
+
+    set_id: str
+    documents: int
+    author: str
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,12 +31,13 @@ MAX_BATCH = 1000
 """Writes that one atomic set can have (a limit of the broker)."""
 
 EXPECTED_HEADER = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_HEAD_HEADER = "Nats-Expected-Last-Sequence"
 TIMEOUT_S = 5.0
 MESH_MARK, KEY_MARK = "ray-mesh.mesh", "ray-mesh.admission-key"
 
 _REMOVAL = " ".join(("`nats stream rm", *map(subjects.stream, subjects.BUCKETS))) + "`, one by one"
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-_WRONG_SEQUENCE = 10071
+_WRONG_SEQUENCE = (10071, 10164)
 _STREAM_EXISTS = 10058
 _STREAM_MISSING = 10059
 _CHUNK = 128
@@ -256,43 +257,49 @@ class Store:
         """The last value of ``key``, or None. On a cluster it may be slightly old: writes compare."""
         return await fetch(self._bus, self.bucket, key)
 
-    async def put(self, key: str, value: bytes, signature: str, expected: int | None = None) -> int:
+    async def put(
+        self, key: str, value: bytes, signature: str, expected: int | None = None, *, head: int | None = None
+    ) -> int:
         """Store one value; returns its revision.
 
         Raises:
-            Conflict: ``expected`` is not the key's last revision (0: the key exists already).
+            Conflict: ``expected`` is not the key's last revision (0: the key exists already), or ``head``
+                is not that of the bucket.
             Unavailable: no answer; the value may or may not have been stored.
             ConfigError: the key or the size cannot be stored.
         """
-        headers = _write_headers(signature, expected)
+        headers = _write_headers(signature, expected, head)
         answer = await self._store(key, value, headers)
-        if _error_code(answer) == _WRONG_SEQUENCE:
-            raise Conflict(f"{key}: somebody else wrote it first (expected revision {expected})")
+        if _error_code(answer) in _WRONG_SEQUENCE:
+            wanted = f"revision {expected}" if head is None else f"the bucket at {head}"
+            raise Conflict(f"{key}: somebody else wrote it first (expected {wanted})")
         return self._revision(answer, key)
 
-    async def apply(self, writes: Sequence[Write]) -> int:
-        """Store a set of values, all or none; returns the last revision.
+    async def apply(self, writes: Sequence[Write], *, head: int | None = None) -> int:
+        """Store a set of values, all or none; returns the last revision. The revisions of a set follow each
+        other in the order of ``writes``.
 
         Raises:
-            Conflict: one of the keys has another revision than expected; its name is in the message.
+            Conflict: one of the keys has another revision than expected, its name is in the message; or
+                ``head`` is not that of the bucket.
             ConfigError: no writes, more than 1000, or the same key twice.
             Unavailable: no answer; the set may or may not have been stored, but never a part of it.
         """
         _check_batch(writes)
         if len(writes) == 1:
             one = writes[0]
-            return await self.put(one.key, one.value, one.signature, one.expected)
+            return await self.put(one.key, one.value, one.signature, one.expected, head=head)
         batch = secrets.token_hex(16)
         for number, write in enumerate(writes[:-1], start=1):
             await self._bus.send(
                 subjects.stored(self.bucket, check_key(write.key)),
                 write.value,
-                _batch_headers(write, batch, number),
+                _batch_headers(write, batch, number, head),
             )
         last = writes[-1]
-        headers = {**_batch_headers(last, batch, len(writes)), "Nats-Batch-Commit": "1"}
+        headers = {**_batch_headers(last, batch, len(writes), head), "Nats-Batch-Commit": "1"}
         answer = await self._store(last.key, last.value, headers)
-        if _error_code(answer) == _WRONG_SEQUENCE:
+        if _error_code(answer) in _WRONG_SEQUENCE:
             raise Conflict(await self._name_conflict(writes))
         return self._revision(answer, f"{len(writes)} keys")
 
@@ -448,15 +455,18 @@ def _check_batch(writes: Sequence[Write]) -> None:
         seen.add(check_key(write.key))
 
 
-def _write_headers(signature: str, expected: int | None) -> dict[str, str]:
+def _write_headers(signature: str, expected: int | None, head: int | None = None) -> dict[str, str]:
     headers = {SIGNATURE_HEADER: signature} if signature else {}
     if expected is not None:
         headers[EXPECTED_HEADER] = str(expected)
+    if head is not None:
+        headers[EXPECTED_HEAD_HEADER] = str(head)
     return headers
 
 
-def _batch_headers(write: Write, batch: str, number: int) -> dict[str, str]:
-    headers = _write_headers(write.signature, write.expected)
+def _batch_headers(write: Write, batch: str, number: int, head: int | None) -> dict[str, str]:
+    """The head can be compared with the first message of a batch only."""
+    headers = _write_headers(write.signature, write.expected, head if number == 1 else None)
     return {**headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
 
 

@@ -17,10 +17,10 @@ import yaml
 
 from ray_mesh.errors import ConfigError
 
-MAX_BYTES = 1 << 20
-MAX_DOCUMENTS = 1000
+MAX_BYTES = 4 << 20
+MAX_DOCUMENTS = 10_000
 MAX_DEPTH = 32
-MAX_NODES = 100_000
+MAX_NODES = 300_000
 """Values in one text, counted after anchors are expanded."""
 
 Path: TypeAlias = tuple[str | int, ...]

@@ -29,6 +29,7 @@ TYPES = {
     "tuple[bytes, ...]": "list of binary",
     "tuple[tuple[int, int], ...]": "list of [int, int]",
     "dict[str, int]": "map of int",
+    "Before | None": "Before, or nil",
 }
 
 

@@ -64,7 +64,10 @@ async def test_what_was_lost_is_restored_and_revisions_go_on(broker: Broker, tmp
         resets += 1
         state.reset()
 
-    follower = Follower(await broker.join("routing"), subjects.DESIRED_BUCKET, state.put, on_reset=reset)
+    def heard(entry: Entry) -> None:
+        state.put(entry)
+
+    follower = Follower(await broker.join("routing"), subjects.DESIRED_BUCKET, heard, on_reset=reset)
     await follower.start()
     await follower.synced()
     port = broker.server.port

@@ -423,7 +423,7 @@ async def test_the_edges_of_the_api(gateway: Gateway) -> None:
         assert await call("GET", "/v1/nothing") == (404, "not_found")
         assert await call("PUT", "/v1/apply") == (405, "invalid_config")
         assert await call("POST", "/v1/apply", "") == (422, "invalid_config")
-        assert await call("POST", "/v1/apply", "x" * (5 << 20)) == (413, "invalid_config")
+        assert await call("POST", "/v1/apply", "x" * (17 << 20)) == (413, "invalid_config")
         assert await call("POST", "/v1/apply", "[1]", **as_json) == (422, "invalid_config")
         assert await call("POST", "/v1/apply", "{", **as_json) == (422, "invalid_config")
         assert await call("POST", "/v1/apply?dry_run=maybe", SERVICE) == (422, "invalid_config")
