@@ -18,6 +18,9 @@ from ray_mesh.compile.entry_findings import (
     workload_entry_findings,
 )
 from ray_mesh.compile.finding import Finding, error
+from ray_mesh.compile.gateway_api.findings import api_route_findings, overridden_findings
+from ray_mesh.compile.gateway_api.gateway_findings import api_gateway_findings
+from ray_mesh.compile.gateway_api.terms import API_GATEWAY
 from ray_mesh.compile.gateway_findings import gateway_findings
 from ray_mesh.compile.grounds import Grounds
 from ray_mesh.compile.health_checks import health_check_findings
@@ -45,6 +48,10 @@ _CHECKS: dict[str, Callable[[World, Document], Iterator[Finding]]] = {
     "HealthCheck": health_check_findings,
     "Workload": workload_findings,
     "MeshConfig": mesh_config_findings,
+    API_GATEWAY: api_gateway_findings,
+    "HTTPRoute": api_route_findings,
+    "TCPRoute": api_route_findings,
+    "TLSRoute": api_route_findings,
 }
 
 
@@ -74,7 +81,7 @@ def admit(
 def examine(world: World, document: Document) -> list[Finding]:
     """What is to be said about one document of a world."""
     check = _CHECKS.get(document.kind)
-    return list(check(world, document)) if check else []
+    return [*check(world, document), *overridden_findings(world, document)] if check else []
 
 
 def has_errors(findings: Iterable[Finding]) -> bool:
@@ -138,9 +145,10 @@ def _users(world: World, document: Document) -> list[Document]:
     name = f"{document.namespace}/{document.name}"
     match document.kind:
         case "Service" | "ServiceEntry":
-            terms = ("routes to", "routes", "rule for")
+            terms = ("routes to", "routes", "rule for", "sends to")
             hosts = hosts_of(document)
             found = [user for host in hosts for term in terms for user in world.find(term, host)]
+            found += world.find("route of", document.key)
         case "DestinationRule":
             hosts = list(rule_hosts(document))
             found = [user for host in hosts for user in world.find("routes to", host)]
@@ -150,6 +158,8 @@ def _users(world: World, document: Document) -> list[Document]:
             found = world.find("delegates to", name)
         case "Gateway":
             found = world.find("behind gateway", name)
+        case kind if kind == API_GATEWAY:
+            found = world.find("route of", document.key)
         case "WorkloadBinding":
             account = document.read(WorkloadBindingSpec).service_account
             found = world.find("account", document.namespace, account)

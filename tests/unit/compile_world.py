@@ -14,7 +14,7 @@ def document(kind: str, name: str, spec: str, *, labels: str = "{}", admitted_at
     """One document; ``name`` may be ``namespace/name``."""
     namespace, _, plain = name.rpartition("/")
     text = (
-        f"apiVersion: {KINDS[kind].api_versions[0]}\nkind: {kind}\n"
+        f"apiVersion: {KINDS[kind].api_versions[0]}\nkind: {kind.partition('.')[0]}\n"
         f"metadata: {{name: {plain}, namespace: {namespace or 'default'}, labels: {labels}}}\nspec: {spec}\n"
     )
     return at(load(text, f"{kind}.yaml"), admitted_at)[0]
