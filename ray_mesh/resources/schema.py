@@ -181,7 +181,7 @@ class PortSelector(Model):
 class WorkloadSelector(Model):
     """Workloads by labels; without labels, all of them."""
 
-    match_labels: dict[str, LabelValue] = {}
+    match_labels: Annotated[dict[str, LabelValue], Field(max_length=4096)] = {}
 
     def flaws(self) -> Iterator[Flaw]:
         for name, value in self.match_labels.items():
