@@ -166,7 +166,7 @@ class Retries:
 class Route:
     """First route with a match (or without any) wins. ``timeout_s`` 0 means none.
 
-    ``origin`` names the document and path it came from; it is shown to people, never parsed. A redirect or
+    ``origin`` is the title of the document and the path that it came from. A redirect or
     a direct response is given instead of going to a destination. ``owner`` is the place of its document among
     the ``owners`` beside it.
     """

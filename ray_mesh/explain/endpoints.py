@@ -20,7 +20,7 @@ SHOWN = 5
 def endpoints_step(case: Case, callee: Callee, cluster: Cluster, asked: Asked | None, client: Client) -> Step:
     """The endpoints of a subset at a port, and which one a key of the request picks."""
     members = sorted(cluster.members, key=name_of)
-    notes = [*_chosen(cluster, asked), *_left_out(case, callee, cluster)]
+    notes = [*_chosen(cluster, asked), *_checked(case, callee), *_left_out(case, callee, cluster)]
     by = _by(callee, cluster)
     if not members:
         says = f"none {by}"
@@ -70,6 +70,13 @@ def _chosen(cluster: Cluster, asked: Asked | None) -> Iterator[Note]:
         yield Note(f"consistentHash: the request has no {what}, any endpoint is taken")
     else:
         yield Note(f"consistentHash by {what}: this request goes to {name_of(member)}")
+
+
+def _checked(case: Case, callee: Callee) -> Iterator[Note]:
+    service = case.service(callee.host)
+    if service is not None and service.health is not None:
+        says = f"{service.health.origin} asks each of them; those that are not well are left out"
+        yield Note(says, case.places.origin(service.health.origin))
 
 
 def _left_out(case: Case, callee: Callee, cluster: Cluster) -> Iterator[Note]:

@@ -69,9 +69,15 @@ def _way(case: Case, source: Source, question: Question) -> Way:
         way = Way([Step("path", reply.message, refuses=True)])
         return way.end(refusal(reply))
     if source.is_gateway:
-        port = question.port or (443 if question.scheme == "https" else 80)
-        return from_outside(case, source, asked, port, question.sni, question.scheme)
+        return from_outside(case, source, asked, _port(source, question), question.sni, question.scheme)
     return http.from_workload(case, source, asked)
+
+
+def _port(source: Source, question: Question) -> int:
+    """The gateway port that is called: without one in the URL the scheme's, or the only one that there is."""
+    usual = 443 if question.scheme == "https" else 80
+    exposed = [port for port, _ in source.workload.gateway_ports]
+    return question.port or (exposed[0] if len(exposed) == 1 else usual)
 
 
 def _asked(case: Case, question: Question) -> Asked:

@@ -43,6 +43,7 @@ class Files:
     doubts: dict[str, list[Problem]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     repeated: dict[str, str] = field(default_factory=dict)
+    passed_over: set[str] = field(default_factory=set)
 
 
 def read_files(sources: Iterable[tuple[str, str]], namespace: str = "") -> Files:
@@ -56,10 +57,12 @@ def read_files(sources: Iterable[tuple[str, str]], namespace: str = "") -> Files
     files = Files()
     problems: list[Problem] = []
     for name, text in sources:
-        for manifest in read_yaml(text, name):
+        for manifest in _each(read_yaml(text, name)):
             if manifest.value.get("kind") in _TEMPLATES:
                 _add(files, _pod(manifest, namespace))
-            elif not _is_foreign(manifest):
+            elif _is_foreign(manifest):
+                files.passed_over.add(str(manifest.value["kind"]))
+            else:
                 document, found = check(manifest, namespace)
                 problems += found
                 if document is not None:
@@ -77,6 +80,10 @@ def read_files(sources: Iterable[tuple[str, str]], namespace: str = "") -> Files
         f"{title} is there more than once: the one in {where} counts"
         for title, where in files.repeated.items()
     ]
+    if files.passed_over:
+        files.warnings.append(
+            f"passed over, since they say nothing to the mesh: {', '.join(sorted(files.passed_over))}"
+        )
     files.warnings += _of_other_root(files.documents.values())
     return files
 
@@ -104,6 +111,24 @@ def assumed_world(
             "no file has a workload: one was assumed for each Service and subset without endpoints"
         )
     return world.replace(workloads), warnings
+
+
+def _each(manifests: Iterable[Manifest]) -> Iterator[Manifest]:
+    """The manifests, and the items of what ``kubectl get -o yaml`` prints as a List."""
+    for manifest in manifests:
+        items = manifest.value.get("items")
+        if str(manifest.value.get("kind", "")).endswith("List") and isinstance(items, list):
+            inside = (_item(manifest, index) for index, item in enumerate(items) if isinstance(item, dict))
+            yield from _each(inside)
+        else:
+            yield manifest
+
+
+def _item(manifest: Manifest, index: int) -> Manifest:
+    marks = {
+        path[2:]: mark for path, mark in manifest.positions.marks.items() if path[:2] == ("items", index)
+    }
+    return Manifest(manifest.value["items"][index], Positions(manifest.positions.source, marks))
 
 
 def _add(files: Files, document: Document) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import yaml
 from bus_broker import until
 from gateway_mesh import NODE, TOKEN, Gateway, running_gateway, start_service, state_of
 
@@ -442,3 +443,38 @@ async def test_a_wrong_token_is_unauthenticated(gateway: Gateway) -> None:
     async with AsyncMesh(state_of(gateway.service.port, "another")) as mesh:
         with pytest.raises(Unauthenticated, match="bearer token"):
             await mesh.version()
+
+
+async def test_explaining_a_request_of_the_running_mesh(gateway: Gateway) -> None:
+    mesh = gateway.mesh
+    await mesh.apply([BINDING, SERVICE, ROUTES])
+    await mesh.attach("reviews", "v1", 9080)
+    await mesh.attach("web", "v1", 0)
+    told = await mesh.explain(
+        "http://reviews:9080/reviews/0", workload="web-v1", headers=[("end-user", "bob")]
+    )
+    assert told.verdict.outcome == "forwarded"
+    assert told.shares[0].endpoints == ("default/reviews-v1",)
+    ground = next(one for one in told.steps if one.stage == "route").ground
+    printed = yaml.safe_dump((await mesh.get("VirtualService", "reviews")).manifest, sort_keys=False)
+    title, line, _ = ground.where.rsplit(":", 2)
+    assert (title, ground.path) == ("VirtualService default/reviews", "spec.http[0]")
+    assert printed.splitlines()[int(line) - 1].startswith("  - route:")
+    refused = await mesh.explain("http://nothing/", "POST", workload="default/web-v1")
+    assert (refused.verdict.status, refused.is_refused) == (502, True)
+    gateway.peers.is_applying = False
+    assert await until_served(mesh, ()) == ("UH", 503)
+    with pytest.raises(NotFound, match="workload default/nobody does not exist"):
+        await mesh.explain("http://reviews:9080/", workload="nobody")
+    with pytest.raises(ConfigError, match="who calls is not said"):
+        await mesh.explain("http://reviews:9080/")
+
+
+async def until_served(mesh: AsyncMesh, endpoints: tuple[str, ...]) -> tuple[str, int]:
+    """Explain until those are the endpoints: the flag and the status then."""
+    async with asyncio.timeout(10):
+        while True:
+            told = await mesh.explain("http://reviews:9080/", workload="web-v1")
+            if told.shares[0].endpoints == endpoints:
+                return told.verdict.flag, told.verdict.status
+            await asyncio.sleep(0.02)

@@ -79,7 +79,7 @@ def test_labels_of_the_callee_may_be_said() -> None:
 def test_what_runs_pods_is_a_workload_and_nothing_more_is_assumed() -> None:
     found = told(SERVICE + RULE + ROUTES + DEPLOYMENT)
     assert (found.verdict.flag, found.verdict.status) == ("UH", 503)
-    assert found.warnings == ()
+    assert not any("assumed" in one for one in found.warnings)
     note = found.shares[0].steps[-1].notes[0]
     assert note.says == "not default/reviews-v1: it has version=v1, subset v2 wants v2"
     caller = Caller(workload="reviews-v1")
@@ -127,4 +127,20 @@ def test_istios_root_namespace_is_not_this_meshs() -> None:
     spec = policy("all", "{}").replace("name: all", "name: all, namespace: istio-system")
     assert any(
         "the root namespace of this mesh is mesh-system" in one for one in told(SERVICE + spec).warnings
+    )
+
+
+def test_a_list_of_kubectl_is_its_items() -> None:
+    items = "".join(
+        f"- {part.strip()}\n".replace("\n", "\n  ").rstrip() + "\n" for part in [SERVICE[:-5], ROUTES[:-5]]
+    )
+    found = told(f"apiVersion: v1\nkind: List\nitems:\n{items}---\n{RULE}")
+    route = next(one for one in found.steps if one.stage == "route")
+    assert route.ground.document == "virtualservice.default.reviews"
+    assert route.ground.where.startswith("all.yaml:11:")
+
+
+def test_what_is_passed_over_is_told() -> None:
+    assert told(SERVICE + DEPLOYMENT).warnings == (
+        "passed over, since they say nothing to the mesh: ConfigMap",
     )
