@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from ray_mesh import snapshot
 from ray_mesh.compile import World
+from ray_mesh.compile.gateway_api.attachment import api_ingress_for
+from ray_mesh.compile.gateway_api.terms import API_GATEWAY
 from ray_mesh.compile.gateways import ingress_for
 from ray_mesh.compile.workloads import compile_workload
 from ray_mesh.compile.world import is_ingress
@@ -13,7 +15,8 @@ from ray_mesh.errors import ConfigError, NotFound
 from ray_mesh.explain.assuming import assume_workload, is_assumed
 from ray_mesh.explain.question import Caller
 from ray_mesh.proxy.view import Client, client_of
-from ray_mesh.resources import Document, GatewaySpec
+from ray_mesh.resources import ApiGatewaySpec, Document, GatewaySpec
+from ray_mesh.resources.kinds import key_for
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
 
 
@@ -82,34 +85,41 @@ def _registered(world: World, name: str) -> Document:
 
 
 def _gateway(world: World, caller: Caller) -> Source:
-    namespace, _, plain = caller.gateway.rpartition("/")
+    namespace, _, name = caller.gateway.rpartition("/")
     namespace = namespace or "default"
-    workload = world.get(f"workload.{namespace}.{plain}")
+    workload = world.get(f"workload.{namespace}.{name}")
     if workload is not None and is_ingress(workload):
         return Source(world, workload, compile_workload(world, workload), is_gateway=True)
-    gateway = world.get(f"gateway.{namespace}.{plain}")
-    if gateway is None or not isinstance(gateway.spec, GatewaySpec):
-        known = [
-            f"{one.namespace}/{one.name}" for one in (*world.find("kind", "Gateway"), *world.find("ingress"))
-        ]
-        listed = f"; known here: {', '.join(known[:10])}" if known else ""
-        raise NotFound(f"{namespace}/{plain} is no Gateway and no ingress workload{listed}")
-    warnings: tuple[str, ...] = ()
-    behind = ingress_for(world, gateway)
-    if behind:
-        workload = behind[0]
-        if len(behind) > 1:
-            warnings = (
-                f"{gateway.title} selects {len(behind)} ingress workloads: this is about {workload.name}",
-            )
-    else:
+    gateway = _named_gateway(world, namespace, name)
+    behind = (api_ingress_for if gateway.kind == API_GATEWAY else ingress_for)(world, gateway)
+    if not behind:
         workload = _assumed_ingress(gateway, caller.account)
         world = world.replace({workload.key: workload})
-        warnings = (f"no ingress workload is selected by {gateway.title}: one was assumed",)
-    return Source(world, workload, compile_workload(world, workload), True, gateway, warnings)
+        warning = f"no ingress workload is selected by {gateway.title}: one was assumed"
+        return Source(world, workload, compile_workload(world, workload), True, gateway, (warning,))
+    first, *others = behind
+    warning = f"{gateway.title} selects {len(behind)} ingress workloads: this is about {first.name}"
+    warnings = (warning,) if others else ()
+    return Source(world, first, compile_workload(world, first), True, gateway, warnings)
+
+
+def _named_gateway(world: World, namespace: str, name: str) -> Document:
+    for kind in ("Gateway", API_GATEWAY):
+        found = world.get(key_for(kind, namespace, name))
+        if found is not None:
+            return found
+    terms = (("kind", "Gateway"), ("kind", API_GATEWAY), ("ingress",))
+    known = [f"{one.namespace}/{one.name}" for term in terms for one in world.find(*term)]
+    listed = f"; known here: {', '.join(known[:10])}" if known else ""
+    raise NotFound(f"{namespace}/{name} is no Gateway and no ingress workload{listed}")
 
 
 def _assumed_ingress(gateway: Document, account: str) -> Document:
-    spec = gateway.read(GatewaySpec)
-    ports = {server.port.number: server.port.number for server in spec.servers}
-    return assume_workload("ingress", ROOT_NAMESPACE, dict(spec.selector), account, gateway_ports=ports)
+    spec = gateway.spec
+    if isinstance(spec, ApiGatewaySpec):
+        labels, ports = spec.infrastructure.labels, [one.port for one in spec.listeners]
+    else:
+        servers = gateway.read(GatewaySpec)
+        labels, ports = servers.selector, [one.port.number for one in servers.servers]
+    bound = {port: port for port in ports}
+    return assume_workload("ingress", ROOT_NAMESPACE, dict(labels), account, gateway_ports=bound)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from ray_mesh.compile.gateways import compile_gateway, gateways_for
+from ray_mesh.compile.gateways import compile_gateway
 from ray_mesh.compile.routes import Place
-from ray_mesh.compile.world import gateways_of
 from ray_mesh.explain.answer import Ground, Note, Step, Verdict
 from ray_mesh.explain.asked import Asked
 from ray_mesh.explain.callers import Source
@@ -15,6 +12,7 @@ from ray_mesh.explain.connections import follow_connection
 from ray_mesh.explain.guarding import pass_guards, refusal
 from ray_mesh.explain.http import follow
 from ray_mesh.explain.routing import choose_route, not_in_force
+from ray_mesh.explain.servers import istio_gateway, names, server_ground, why_no_host
 from ray_mesh.explain.shares import authorization_input
 from ray_mesh.explain.way import Way
 from ray_mesh.proxy import replies
@@ -23,8 +21,6 @@ from ray_mesh.proxy.hosts import split_authority
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.virtual_hosts import VirtualHosts
-from ray_mesh.resources import Document, GatewaySpec, VirtualServiceSpec
-from ray_mesh.resources.hosts import gateway_host, pattern_covers
 from ray_mesh.security.authorization import AuthorizationInput
 from ray_mesh.snapshot import ConnectionRoute, GatewayServer, VirtualHost
 
@@ -43,7 +39,7 @@ def from_outside(case: Case, source: Source, asked: Asked, port: int, sni: str, 
     host = asked.host.decode("latin-1")
     name = (split_authority(asked.host) or (host, port))[0]
     says = f"gateway port {port} of ingress workload {source.name}"
-    way.add(Step("listener", says, *_server_ground(case, source, port, sni or name)))
+    way.add(Step("listener", says, *server_ground(case, source, port, sni or name)))
     if server is None:
         return _refuse(way, "virtual host", replies.no_virtual_host(name, port))
     if server.is_tcp:
@@ -92,9 +88,9 @@ def _request(
     if authority is None:
         return _refuse(way, "virtual host", replies.bad_request(400, "the Host field is not a host and port"))
     found = VirtualHosts(hosts).find(authority[0])
-    place = Place(_gateway_name(case, source, authority[0], port), source.document)
+    place = Place(istio_gateway(case, source, authority[0], port), source.document)
     if found is None:
-        notes = tuple(_why_no_host(case, place, authority[0]))
+        notes = tuple(why_no_host(case, source, authority[0], port))
         return _refuse(way, "virtual host", replies.no_virtual_host(authority[0], port), notes)
     if found.to_https:
         reply = replies.to_https(authority[0], (asked.path + asked.query).decode("latin-1"))
@@ -102,7 +98,7 @@ def _request(
     way.add(Step("virtual host", f"{authority[0]} is of {', '.join(found.hosts)}"))
     labels = frozenset(source.workload.labels)
     scope = Scope(source.workload.namespace, labels, port, is_gateway=True)
-    behind = [one for one in case.world.oldest("behind gateway", place.gateway) if _names(one, authority[0])]
+    behind = [one for one in case.world.oldest("behind gateway", place.gateway) if names(one, authority[0])]
     further = not_in_force(case, authority[0], behind, place, source.workload.namespace)
     choice = choose_route(case, found.routes, scope, asked, further)
     return follow(case, source, way, choice, scope, asked)
@@ -140,56 +136,3 @@ def _no_listener(case: Case, source: Source, way: Way, says: str) -> Way:
     ground = case.places.at(source.document, "spec", "gatewayPorts")
     way.add(Step("listener", says, ground, refuses=True))
     return way.end(refusal(Reply(0, "", "no_listener", f"{says}: the connection is refused"), ground))
-
-
-def _servers(case: Case, source: Source, port: int) -> Iterator[tuple[Document, int, tuple[str, ...]]]:
-    for gateway in gateways_for(case.world, source.document):
-        for index, server in enumerate(gateway.read(GatewaySpec).servers):
-            if server.port.number == port:
-                hosts = tuple(
-                    gateway_host(text.rpartition("/")[2], gateway.namespace).lower() for text in server.hosts
-                )
-                yield gateway, index, hosts
-
-
-def _server_ground(case: Case, source: Source, port: int, name: str) -> tuple[Ground, tuple[Note, ...]]:
-    """The server of a Gateway that asks for a port and covers a host, and the others of the port."""
-    grounds = [
-        (any(pattern_covers(one, name) for one in hosts), gateway, index)
-        for gateway, index, hosts in _servers(case, source, port)
-    ]
-    if not grounds:
-        return Ground(), (Note(f"no Gateway that selects {source.name} has a server for port {port}"),)
-    _, gateway, index = max(grounds, key=lambda one: one[0])
-    says = f"asked for by {gateway.title} spec.servers[{index}]"
-    ground = case.places.at(gateway, "spec", "servers", index)
-    return ground, (Note(says, ground),)
-
-
-def _gateway_name(case: Case, source: Source, name: str, port: int) -> str:
-    found = [
-        gateway
-        for gateway, _, hosts in _servers(case, source, port)
-        if any(pattern_covers(one, name) for one in hosts)
-    ]
-    chosen = found[0] if found else source.gateway
-    return f"{chosen.namespace}/{chosen.name}" if chosen is not None else ""
-
-
-def _names(document: Document, host: str) -> bool:
-    hosts = document.read(VirtualServiceSpec).hosts
-    return any(pattern_covers(gateway_host(one, document.namespace), host) for one in hosts)
-
-
-def _why_no_host(case: Case, place: Place, host: str) -> Iterator[Note]:
-    """VirtualServices that are near: for the host but another gateway, for the gateway but another host."""
-    for document in case.world.find("kind", "VirtualService"):
-        gateways = gateways_of(document)
-        if _names(document, host) and place.gateway not in gateways:
-            says = f"not {document.title}: it is for gateways {', '.join(gateways)}"
-            yield Note(says, case.places.at(document, "spec", "gateways"))
-        elif place.gateway in gateways and not _names(document, host):
-            hosts = ", ".join(document.read(VirtualServiceSpec).hosts)
-            yield Note(
-                f"not {document.title}: it is for hosts {hosts}", case.places.at(document, "spec", "hosts")
-            )

@@ -9,10 +9,18 @@ from ray_mesh.compile.delegation import rules_of
 from ray_mesh.compile.exports import sees
 from ray_mesh.compile.routes import Place, applies
 from ray_mesh.compile.world import gateways_of
-from ray_mesh.explain.answer import Ground, Note, Step
+from ray_mesh.explain.answer import NOWHERE, Note, Step
 from ray_mesh.explain.asked import Asked
 from ray_mesh.explain.case import Case
-from ray_mesh.explain.conditions import first_failure, fits, holds, spell, why_not
+from ray_mesh.explain.conditions import (
+    Condition,
+    conditions,
+    first_failure,
+    fits,
+    holds,
+    spell,
+    why_not,
+)
 from ray_mesh.proxy.match import Scope, alternatives
 from ray_mesh.resources import Document, VirtualServiceSpec
 from ray_mesh.resources.hosts import MESH_GATEWAY, meanings, pattern_covers
@@ -31,16 +39,16 @@ def choose_route(
     case: Case, routes: Sequence[Route], scope: Scope, asked: Asked, further: Iterable[Note] = ()
 ) -> Choice:
     """The first route that matches, by the matching of the proxy. ``further`` notes go last."""
-    notes: list[Note] = []
+    missed: dict[tuple[str, str], list[_Failure]] = {}
     for route in routes:
         if fits(alternatives(route.matches, scope), asked):
-            return Choice(route, _taken(case, route, scope, asked, [*notes, *further]))
-        notes.append(
-            Note(f"not {_place(route)}: {_why_not(route, scope, asked)}", _where(case, route, scope, asked))
-        )
+            notes = [*_not(case, missed, scope, asked), *further]
+            return Choice(route, _taken(case, route, scope, asked, notes))
+        missed.setdefault((route.origin, route.name), []).extend(_failures(route, scope, asked))
     path = asked.path.decode("latin-1")
     says = f"no route matches {asked.method.decode('latin-1')} {path}"
-    return Choice(None, Step("route", says, Ground(), (*notes, *further), refuses=True))
+    notes = [*_not(case, missed, scope, asked), *further]
+    return Choice(None, Step("route", says, NOWHERE, tuple(notes), refuses=True))
 
 
 def _taken(case: Case, route: Route, scope: Scope, asked: Asked, notes: list[Note]) -> Step:
@@ -55,21 +63,29 @@ def _taken(case: Case, route: Route, scope: Scope, asked: Asked, notes: list[Not
     return Step("route", says, case.places.origin(route.origin), tuple(notes))
 
 
-def _place(route: Route) -> str:
-    return f"{route.origin} ({route.name})"
+_Failure = tuple[int, Condition]
+"""A condition that does not hold, and how many of its match do before it."""
 
 
-def _why_not(route: Route, scope: Scope, asked: Asked) -> str:
-    """The first condition of each of its matches that does not hold."""
-    failures = (first_failure(match, scope, asked) for match in route.matches)
-    return "; ".join(dict.fromkeys(why_not(one, scope, asked) for one in failures if one is not None))
+def _failures(route: Route, scope: Scope, asked: Asked) -> Iterator[_Failure]:
+    """The first condition of each match that does not hold."""
+    for match in route.matches:
+        failure = first_failure(match, scope, asked)
+        if failure is not None:
+            yield list(conditions(match)).index(failure), failure
 
 
-def _where(case: Case, route: Route, scope: Scope, asked: Asked) -> Ground:
-    failure = first_failure(route.matches[0], scope, asked) if route.matches else None
-    if failure is None or len(route.matches) > 1:
-        return case.places.origin(route.origin)
-    return case.places.within(route.origin, *failure.field)
+def _not(
+    case: Case, missed: dict[tuple[str, str], list[_Failure]], scope: Scope, asked: Asked
+) -> Iterator[Note]:
+    """Why each rule that was asked did not match, in order; a rule may be compiled to several routes. The
+    match that came furthest is told first."""
+    for (origin, name), found in missed.items():
+        failures = [failure for _, failure in sorted(found, key=lambda pair: -pair[0])]
+        reasons = "; ".join(dict.fromkeys(why_not(one, scope, asked) for one in failures))
+        fields = {one.field for one in failures}
+        ground = case.places.within(origin, *fields.pop()) if len(fields) == 1 else case.places.origin(origin)
+        yield Note(f"not {origin} ({name}): {reasons}", ground)
 
 
 def not_in_force(

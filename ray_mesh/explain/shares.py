@@ -56,6 +56,10 @@ def share(case: Case, sending: Sending, to: Destination, percent: float, missing
         names = tuple(sorted(name_of(one) for one in members))
         return Share(to.host, to.subset, port, percent, names, tuple(steps), verdict)
 
+    if to.status:
+        reply = replies.invalid_backend(to.host, to.status)
+        step = Step("destination", reply.message, _origin(case, sending), refuses=True)
+        return end([step], refusal(reply, step.ground))
     if callee is None or destination is None or destination.service is None:
         step = Step("destination", missing.message, _origin(case, sending), refuses=True)
         return end([step], refusal(missing, step.ground))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from ray_mesh.compile import LiveWorkload, World, compile_endpoints, compile_key
 from ray_mesh.explain.answer import Explanation
 from ray_mesh.explain.explaining import explain
 from ray_mesh.explain.question import Caller, ask
+from ray_mesh.proxy.plane import DataPlane
 from ray_mesh.resources import Document, WorkloadSpec, load
 
 BOOKINFO = Path(__file__).parents[2] / "configs" / "bookinfo"
@@ -58,6 +60,10 @@ class Site:
             found.append(LiveWorkload(one.key, node, "127.0.0.1", self.mesh.planes[node].inbound_port))
         return found
 
+    def live_on(self, node: str) -> list[LiveWorkload]:
+        """Those of one node."""
+        return [one for one in self.live() if one.node == node]
+
     def explain(self, caller: Caller, method: str, url: str, headers: dict[str, str]) -> Explanation:
         """What is said of a request."""
         question = ask(caller, url, method, list(headers.items()), client_ip="127.0.0.1")
@@ -68,10 +74,10 @@ class Site:
         authority, _, path = url.removeprefix("http://").partition("/")
         fields = {name.replace("-", "_"): value for name, value in headers.items()}
         if caller.gateway:
-            return await fetch(self.edge, f"/{path}", authority, method, token="", **fields)
+            return await fetch(self.edge, f"/{path}", authority, method, b"", "", **fields)
         name = caller.workload.rpartition("/")[2]
         workload = self.world.documents[f"workload.default.{name}"].read(WorkloadSpec)
-        return await fetch(workload.outbound_port, f"/{path}", authority, method, **fields)
+        return await fetch(workload.outbound_port, f"/{path}", authority, method, b"", TOKEN, **fields)
 
 
 def _order(stored: str) -> tuple[int, str]:
@@ -92,6 +98,11 @@ spec: {{serviceAccount: bookinfo-{app}, node: {node}, port: {port}, outboundPort
 """
 
 
+def _all_ready(site: Site, plane: DataPlane) -> bool:
+    here = [one.key for one in site.live_on(plane.config.node)]
+    return set(here) <= set(plane.ready())
+
+
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
     """Everything of Bookinfo runs; documents come later."""
@@ -107,9 +118,9 @@ async def site() -> AsyncIterator[Site]:
             plane.on_unknown_host = plane.unknown
         for one in running.world.find("kind", "Workload"):
             spec = one.read(WorkloadSpec)
-            plane = mesh.planes[spec.node]
-            plane.set_identity(one.key, mesh.svid(spec.service_account))
-            await until(lambda plane=plane, one=one: one.key in plane.ready(), f"{one.name} is ready")
+            mesh.planes[spec.node].set_identity(one.key, mesh.svid(spec.service_account))
+        for plane in mesh.planes.values():
+            await until(functools.partial(_all_ready, running, plane), "all workloads are ready")
         yield running
 
 

@@ -474,3 +474,49 @@ def test_the_rules_of_the_callers_namespace_hold() -> None:
     other = step(told([rule]).shares[0], "destination rule")
     assert other.ground.document == "destinationrule.default.reviews"
     assert "it is not for this caller" in notes(other)[-1]
+
+
+API_EDGE = [
+    ingress(),
+    document(
+        "Gateway.gateway.networking.k8s.io",
+        "api",
+        "{gatewayClassName: ray-mesh, listeners: "
+        "[{name: web, port: 8080, protocol: HTTP, hostname: '*.example.com'}]}",
+    ),
+    document(
+        "HTTPRoute",
+        "web",
+        "{parentRefs: [{name: api}], hostnames: [shop.example.com], rules: ["
+        "{matches: [{path: {type: PathPrefix, value: /reviews}, headers: [{name: x-a, value: b}]}], "
+        "backendRefs: [{name: reviews, port: 9080}]}, "
+        "{matches: [{path: {type: PathPrefix, value: /}}], backendRefs: [{name: nowhere, port: 80}]}]}",
+    ),
+]
+
+
+def test_a_gateway_of_the_gateway_api() -> None:
+    caller = Caller(gateway="default/api")
+    found = told(API_EDGE, "http://shop.example.com:8080/reviews/1", caller=caller, x_a="b")
+    assert found.verdict.outcome == "forwarded"
+    assert step(found, "listener").ground.path == "spec.listeners[0]"
+    assert step(found, "route").ground.document == "httproute.default.web"
+    assert step(found, "route").ground.path == "spec.rules[0]"
+    other = told(API_EDGE, "http://shop.example.com:8080/reviews/1", caller=caller)
+    assert "(default/web/0): header x-a is not there, exact 'b' is wanted;" in notes(step(other, "route"))[0]
+    assert (other.verdict.status, other.verdict.reason) == (500, "invalid_backend")
+    absent = told(API_EDGE, "http://www.example.com:8080/", caller=caller)
+    assert absent.verdict.status == 404
+
+
+def test_a_route_of_a_service_in_the_mesh_goes_before_virtual_services() -> None:
+    spec = (
+        "{parentRefs: [{group: '', kind: Service, name: reviews}], "
+        "rules: [{matches: [{path: {type: PathPrefix, value: /v}}], "
+        "backendRefs: [{name: ratings, port: 9080}]}]}"
+    )
+    more = [document("HTTPRoute", "reviews", spec), routes("reviews", JASON)]
+    found = told(more, "http://reviews:9080/v/1")
+    assert step(found, "route").ground.document == "httproute.default.reviews"
+    assert found.shares[0].host.startswith("ratings.")
+    assert told(more).verdict.status == 404
