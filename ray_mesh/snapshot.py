@@ -421,7 +421,8 @@ class Service:
     What depends on the caller each proxy chooses. ``exported_to`` names the namespaces that know the host,
     empty for all. The first of ``routings`` with an owner that the caller may see has its routes: those that
     name its namespace, or (when none does) the service's own and then those that name none.
-    The first of ``client_rules`` that is for the caller holds, else what the service says.
+    The first of ``client_rules`` that is for the caller holds, else what the service says. The only endpoint
+    of one that ``is_dynamic`` is the host that was asked for, at the port that was asked for.
     """
 
     host: str
@@ -441,6 +442,7 @@ class Service:
     owners: tuple[RouteOwner, ...] = codec.later(())
     routings: tuple[Routing, ...] = codec.later(())
     client_rules: tuple[ClientRules, ...] = codec.later(())
+    is_dynamic: bool = codec.later(False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -532,6 +534,31 @@ class RateLimit:
     fail_mode: Literal["OPEN", "CLOSED"]
 
 
+OutboundPolicy: TypeAlias = Literal["REGISTRY_ONLY", "ALLOW_ANY"]
+"""What happens to calls of hosts that nobody has declared."""
+
+
+@dataclass(frozen=True, slots=True)
+class EgressHost:
+    """Hosts that a Sidecar names: a host, ``*.suffix`` or ``*``, of a namespace, empty for any."""
+
+    namespace: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """Whom a workload may call by name: what one of ``egress`` names (None: anyone) and none of ``without``.
+
+    ``origin`` names the document. ``outbound_policy`` None is that of the mesh.
+    """
+
+    origin: str
+    egress: tuple[EgressHost, ...] | None = None
+    without: tuple[EgressHost, ...] = ()
+    outbound_policy: OutboundPolicy | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """One running instance and its inbound policy. Key ``workload.<namespace>.<name>``.
@@ -559,6 +586,7 @@ class Workload:
     gateway_ports: tuple[tuple[int, int], ...] = ()
     tcp_ports: tuple[tuple[str, int], ...] = codec.later(())
     is_tcp_only: bool = codec.later(False)
+    sidecar: Sidecar | None = codec.later(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -643,17 +671,19 @@ class Mesh:
     ``explains_to_outside``: replies of the mesh that leave through a gateway carry their sentence.
     ``proxy_protocol``: connections to gateways begin with a PROXY protocol header.
     ``trusted_proxies``: how many proxies in front of the gateways say who the client is.
+    ``wildcards``: the hosts of the mesh that are patterns (``*.suffix``).
     """
 
     trust_domain: str
     root_namespace: str
-    outbound_policy: Literal["REGISTRY_ONLY"] = "REGISTRY_ONLY"
+    outbound_policy: OutboundPolicy = "REGISTRY_ONLY"
     explains_to_outside: bool = codec.later(False)
     path_normalization: Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = codec.later(
         "BASE"
     )
     trusted_proxies: int = codec.later(0)
     proxy_protocol: bool = codec.later(False)
+    wildcards: tuple[str, ...] = codec.later(())
 
 
 Resource: TypeAlias = Service | Endpoints | Workload | Node | Gateway | Mesh
@@ -672,6 +702,8 @@ MESH_KEY = "mesh.mesh.mesh"
 SERVICE_SUFFIX = ".svc.cluster.local"
 OUTSIDE = "-"
 """Stands for the namespace in the key of a host that is no service's; no namespace has this name."""
+WILDCARD = "="
+"""The same in the key of a pattern ``*.suffix``, whose star is left out: subjects of NATS have stars."""
 
 
 LOCALITY_LABEL = "istio-locality"
@@ -697,7 +729,10 @@ def kind_of(key: str) -> str:
 
 def key_for(kind: str, host: str) -> str:
     """``service``/``endpoints`` key for a full host: ``service.default.reviews`` for
-    ``reviews.default.svc.cluster.local``, and ``service.-.api.example.com`` for a host outside."""
+    ``reviews.default.svc.cluster.local``, ``service.-.api.example.com`` for a host outside, and
+    ``service.=.example.com`` for ``*.example.com``."""
+    if host.startswith("*."):
+        return f"{kind}.{WILDCARD}.{host[2:]}"
     name, _, namespace = host.removesuffix(SERVICE_SUFFIX).partition(".")
     if host.endswith(SERVICE_SUFFIX) and namespace and "." not in namespace:
         return f"{kind}.{namespace}.{name}"
@@ -707,6 +742,8 @@ def key_for(kind: str, host: str) -> str:
 def host_for(key: str) -> str:
     """The full host whose key this is."""
     _, namespace, name = key.split(".", 2)
+    if namespace == WILDCARD:
+        return f"*.{name}"
     return name if namespace == OUTSIDE else f"{name}.{namespace}{SERVICE_SUFFIX}"
 
 

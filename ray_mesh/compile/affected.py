@@ -14,8 +14,9 @@ from ray_mesh.compile.gateway_api.changes import touched, touched_by_backend
 from ray_mesh.compile.gateways import ingress_for
 from ray_mesh.compile.keys import gateway_key, host_keys, stored_keys, workload_keys
 from ray_mesh.compile.selection import selector_in
+from ray_mesh.compile.sidecars import is_general
 from ray_mesh.compile.workloads import picks
-from ray_mesh.compile.world import World, gateways_of, mesh_hosts, rule_hosts
+from ray_mesh.compile.world import World, gateways_of, is_wildcard, mesh_hosts, rule_hosts
 from ray_mesh.resources import (
     ApiGatewaySpec,
     AuthorizationPolicySpec,
@@ -30,6 +31,7 @@ from ray_mesh.resources import (
     ReferenceGrantSpec,
     ServiceEntrySpec,
     ServiceSpec,
+    SidecarSpec,
     TcpRouteSpec,
     TlsRouteSpec,
     VirtualServiceSpec,
@@ -71,6 +73,8 @@ def _touched(world: World, document: Document) -> Iterable[str]:
             return (*workload_keys(document), *_endpoints(world, document))
         case WorkloadEntrySpec():
             return _endpoints(world, document)
+        case SidecarSpec():
+            return _by_sidecar(world, document)
         case MeshConfigSpec():
             return stored_keys(world)
         case ApiGatewaySpec() | HttpRouteSpec() | TcpRouteSpec() | TlsRouteSpec():
@@ -86,6 +90,8 @@ def _by_hosts(world: World, document: Document) -> Iterator[str]:
     named = [document]
     for host in hosts_of(document):
         yield from host_keys(host)
+        if is_wildcard(host):
+            yield snapshot.MESH_KEY
         named += world.find("entry for", host)
         for user in world.find("routes to", host):
             yield from _by_virtual_service(world, user)
@@ -132,6 +138,14 @@ def _by_policy(world: World, document: Document) -> Iterator[str]:
     else:
         workloads = world.picked("workload", document.namespace, selector_in(document) or {})
     for workload in workloads:
+        yield from workload_keys(workload)
+
+
+def _by_sidecar(world: World, document: Document) -> Iterator[str]:
+    """The workloads of its namespace; of the root namespace, all."""
+    is_for_all = document.namespace == ROOT_NAMESPACE and is_general(document)
+    term = ("kind", "Workload") if is_for_all else ("workload in", document.namespace)
+    for workload in world.find(*term):
         yield from workload_keys(workload)
 
 

@@ -64,11 +64,21 @@ class Callee:
     def listed(self) -> tuple[WorkloadEntrySpec, ...]:
         """The endpoints in the document itself. A name to resolve is its own endpoint."""
         spec = self.document.spec
-        if not isinstance(spec, ServiceEntrySpec):
+        if not isinstance(spec, ServiceEntrySpec) or self.is_dynamic:
             return ()
-        if spec.resolution == "DNS" and not spec.endpoints:
+        if spec.resolution != "STATIC" and not spec.endpoints and spec.workload_selector is None:
             return (WorkloadEntrySpec(address=self.host),)
         return spec.endpoints
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the host that is asked for is the endpoint: of a pattern for which nothing is listed."""
+        spec = self.document.spec
+        return (
+            isinstance(spec, ServiceEntrySpec)
+            and self.host.startswith("*.")
+            and spec.resolution in ("NONE", "DYNAMIC_DNS")
+        )
 
 
 def selector_of(document: Document) -> Mapping[str, str] | None:

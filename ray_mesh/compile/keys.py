@@ -67,7 +67,7 @@ def compile_key(world: World, stored_key: str) -> snapshot.Resource | None:
     node, key = split_key(stored_key)
     match snapshot.kind_of(key):
         case "mesh" if not node:
-            return compile_mesh(world.config)
+            return compile_mesh(world)
         case "service" if not node:
             callee = world.callee(snapshot.host_for(key))
             return compile_service(world, callee) if callee else None

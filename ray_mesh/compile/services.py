@@ -38,6 +38,7 @@ def compile_service(world: World, callee: Callee) -> snapshot.Service:
         exported_to=exported_to(world.config, callee.document),
         owners=first.owners,
         routings=tuple(others),
+        is_dynamic=callee.is_dynamic,
         client_rules=tuple(_compile_rules(callee, one) for one in special),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ray_mesh import snapshot
 from ray_mesh.compile.policies import compile_policy
 from ray_mesh.compile.selection import selects
+from ray_mesh.compile.sidecars import compile_sidecar
 from ray_mesh.compile.world import World, is_ingress
 from ray_mesh.resources import Document, RateLimitSpec, WorkloadSpec
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
@@ -45,6 +46,7 @@ def compile_workload(world: World, workload: Document) -> snapshot.Workload:
         rate_limits=tuple(_rate_limit(limit) for limit in rate_limits_for(world, workload)),
         gateway_ports=tuple(sorted((int(port), bound) for port, bound in spec.gateway_ports.items())),
         tcp_ports=tuple(sorted((host, port.number) for host, port in ports if port.protocol != "http")),
+        sidecar=compile_sidecar(world, workload),
         is_tcp_only=bool(ports) and all(port.protocol in ("tcp", "tls") for _, port in ports),
     )
 

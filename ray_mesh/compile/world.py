@@ -195,6 +195,11 @@ def destination_hosts(document: Document) -> set[str]:
     return {host for one in destinations for host in meanings(one.host, document.namespace)}
 
 
+def is_wildcard(host: str) -> bool:
+    """Whether a host of a ServiceEntry is a pattern."""
+    return host.startswith("*.")
+
+
 def rule_hosts(rule: Document) -> tuple[str, ...]:
     """The full hosts that a DestinationRule may be for, or its pattern."""
     return meanings(rule.read(DestinationRuleSpec).host, rule.namespace)
@@ -219,6 +224,8 @@ def _terms(document: Document) -> Iterable[Term]:
         case ServiceEntrySpec():
             for host in hosts_of(document):
                 yield ("entry for", host)
+                if is_wildcard(host):
+                    yield ("wildcard",)
         case HealthCheckSpec(host=checked):
             for host in meanings(checked, document.namespace):
                 yield ("check for", host)

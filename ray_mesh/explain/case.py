@@ -29,7 +29,7 @@ class Case:
     @property
     def mesh(self) -> snapshot.Mesh:
         """The settings of the whole mesh."""
-        return compile_mesh(self.world.config)
+        return compile_mesh(self.world)
 
     def service(self, host: str) -> snapshot.Service | None:
         """How to call a full host; None when the mesh does not know it."""

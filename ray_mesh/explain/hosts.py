@@ -10,6 +10,7 @@ from ray_mesh.explain.callers import Source
 from ray_mesh.explain.case import Case
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.hosts import meanings, split_authority
+from ray_mesh.proxy.passing import Boundary
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.view import seen_by, why_unknown
 from ray_mesh.resources import DestinationRuleSpec, Document
@@ -37,10 +38,11 @@ def find_host(case: Case, source: Source, authority: str) -> Meaning:
         return Meaning(Step("host", reply.message, refuses=True), refusal=reply)
     name, port = split
     hidden, notes = "", list[Note]()
-    for host in meanings(name, source.workload.namespace):
+    patterns = Boundary(wildcards=frozenset(case.mesh.wildcards)).patterns(name)
+    for host in (*meanings(name, source.workload.namespace), *patterns):
         service, callee = case.service(host), case.world.callee(host)
         if service is not None and callee is not None:
-            if reason := why_unknown(service, source.client):
+            if reason := why_unknown(service, source.client, name):
                 hidden = hidden or reason
                 ground = case.places.at(callee.document, *exports_path(callee.document))
                 notes.append(Note(f"not {callee.document.title}: {reason}", ground))

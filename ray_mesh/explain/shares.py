@@ -19,7 +19,7 @@ from ray_mesh.proxy import replies
 from ray_mesh.proxy.change import rewriter
 from ray_mesh.proxy.cluster import Cluster, Member
 from ray_mesh.proxy.places import Place
-from ray_mesh.proxy.view import Client, why_unknown
+from ray_mesh.proxy.view import Client, why_unexported
 from ray_mesh.resources import Document, WorkloadSpec
 from ray_mesh.security.authorization import AuthorizationInput
 from ray_mesh.snapshot import Destination, Route, locality_of
@@ -64,7 +64,7 @@ def share(case: Case, sending: Sending, to: Destination, percent: float, missing
         step = Step("destination", missing.message, _origin(case, sending), refuses=True)
         return end([step], refusal(missing, step.ground))
     client = sending.source.client
-    if reason := why_unknown(destination.service, client):
+    if reason := why_unexported(destination.service, client):
         reply = replies.no_destination(to.host, reason)
         step = Step("destination", reply.message, _exports(case, callee), refuses=True)
         return end([step], refusal(reply, step.ground))

@@ -16,6 +16,7 @@ from ray_mesh.proxy.fault import draw
 from ray_mesh.proxy.journal import Journal
 from ray_mesh.proxy.mirror import Mirrors
 from ray_mesh.proxy.overload import Level, Overload
+from ray_mesh.proxy.passing import Boundary
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.registry import Outcome, Registry
@@ -26,7 +27,7 @@ from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.tcp_dialer import TcpDialer
 from ray_mesh.proxy.timers import Alarm, Wheel
 from ray_mesh.proxy.trace import child_of
-from ray_mesh.proxy.view import why_unknown
+from ray_mesh.proxy.view import why_unexported
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ class Effects:
     journal: Journal
     explaining: Explaining
     topology: Topology
+    boundary: Boundary
     overload: Overload
     tcp: TcpDialer
     connections: Connections
@@ -178,11 +180,11 @@ class Caller:
             )
             return
         source = self.source
-        if reason := why_unknown(destination.service, source.client):
+        if reason := why_unexported(destination.service, source.client):
             request.refuse(replies.no_destination(target.host, reason))
             return
         cluster = destination.cluster(
-            target.subset, time.monotonic(), target.port, source.place, source.client
+            target.subset, time.monotonic(), target.port, source.place, source.client, target.requested
         )
         if cluster is None:
             request.refuse(replies.no_subset(target.host, target.subset))

@@ -23,6 +23,8 @@ from ray_mesh.snapshot import Balance, ClientRules, Endpoint, Labels, Service, S
 
 FIRST_EJECTION_S = 1.0
 LONGEST_EJECTION_S = 30.0
+MAX_REQUESTED = 1000
+"""Hosts of a dynamic service that are kept though nobody may ask for them again."""
 
 
 class Member:
@@ -84,8 +86,9 @@ def workload_label(workload: str) -> str:
 class Cluster:
     """The members of one subset of a service (or of all of it) that serve one of its ports.
 
-    ``withheld`` would be members if ``is_plaintext_allowed``. Once the service changed it is not
-    ``is_current``: requests that have it keep it, others get a new one.
+    ``withheld`` would be members if ``is_plaintext_allowed``. ``requested`` is the host that was asked for,
+    where that is the endpoint. Once the service changed it is not ``is_current``: requests that have it keep
+    it, others get a new one.
     """
 
     __slots__ = (
@@ -103,6 +106,7 @@ class Cluster:
         "places",
         "port",
         "proxy_protocol",
+        "requested",
         "subset",
         "warmup",
         "withheld",
@@ -114,6 +118,7 @@ class Cluster:
         self.destination = destination
         self.is_current = True
         self.is_plaintext_allowed = False
+        self.requested = ""
         self.proxy_protocol: Literal["", "V1", "V2"] = ""
         self.subset = subset
         self.port = port
@@ -185,7 +190,7 @@ class Cluster:
         if self.outliers is not None:
             return self.failed(member, 503, now)
         ejection_s = member.eject(now)
-        self.destination.refresh(now)
+        (self if self.requested else self.destination).refresh(now)
         return now + ejection_s
 
     def refresh(self, now: float) -> None:
@@ -219,7 +224,8 @@ class Destination:
         self.host = host
         self.service: Service | None = None
         self.members: dict[Endpoint, Member] | None = None
-        self._clusters: dict[tuple[_Key, Place | None], Cluster] = {}
+        self._clusters: dict[tuple[_Key, Place | None, str], Cluster] = {}
+        self._requested: dict[tuple[str, int], Member] = {}
         self._breakers: dict[_Key, Breaker] = {}
         self._outliers: dict[_Key, Outliers[Member]] = {}
 
@@ -233,13 +239,31 @@ class Destination:
         """Whether both the service and its endpoints have come."""
         return self.service is not None and self.members is not None
 
-    def set_service(self, service: Service | None, now: float) -> None:
-        """Take a new version of the service; clusters in use by requests stay as they are."""
+    def set_service(self, service: Service | None, now: float) -> tuple[Member, ...]:
+        """Take a new version of the service; clusters in use by requests stay as they are. Returns the
+        members that are gone with it."""
+        gone: tuple[Member, ...] = ()
+        if service is None or not service.is_dynamic:
+            gone, self._requested = tuple(self._requested.values()), {}
         self.service = service
         for cluster in self._clusters.values():
             cluster.is_current = False
         self._clusters = {}
         self.refresh(now)
+        return gone
+
+    def drop_idle(self) -> tuple[Member, ...]:
+        """Forget hosts that were asked for and have no request now, once there are many; returns them."""
+        if len(self._requested) <= MAX_REQUESTED:
+            return ()
+        idle = {key: member for key, member in self._requested.items() if not member.active}
+        for key in idle:
+            del self._requested[key]
+        for placed, cluster in list(self._clusters.items()):
+            if (cluster.requested, cluster.port) in idle:
+                cluster.is_current = False
+                del self._clusters[placed]
+        return tuple(idle.values())
 
     def set_endpoints(self, endpoints: Iterable[Endpoint] | None, now: float) -> tuple[Member, ...]:
         """Take the new set of endpoints (None: unknown); returns the members that are gone."""
@@ -262,9 +286,10 @@ class Destination:
         port: int = 0,
         place: Place | None = None,
         client: Client | None = None,
+        requested: str = "",
     ) -> Cluster | None:
         """The cluster of a subset (empty for all members) at a port, for a client at a place; None when there
-        is no such subset for it."""
+        is no such subset for it. ``requested`` is the host that was asked for, where that is the endpoint."""
         if self.service is None:
             return None
         rules = rules_for(self.service, client)
@@ -274,19 +299,23 @@ class Destination:
         balance, traffic = policy_of(rules, found, port)
         locality = traffic.locality if traffic is not None else None
         key = (_holder(rules), subset, port)
-        placed = (key, (place or Place()) if locality is not None else None)
+        requested = requested if self.service.is_dynamic else ""
+        placed = (key, (place or Place()) if locality is not None else None, requested)
         known = self._clusters.get(placed)
         if known is not None:
             return known
         labels = found.labels if found is not None else ()
         cluster = self._clusters[placed] = Cluster(self, subset, port, labels, balance)
         cluster.is_plaintext_allowed = rules.plaintext
+        cluster.requested = requested
         if locality is not None:
             cluster.places = Places(locality, place or Place())
         if traffic is not None and (traffic.connections or traffic.retry_budget):
             cluster.breaker = self._breaker(key, traffic)
         if traffic is not None and traffic.outlier is not None:
-            outliers = self._outliers.setdefault(key, Outliers(traffic.outlier, now))
+            outliers: Outliers[Member] = Outliers(traffic.outlier, now)
+            if not requested:
+                outliers = self._outliers.setdefault(key, outliers)
             outliers.policy = traffic.outlier
             cluster.outliers = outliers
         if traffic is not None:
@@ -316,13 +345,32 @@ class Destination:
     def _fill(self, cluster: Cluster, now: float) -> None:
         members: list[Member] = []
         withheld: list[Member] = []
-        for member in (self.members or {}).values():
+        known = (self.members or {}).values()
+        for member in (self._member(cluster, now),) if cluster.requested else known:
             endpoint = member.endpoint
             if endpoint.service_port not in (0, cluster.port) or not cluster.labels.issubset(endpoint.labels):
                 continue
             is_allowed = cluster.is_plaintext_allowed or endpoint.transport == "mutual_tls"
             (members if is_allowed else withheld).append(member)
         cluster.refill(members, withheld, now)
+
+    def _member(self, cluster: Cluster, now: float) -> Member:
+        """The host that was asked for as a member."""
+        key = (cluster.requested, cluster.port)
+        member = self._requested.get(key)
+        if member is None:
+            endpoint = Endpoint(
+                workload="",
+                address=cluster.requested,
+                port=cluster.port,
+                sni="",
+                identity="",
+                labels=(),
+                node="",
+                transport="plaintext",
+            )
+            member = self._requested[key] = Member(endpoint, now)
+        return member
 
 
 def _holder(rules: Service | ClientRules) -> tuple[str, Labels]:

@@ -40,7 +40,7 @@ class Configuration:
                 self._check_mesh(key, resource)
                 self._take_mesh(resource)
             case snapshot.Service():
-                self._registry.set_service(resource.host, resource)
+                self._hosting.forget(self._registry.set_service(resource.host, resource))
                 self._forget_views()
             case snapshot.Endpoints():
                 self._set_endpoints(resource.host, resource)
@@ -72,16 +72,14 @@ class Configuration:
         elif kind == "mesh":
             self._take_mesh(snapshot.Mesh(self._plane.config.trust_domain, ""))
         elif kind == "service":
-            self._registry.set_service(host, None)
+            self._hosting.forget(self._registry.set_service(host, None))
             self._forget_views()
         elif kind == "endpoints":
             self._set_endpoints(host, None)
             self._forget_views()
 
     def _set_endpoints(self, host: str, endpoints: snapshot.Endpoints | None) -> None:
-        gone = self._registry.set_endpoints(host, endpoints)
-        for local in self._hosting:
-            local.source.forget(gone)
+        self._hosting.forget(self._registry.set_endpoints(host, endpoints))
 
     def _place(self, key: str, workload: snapshot.Workload) -> None:
         config = self._plane.config
@@ -101,6 +99,8 @@ class Configuration:
         self._plane.paths = PATHS[mesh.path_normalization]
         self._effects.topology.trusted_proxies = mesh.trusted_proxies
         self._effects.topology.proxy_protocol = mesh.proxy_protocol
+        if self._effects.boundary.take(mesh.outbound_policy, frozenset(mesh.wildcards)):
+            self._forget_views()
         if self._effects.explaining.gateways != mesh.explains_to_outside:
             self._effects.explaining.gateways = mesh.explains_to_outside
             for local in self._hosting:  # the next proxy is told as well

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ray_mesh.errors import ConfigError, PeerError
 from ray_mesh.proxy.caller import Effects
+from ray_mesh.proxy.cluster import Member
 from ray_mesh.proxy.connector import Dialer
 from ray_mesh.proxy.doors import Doorman
 from ray_mesh.proxy.events import Events
@@ -110,6 +111,11 @@ class Hosting:
         for connection in self._listening.connections:
             if connection.entry in entries:
                 connection.drain()
+
+    def forget(self, gone: tuple[Member, ...]) -> None:
+        """Endpoints are gone."""
+        for local in self.locals.values() if gone else ():
+            local.source.forget(gone)
 
     def set_gateway(self, key: str, gateway: Gateway | None) -> None:
         """Take what the workload ``key`` serves as an ingress gateway (None: nothing)."""

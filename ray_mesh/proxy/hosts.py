@@ -38,3 +38,8 @@ def meanings(host: str, namespace: str) -> tuple[str, ...]:
         case [name, space, "svc"] | [name, space, "svc", "cluster", "local"]:
             return (f"{name}.{space}.{SUFFIX}",)
     return () if host.endswith(f".{SUFFIX}") else (host,)
+
+
+def bare(host: str) -> str:
+    """The address in ``[::1]``, else the host itself."""
+    return host[1:-1] if host.startswith("[") else host

@@ -1,5 +1,5 @@
 """Calls that a workload makes: its loopback listener, which only it can use (the token), to any host of
-the mesh or of a ServiceEntry and to nothing else (REGISTRY_ONLY)."""
+the mesh or of a ServiceEntry, and to others only where outboundTrafficPolicy says so."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from typing import Any
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.caller import Caller, Effects
 from ray_mesh.proxy.head import RequestHead, read_request
-from ray_mesh.proxy.hosts import meanings, split_authority
+from ray_mesh.proxy.hosts import bare, meanings, split_authority
 from ray_mesh.proxy.http1_server import Recent
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.overload import Level
+from ray_mesh.proxy.passing import BLACKHOLE, why_not_passed
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.registry import Outcome
 from ray_mesh.proxy.replies import Reply
@@ -43,6 +44,7 @@ class Outbound(Caller):
         self._token = source.workload.token_sha256
         self._accepted = b""
         self._views: dict[bytes, RouteTable] = {}
+        self._passed: dict[bytes, RouteTable] = {}
         self._tunnels = Tunnels(self, TcpCaller(source, effects))
 
     def tunnel(
@@ -74,6 +76,7 @@ class Outbound(Caller):
     def forget_views(self) -> None:
         """A service changed: understand hosts anew from the next request on."""
         self._views = {}
+        self._passed = {}
 
     def begin(self, request: Request) -> None:
         """See :class:`.sides.Entry`."""
@@ -112,6 +115,8 @@ class Outbound(Caller):
         table = self._table(request, outcome, absent)
         if isinstance(table, Reply):
             request.refuse(table)
+        elif table is not None and table is self._passed.get(request.host):
+            self.route(request, table)  # not remembered, as the host may come to be known
         elif table is not None:
             if len(self._views) >= _MAX_VIEWS:
                 self._views = {}
@@ -125,28 +130,56 @@ class Outbound(Caller):
         authority = split_authority(request.host)
         if authority is None:
             return replies.bad_request(400, "the Host field is not a host and port")
-        workload, client = self.source.workload, self.source.client
-        registry = self.effects.registry
+        client = self.source.client
+        registry, boundary = self.effects.registry, self.effects.boundary
+        passes = client.policy(boundary.policy) == "ALLOW_ANY"
         hidden = ""
-        for host in meanings(authority[0], workload.namespace):
+        for host in (*meanings(authority[0], client.namespace), *boundary.patterns(authority[0])):
             if host in absent or registry.is_unknown(host):
                 continue
             destination = registry.find(host)
             if destination is None or destination.service is None:
+                if passes and registry.was_unknown(host):
+                    registry.ask_again(host)
+                    continue
                 if outcome == "late":
                     return replies.unknown_yet(host)
                 self._wait(request, host, absent)
                 return None
-            if reason := why_unknown(destination.service, client):
-                hidden = hidden or reason
-                continue
-            service = seen_by(destination.service, client)
-            port = asked_port(service, authority[1], is_explicit=b":" in request.host)
-            if isinstance(port, Reply):
-                return port
-            scope = Scope(workload.namespace, client.labels, port)
-            return RouteTable(service.routes, scope, self.source.announced)
-        return replies.not_in_mesh(authority[0], hidden)
+            reason = why_unknown(destination.service, client, authority[0])
+            if not reason:
+                return self._known(request, destination.service, authority)
+            hidden = hidden or reason
+        return self._unknown(request, authority, hidden, passes)
+
+    def _known(self, request: Request, service: Service, authority: tuple[str, int]) -> RouteTable | Reply:
+        client = self.source.client
+        seen = seen_by(service, client)
+        port = asked_port(seen, authority[1], is_explicit=b":" in request.host)
+        if isinstance(port, Reply):
+            return port
+        scope = Scope(client.namespace, client.labels, port)
+        return RouteTable(seen.routes, scope, self.source.announced, authority[0])
+
+    def _unknown(
+        self, request: Request, authority: tuple[str, int], hidden: str, passes: bool
+    ) -> RouteTable | Reply:
+        """A host that this workload does not know: it is called as it is, or not at all."""
+        host = bare(authority[0])
+        refusal = why_not_passed(host) if passes else ""
+        if refusal or not passes:
+            request.service = BLACKHOLE
+            return replies.not_passed(host, refusal) if refusal else replies.not_in_mesh(host, hidden)
+        table = self._passed.get(request.host)
+        if table is None:
+            client = self.source.client
+            scope = Scope(client.namespace, client.labels, authority[1])
+            routes = self.effects.registry.passthrough.routes
+            table = RouteTable(routes, scope, self.source.announced, host)
+            if len(self._passed) >= _MAX_VIEWS:
+                self._passed = {}
+            self._passed[request.host] = table
+        return table
 
     def _wait(self, request: Request, host: str, absent: tuple[str, ...]) -> None:
         def resume(outcome: Outcome) -> None:

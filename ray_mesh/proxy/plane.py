@@ -28,6 +28,7 @@ from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
 from ray_mesh.proxy.outside import Lookup, Outside, Resolver, system_lookup
 from ray_mesh.proxy.overload import USUAL, Level, Overload, OverloadLimits
 from ray_mesh.proxy.pages import pages_of
+from ray_mesh.proxy.passing import Boundary
 from ray_mesh.proxy.path import BASE
 from ray_mesh.proxy.probe import Prober
 from ray_mesh.proxy.registry import Registry
@@ -101,6 +102,7 @@ class DataPlane:
             self._journal,
             Explaining(),
             Topology(),
+            Boundary(),
             self._overload,
             self._tcp,
             self.connections,
@@ -366,6 +368,7 @@ class DataPlane:
 
     def on_deadline(self, now: float) -> None:
         """Close what is stale, regularly (see :class:`.timers.Timed`)."""
+        self._hosting.forget(self._registry.drop_idle())
         for local in self._hosting:
             local.close_stale(now)
         self.wheel.add(now + SWEEP_S, self)
@@ -383,6 +386,8 @@ class DataPlane:
         is_loopback = addresses.is_loopback(address)
         if is_loopback and not addresses.is_loopback(own):
             return "loopback, and the mesh is not on loopback alone"
+        if self._registry.is_endpoint(address, port):
+            return "a port of the mesh itself"
         if not is_loopback and address != own:
             return ""
         if port == self.inbound_port or any(port in local.ports for local in self._hosting):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from ray_mesh.proxy.cluster import Destination, Member
+from ray_mesh.proxy.passing import PASSTHROUGH, passthrough
 from ray_mesh.proxy.timers import Wheel
 from ray_mesh.snapshot import Endpoints, Service
 
@@ -28,6 +29,7 @@ class Registry:
         self._destinations: dict[str, Destination] = {}
         self._waiting: dict[str, list[_Waiting]] = {}
         self._unknown_until: dict[str, float] = {}
+        self._passthrough = passthrough()
         self.on_unknown_host: Callable[[str], None] | None = None
 
     def __len__(self) -> int:
@@ -38,12 +40,40 @@ class Registry:
 
     def find(self, host: str) -> Destination | None:
         """The destination, once both its service and its endpoints have come."""
-        found = self._destinations.get(host)
+        found = self._passthrough if host == PASSTHROUGH else self._destinations.get(host)
         return found if found is not None and found.is_complete else None
 
     def is_unknown(self, host: str) -> bool:
         """Whether the control plane said a moment ago that the mesh has no such host."""
         return self._unknown_until.get(host, 0.0) > time.monotonic()
+
+    @property
+    def passthrough(self) -> Service:
+        """What stands for all hosts that nobody has declared."""
+        assert self._passthrough.service is not None
+        return self._passthrough.service
+
+    def was_unknown(self, host: str) -> bool:
+        """Whether the control plane said so at any time, and nothing else since."""
+        return host in self._unknown_until
+
+    def ask_again(self, host: str) -> None:
+        """Ask the control plane for a host that was unknown, while nobody waits for the answer."""
+        if host not in self._waiting:
+            self.wait(host, lambda outcome: None)
+
+    def is_endpoint(self, address: str, port: int) -> bool:
+        """Whether this is where a proxy of the mesh takes calls, as far as it is known here."""
+        return any(
+            (endpoint.address, endpoint.port, endpoint.transport) == (address, port, "mutual_tls")
+            for destination in self._destinations.values()
+            for endpoint in destination.members or ()
+        )
+
+    def drop_idle(self) -> tuple[Member, ...]:
+        """See :meth:`.cluster.Destination.drop_idle`."""
+        kept = (self._passthrough, *self._destinations.values())
+        return tuple(member for destination in kept for member in destination.drop_idle())
 
     def wait(self, host: str, resume: Resume) -> None:
         """Call ``resume`` once the host is known, is known not to exist, or ``WAIT_S`` have passed."""
@@ -54,11 +84,12 @@ class Registry:
         if len(others) == 1 and self.on_unknown_host is not None:
             self.on_unknown_host(host)
 
-    def set_service(self, host: str, service: Service | None) -> None:
-        """A service came, changed or went."""
+    def set_service(self, host: str, service: Service | None) -> tuple[Member, ...]:
+        """A service came, changed or went; returns the members that went with it."""
         destination = self._destination(host)
-        destination.set_service(service, time.monotonic())
+        gone = destination.set_service(service, time.monotonic())
         self._changed(destination)
+        return gone
 
     def set_endpoints(self, host: str, endpoints: Endpoints | None) -> tuple[Member, ...]:
         """The members of a host came, changed or went; returns those that are gone."""

@@ -87,6 +87,12 @@ def not_in_mesh(host: str, why: str = "") -> Reply:
     return Reply(502, "NR", "host_not_in_mesh", f"{cause}, and outbound traffic is REGISTRY_ONLY; {cure}")
 
 
+def not_passed(host: str, why: str) -> Reply:
+    """No service has that host, and though others may be called this one never is."""
+    message = f"host {host!r} {why}: outboundTrafficPolicy ALLOW_ANY does not go there"
+    return Reply(502, "NR", "host_not_in_mesh", message)
+
+
 def no_port(host: str, port: int, ports: list[int]) -> Reply:
     """The service is known, but not on that port."""
     known = ", ".join(map(str, ports))

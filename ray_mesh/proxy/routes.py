@@ -21,9 +21,20 @@ _random = random.random
 
 class Target:
     """One weighted destination of a route. ``cluster`` is filled in when it is first used; with a ``status``
-    there is none, and that is the answer."""
+    there is none, and that is the answer. ``requested`` is the host that was asked for, where that is the
+    endpoint."""
 
-    __slots__ = ("announcement", "change", "cluster", "host", "port", "shadows", "status", "subset")
+    __slots__ = (
+        "announcement",
+        "change",
+        "cluster",
+        "host",
+        "port",
+        "requested",
+        "shadows",
+        "status",
+        "subset",
+    )
 
     def __init__(
         self,
@@ -32,8 +43,10 @@ class Target:
         announcement: bytes,
         change: Change | None = None,
         shadows: tuple[Shadow, ...] = (),
+        requested: str = "",
     ) -> None:
         self.host = to.host
+        self.requested = requested
         self.subset = to.subset
         self.status = to.status
         self.port = to.port or port
@@ -92,12 +105,14 @@ class RouteEntry:
 
 
 class RouteTable:
-    """Routes in order. ``source`` is announced to the next proxy together with the destination."""
+    """Routes in order. ``source`` is announced to the next proxy together with the destination.
+    ``requested`` is that of :class:`Target`."""
 
-    __slots__ = ("_always", "_index", "_scope", "_source")
+    __slots__ = ("_always", "_index", "_requested", "_scope", "_source")
 
-    def __init__(self, routes: Iterable[Route], scope: Scope, source: bytes) -> None:
+    def __init__(self, routes: Iterable[Route], scope: Scope, source: bytes, requested: str = "") -> None:
         self._scope = scope
+        self._requested = requested
         self._source = source
         kept: list[tuple[list[Alternative], _Slot]] = []
         for route in routes:
@@ -120,7 +135,8 @@ class RouteTable:
 
     def _fill(self, slot: _Slot) -> RouteEntry:
         route = slot.route
-        entry = slot.entry = RouteEntry(route, _targets(route, self._scope, self._source), self._scope)
+        targets = _targets(route, self._scope, self._source, self._requested)
+        entry = slot.entry = RouteEntry(route, targets, self._scope)
         return entry
 
 
@@ -134,14 +150,22 @@ class _Slot:
         self.entry: RouteEntry | None = None
 
 
-def _targets(route: Route, scope: Scope, source: bytes) -> tuple[Target, ...]:
+def _targets(route: Route, scope: Scope, source: bytes, requested: str) -> tuple[Target, ...]:
     mirrors = [
-        (one.percent, Target(one.destination, scope.port, announcement(source, one.destination.host)))
+        (
+            one.percent,
+            Target(
+                one.destination,
+                scope.port,
+                announcement(source, one.destination.host),
+                requested=requested,
+            ),
+        )
         for one in route.mirrors
     ]
     shadows = tuple(Shadow(route, percent, target) for percent, target in mirrors)
     return tuple(
-        Target(one, scope.port, announcement(source, one.host), change_of(route, one), shadows)
+        Target(one, scope.port, announcement(source, one.host), change_of(route, one), shadows, requested)
         for one in route.destinations
     )
 

@@ -28,7 +28,7 @@ from ray_mesh.proxy.tcp_dialer import CONNECT_TIMEOUT_S, Refused
 from ray_mesh.proxy.tcp_relay import Relay, Side
 from ray_mesh.proxy.tcp_routes import choose_route, draw
 from ray_mesh.proxy.tcp_wire import Hello
-from ray_mesh.proxy.view import why_unknown
+from ray_mesh.proxy.view import why_unexported
 from ray_mesh.snapshot import ConnectionRoute, Service
 
 HELLO_S = 10.0
@@ -102,9 +102,11 @@ class TcpCaller:
         if destination is None or destination.service is None:
             raise TcpRefused(replies.not_in_mesh(chosen.host))
         source = self.source
-        if reason := why_unknown(destination.service, source.client):
+        if reason := why_unexported(destination.service, source.client):
             raise TcpRefused(replies.no_destination(chosen.host, reason))
-        cluster = destination.cluster(chosen.subset, time.monotonic(), port, source.place, source.client)
+        cluster = destination.cluster(
+            chosen.subset, time.monotonic(), port, source.place, source.client, connection.requested
+        )
         if cluster is None:
             raise TcpRefused(replies.no_subset(chosen.host, chosen.subset))
         hello = Hello(self.source.announced.decode(), chosen.host, port)

@@ -35,6 +35,7 @@ class TcpConnection:
         self.entry = entry
         self.host = host  # host:port as it was asked for
         self.service = host
+        self.requested = ""  # the host that was asked for
         self.route = ""
         self.ends: tuple[Address | None, Address | None] = (None, None)  # the caller's, and where it came to
         self.member: Member | None = None

@@ -6,8 +6,9 @@ import asyncio
 import time
 
 from ray_mesh.proxy import replies
-from ray_mesh.proxy.hosts import meanings, split_authority
+from ray_mesh.proxy.hosts import bare, meanings, split_authority
 from ray_mesh.proxy.match import Scope
+from ray_mesh.proxy.passing import BLACKHOLE, PASSTHROUGH, why_not_passed
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.sniff import DETECTION_TIMEOUT_S, spoken
 from ray_mesh.proxy.tcp_caller import TcpCaller
@@ -114,8 +115,8 @@ class Tunnels:
                 upstream = await self._caller.connect(connection, route, scope.port)
             member = connection.member
             is_outside = member is not None and member.endpoint.transport == "plaintext"
-            if is_outside and name not in ("", service.host):
-                raise TcpRefused(replies.other_name(service.host, name))
+            if is_outside and name not in ("", service.host, connection.requested):
+                raise TcpRefused(replies.other_name(connection.requested, name))
         except BaseException:
             if upstream is not None:
                 self._caller.drop(connection, upstream)
@@ -125,21 +126,35 @@ class Tunnels:
     async def _service(self, connection: TcpConnection, host: str) -> Service:
         """The service that a host means to this workload. Raises TcpRefused."""
         client = self._caller.source.client
+        registry, boundary = self._caller.effects.registry, self._caller.effects.boundary
+        passes = client.policy(boundary.policy) == "ALLOW_ANY"
+        connection.requested = bare(host)
         hidden = ""
-        for meaning in meanings(host, client.namespace):
+        for meaning in (*meanings(host, client.namespace), *boundary.patterns(host)):
+            if passes and registry.was_unknown(meaning) and not registry.is_unknown(meaning):
+                registry.ask_again(meaning)
+                continue
             found = await self._caller.known(meaning)
             if found is None or found.service is None:
                 continue
-            if reason := why_unknown(found.service, client):
-                hidden = hidden or reason
-                continue
-            connection.service = meaning
-            return seen_by(found.service, client)
-        raise TcpRefused(replies.not_in_mesh(host, hidden))
+            reason = why_unknown(found.service, client, host)
+            if not reason:
+                connection.service = meaning
+                return seen_by(found.service, client)
+            hidden = hidden or reason
+        refusal = why_not_passed(connection.requested) if passes else ""
+        connection.service = BLACKHOLE if refusal or not passes else PASSTHROUGH
+        if refusal:
+            raise TcpRefused(replies.not_passed(host, refusal))
+        if not passes:
+            raise TcpRefused(replies.not_in_mesh(host, hidden))
+        return registry.passthrough
 
 
 def called_port(service: Service, number: int) -> Port | Reply:
     """The port that a tunnel is for, which must not be one for requests; else the refusal."""
+    if not service.ports and service.is_dynamic:
+        return Port(number, "", "tcp")
     port = next((each for each in service.ports if each.number == number), None)
     if port is None:
         return replies.no_port(service.host, number, [each.number for each in service.ports])

@@ -85,7 +85,7 @@ KINDS: dict[str, Kind] = {
         later="write a WorkloadEntry for each program, or attach it; HealthCheck asks whether it is well",
     ),
     "Gateway": Kind(_NETWORKING, GatewaySpec, is_token=True, short_names=("gw",)),
-    "Sidecar": Kind(_NETWORKING, SidecarSpec, later="proxies know what their workloads call, and no more"),
+    "Sidecar": Kind(_NETWORKING, SidecarSpec),
     "ProxyConfig": Kind(
         ("networking.istio.io/v1beta1",),
         ProxyConfigSpec,

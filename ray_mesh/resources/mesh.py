@@ -43,7 +43,7 @@ class RateLimitSpec(Model):
 class OutboundTrafficPolicy(Model):
     """What happens to requests for hosts that are not services of the mesh."""
 
-    mode: Annotated[Literal["REGISTRY_ONLY", "ALLOW_ANY"], Only(("REGISTRY_ONLY",))] = "REGISTRY_ONLY"
+    mode: Literal["REGISTRY_ONLY", "ALLOW_ANY"] = "REGISTRY_ONLY"
 
 
 class Explain(Model):

@@ -18,9 +18,9 @@ from ray_mesh.resources.schema import (
     LabelSelector,
     Later,
     Model,
-    Only,
     PortNumber,
 )
+from ray_mesh.resources.source import Path
 from ray_mesh.resources.workload_entry import WorkloadEntrySpec
 
 _SHARED = ("HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-WEB", "HTTPS", "TLS")
@@ -63,9 +63,7 @@ class ServiceEntrySpec(Model):
     ] = ()
     ports: Annotated[tuple[EntryPort, ...], Field(max_length=256)] = ()
     location: Literal["MESH_EXTERNAL", "MESH_INTERNAL"] = "MESH_EXTERNAL"
-    resolution: Annotated[
-        Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"], Only(("STATIC", "DNS"))
-    ] = "NONE"
+    resolution: Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"] = "NONE"
     endpoints: Annotated[tuple[WorkloadEntrySpec, ...], Field(max_length=4096)] = ()
     workload_selector: EntrySelector | None = None
     export_to: tuple[str, ...] = ()
@@ -90,7 +88,7 @@ class ServiceEntrySpec(Model):
             elif problems := [flaw for flaw in host_flaws(path, host) if not flaw.later]:
                 yield from problems
             elif host.startswith("*"):
-                yield Flaw(path, f"{host}: name each host", later=True)
+                yield from _wildcard_flaws(host.lower(), path)
             elif host.endswith("."):
                 yield from host_flaws(path, host)
             elif host.lower() in [one.lower() for one in self.hosts[:index]]:
@@ -114,8 +112,6 @@ class ServiceEntrySpec(Model):
             yield Flaw(("ports",), "empty: without ports nobody can call it", later=True)
 
     def _resolution_flaws(self) -> Iterator[Flaw]:
-        if "resolution" not in self.model_fields_set:
-            yield Flaw(("resolution",), "NONE, which is what it means when left out", later=True)
         if self.resolution not in ("NONE", "STATIC"):
             for index, address in enumerate(self.addresses):
                 if "/" in address:
@@ -128,8 +124,10 @@ class ServiceEntrySpec(Model):
                         f"{host!r}: hosts must be FQDN if no endpoints are provided for {self.resolution}"
                     )
                     yield Flaw(("hosts", index), message)
-        if self.resolution == "DNS" and not self.endpoints and self.workload_selector is None:
+        if self.resolution != "STATIC" and not self.endpoints and self.workload_selector is None:
             for index, host in enumerate(self.hosts):
+                if host.startswith("*"):
+                    continue
                 if "." not in host or host.lower().endswith((".svc", SERVICE_SUFFIX)):
                     message = f"{host!r}, a name of the mesh, which DNS does not know: list endpoints"
                     yield Flaw(("hosts", index), message, later=True)
@@ -167,3 +165,10 @@ class ServiceEntrySpec(Model):
             yield Flaw(("workloadSelector",), "of a ServiceEntry that is MESH_EXTERNAL", later=True)
         elif self.resolution not in ("STATIC", "NONE"):
             yield Flaw(("workloadSelector",), f"with resolution {self.resolution}", later=True)
+
+
+def _wildcard_flaws(host: str, path: Path) -> Iterator[Flaw]:
+    if not host.startswith("*."):
+        yield Flaw(path, f"{host}: the star stands for whole labels, as in *.example.com", later=True)
+    elif SERVICE_SUFFIX.endswith(host[1:]) or host.endswith((SERVICE_SUFFIX, ".svc")):
+        yield Flaw(path, f"{host}, which covers names of the mesh's own services", later=True)

@@ -17,11 +17,12 @@ from ray_mesh.resources.connection_pool import ConnectionPool
 from ray_mesh.resources.destination import Destination
 from ray_mesh.resources.gateway import ServerTls
 from ray_mesh.resources.host_names import entry_flaws, is_host_name
-from ray_mesh.resources.schema import Flaw, LabelSelector, Model, UInt32, is_label
+from ray_mesh.resources.schema import Flaw, LabelSelector, Later, Model, Only, UInt32, is_label
 from ray_mesh.resources.source import Path
 from ray_mesh.resources.workload_entry import unix_problem
 
 CaptureMode = Literal["DEFAULT", "IPTABLES", "NONE"]
+_ONE_LISTENER = Later("a workload calls through one listener of its proxy, whatever the port")
 _LOOPBACKS = ("", "127.0.0.1", "0.0.0.0", "::1", "::")  # noqa: S104 - names, nothing is bound
 _ENDPOINT = re.compile(r"(?:\[([^][]*)\]|([^:]*)):([0-9]+)")
 _ENDPOINT_FORM = "write 127.0.0.1:PORT, 0.0.0.0:PORT, [::1]:PORT, [::]:PORT or unix:///PATH"
@@ -82,9 +83,9 @@ class IngressListener(Model):
 class EgressListener(Model):
     """Whom the workload may call, as ``namespace/host``: over one port, or over all others."""
 
-    port: SidecarPort | None = None
-    bind: str = ""
-    capture_mode: CaptureMode = "DEFAULT"
+    port: Annotated[SidecarPort | None, _ONE_LISTENER] = None
+    bind: Annotated[str, _ONE_LISTENER] = ""
+    capture_mode: Annotated[CaptureMode, Only(("DEFAULT", "NONE"), "nothing is captured")] = "DEFAULT"
     hosts: Annotated[tuple[str, ...], Field(min_length=1)]
 
     def flaws(self) -> Iterator[Flaw]:
@@ -110,7 +111,7 @@ class OutboundTrafficPolicy(Model):
     """What happens to calls of hosts that nobody has declared; ``egressProxy`` gets them all."""
 
     mode: Literal["REGISTRY_ONLY", "ALLOW_ANY"] = "REGISTRY_ONLY"
-    egress_proxy: Destination | None = None
+    egress_proxy: Annotated[Destination | None, Later("declare the hosts and route them there")] = None
 
     def flaws(self) -> Iterator[Flaw]:
         if self.egress_proxy is None:
@@ -128,9 +129,13 @@ class SidecarSpec(Model):
     other Sidecars selects (in the root namespace: of the mesh)."""
 
     workload_selector: LabelSelector | None = None
-    ingress: tuple[IngressListener, ...] = ()
+    ingress: Annotated[
+        tuple[IngressListener, ...], Later("a workload says its own port when it attaches")
+    ] = ()
     egress: tuple[EgressListener, ...] = ()
-    inbound_connection_pool: ConnectionPool | None = None
+    inbound_connection_pool: Annotated[
+        ConnectionPool | None, Later("limits are kept by callers, as a DestinationRule says")
+    ] = None
     outbound_traffic_policy: OutboundTrafficPolicy | None = None
 
     def flaws(self) -> Iterator[Flaw]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -10,8 +11,9 @@ from proxy_mesh import TOKEN, Client, Mesh, fetch, mesh, request_bytes  # noqa: 
 from test_proxy_ingress import gateway
 
 from ray_mesh import snapshot
+from ray_mesh.compile import World
 from ray_mesh.compile.mesh import compile_mesh
-from ray_mesh.resources import MeshConfigSpec
+from ray_mesh.resources import from_json
 from ray_mesh.resources.mesh import Normalization
 from ray_mesh.snapshot import Operation, Policy, Rule, ValueMatch
 
@@ -20,7 +22,10 @@ from ray_mesh.snapshot import Operation, Policy, Rule, ValueMatch
 
 def configure(mesh: Mesh, **spec: Any) -> None:
     """Put a MeshConfig into force."""
-    compiled = compile_mesh(MeshConfigSpec.model_validate(spec))
+    metadata = {"name": "mesh", "namespace": "mesh-system"}
+    plain = {"apiVersion": "mesh.ray.io/v1", "kind": "MeshConfig", "metadata": metadata, "spec": spec}
+    config = from_json(json.dumps(plain))
+    compiled = compile_mesh(World({config.key: config}))
     for plane in mesh.planes.values():
         plane.apply(snapshot.MESH_KEY, snapshot.decode(snapshot.MESH_KEY, snapshot.encode(compiled)))
 
