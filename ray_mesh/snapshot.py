@@ -702,7 +702,7 @@ MESH_KEY = "mesh.mesh.mesh"
 SERVICE_SUFFIX = ".svc.cluster.local"
 OUTSIDE = "-"
 """Stands for the namespace in the key of a host that is no service's; no namespace has this name."""
-WILDCARD = "="
+WILDCARD = "_"
 """The same in the key of a pattern ``*.suffix``, whose star is left out: subjects of NATS have stars."""
 
 
@@ -730,7 +730,7 @@ def kind_of(key: str) -> str:
 def key_for(kind: str, host: str) -> str:
     """``service``/``endpoints`` key for a full host: ``service.default.reviews`` for
     ``reviews.default.svc.cluster.local``, ``service.-.api.example.com`` for a host outside, and
-    ``service.=.example.com`` for ``*.example.com``."""
+    ``service._.example.com`` for ``*.example.com``."""
     if host.startswith("*."):
         return f"{kind}.{WILDCARD}.{host[2:]}"
     name, _, namespace = host.removesuffix(SERVICE_SUFFIX).partition(".")

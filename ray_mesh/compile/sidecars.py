@@ -12,7 +12,6 @@ from ray_mesh import snapshot
 from ray_mesh.compile.selection import selects
 from ray_mesh.compile.world import World
 from ray_mesh.resources import Document, SidecarSpec
-from ray_mesh.resources.hosts import meanings
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
 
 _ANY = "*"
@@ -62,8 +61,5 @@ def _hosts(document: Document, written: Iterable[str]) -> tuple[snapshot.EgressH
     for text in written:
         namespace, _, host = text.partition("/")
         namespace = document.namespace if namespace == _OWN else namespace
-        is_any = namespace == _ANY
-        hosts = (host.lower(),) if is_any and "." not in host else meanings(host, namespace)
-        for each in hosts:
-            found[snapshot.EgressHost("" if is_any else namespace, each)] = None
+        found[snapshot.EgressHost("" if namespace == _ANY else namespace, host.lower())] = None
     return tuple(found)

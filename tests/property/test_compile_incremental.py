@@ -103,6 +103,14 @@ FOUND_BY = st.one_of(
     ),
     st.just({"resolution": "DNS", "endpoints": [{"address": "eu.example.com"}]}),
 )
+EGRESS = st.lists(
+    st.sampled_from(["./*", "*/*", "~/*", "prod/*", "*/*.example.com", "~prod/*", "*/api.example.com"]),
+    min_size=1,
+    max_size=2,
+).map(lambda hosts: {"egress": [{"hosts": hosts}]})
+OUTBOUND = st.sampled_from(["REGISTRY_ONLY", "ALLOW_ANY"]).map(
+    lambda mode: {"outboundTrafficPolicy": {"mode": mode}}
+)
 
 SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "Service": st.builds(
@@ -133,14 +141,25 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         st.one_of(EXPORTS, PICKING),
     ),
     "ServiceEntry": merged(
-        st.sets(ENTRY_HOSTS, min_size=1, max_size=2).map(lambda hosts: {"hosts": sorted(hosts)}),
-        FOUND_BY,
+        st.one_of(
+            merged(
+                st.sets(ENTRY_HOSTS, min_size=1, max_size=2).map(lambda hosts: {"hosts": sorted(hosts)}),
+                FOUND_BY,
+            ),
+            st.sampled_from([["*.example.com"], ["*.example.com", "example.com"], ["api.example.com"]]).map(
+                lambda hosts: {"hosts": hosts, "resolution": "NONE"}
+            ),
+        ),
         EXPORTS,
         st.sets(PORTS, min_size=1).map(
             lambda ports: {
                 "ports": [{"number": one, "name": f"http-{one}", "protocol": "HTTP"} for one in sorted(ports)]
             }
         ),
+    ),
+    "Sidecar": merged(
+        st.one_of(EGRESS, OUTBOUND, merged(EGRESS, OUTBOUND)),
+        maybe("workloadSelector", NAMES.map(lambda app: {"labels": {"app": app}})),
     ),
     "WorkloadEntry": merged(
         maybe("ports", PORTS.map(lambda port: {"http-80": port + 8000})),
@@ -169,6 +188,7 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             maybe(f"default{kind}ExportTo", st.sampled_from([["."], ["*"]]))
             for kind in ("Service", "VirtualService", "DestinationRule")
         ),
+        st.one_of(st.just({}), OUTBOUND),
     ),
 }
 

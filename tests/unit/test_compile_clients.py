@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from compile_world import document, routes, service, subsets, to, world
+from compile_world import document, gateway, ingress, routes, service, subsets, to, workload, world
 
 from ray_mesh import snapshot
-from ray_mesh.compile import World, admit, compile_key
-from ray_mesh.errors import ConfigError
-from ray_mesh.proxy.view import Client, rules_for, seen_by, why_unknown
+from ray_mesh.compile import World, admit, affected, compile_endpoints, compile_key
+from ray_mesh.errors import ConfigError, NotSupported
+from ray_mesh.proxy.view import Client, client_of, rules_for, seen_by, why_unexported, why_unknown
 from ray_mesh.resources import Document, load
 
 REVIEWS = "reviews.default.svc.cluster.local"
@@ -76,16 +76,16 @@ def exported(value: str) -> Document:
 )
 def test_a_service_is_known_where_it_is_exported_to(value: str, knows: list[str]) -> None:
     found = compiled(world(exported(value)))
-    told = {name: why_unknown(found, client(name)) for name in ("default", "prod", "test")}
+    told = {name: why_unexported(found, client(name)) for name in ("default", "prod", "test")}
     assert [name for name, reason in told.items() if not reason] == knows
     assert all("exportTo" in reason and name in reason for name, reason in told.items() if reason)
 
 
 def test_the_default_is_that_of_the_mesh() -> None:
     default = mesh_config("{defaultServiceExportTo: ['.']}")
-    assert why_unknown(compiled(world(service("reviews"), default)), client("prod"))
-    assert not why_unknown(compiled(world(exported("*"), default)), client("prod"))
-    assert not why_unknown(compiled(world(service("reviews"))), client("prod"))
+    assert why_unexported(compiled(world(service("reviews"), default)), client("prod"))
+    assert not why_unexported(compiled(world(exported("*"), default)), client("prod"))
+    assert not why_unexported(compiled(world(service("reviews"))), client("prod"))
 
 
 def test_a_service_entry_is_exported_as_it_says() -> None:
@@ -93,7 +93,7 @@ def test_a_service_entry_is_exported_as_it_says() -> None:
     for more, is_known in ((", exportTo: ['.']}", False), (", exportTo: [prod]}", True), ("}", True)):
         of = world(document("ServiceEntry", "api", spec + more))
         found = compiled(of, "service.-.api.example.com")
-        assert (not why_unknown(found, client("prod"))) is is_known
+        assert (not why_unexported(found, client("prod"))) is is_known
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,6 @@ def test_a_delegate_has_to_be_exported_to_the_one_that_delegates() -> None:
 
 
 def test_gateways_serve_what_is_exported_to_their_ingress() -> None:
-    from compile_world import gateway, ingress
-
     for exports, expected in (("mesh-system", 1), ("'.'", 0), ("'*'", 1)):
         extra = f", gateways: [bookinfo-gateway], exportTo: [{exports}]"
         outside = routes("shop.example.com", f"[{{route: [{to(REVIEWS)}]}}]", name="shop", extra=extra)
@@ -263,3 +261,152 @@ def test_a_rule_in_the_namespace_of_callers_is_admitted() -> None:
         admit(world(service("reviews")), [document("DestinationRule", "client/x", f"{{host: {REVIEWS}}}")])
         == []
     )
+
+
+# Sidecars.
+
+
+def sidecar(name: str, hosts: str = "", more: str = "", when: float = 0.0) -> Document:
+    """A Sidecar with one egress listener, unless there are no hosts."""
+    egress = f"egress: [{{hosts: [{hosts}]}}]" if hosts else ""
+    spec = ", ".join(part for part in (egress, more) if part)
+    return document("Sidecar", name, f"{{{spec}}}", admitted_at=when)
+
+
+def caller(of: World, name: str = "default/productpage-v1") -> Client:
+    """A workload as its proxy knows it."""
+    found = compile_key(of, f"n1.workload.{name.replace('/', '.')}")
+    assert isinstance(found, snapshot.Workload)
+    raw = snapshot.encode(found)
+    again = snapshot.decode(f"workload.{name.replace('/', '.')}", raw)
+    assert isinstance(again, snapshot.Workload)
+    return client_of(again)
+
+
+def knows(of: World, *hosts: str, name: str = "default/productpage-v1") -> list[str]:
+    who = caller(of, name)
+    found = [(host, compiled(of, snapshot.key_for("service", host))) for host in hosts]
+    return [host for host, one in found if not why_unknown(one, who, host)]
+
+
+RATINGS = "ratings.default.svc.cluster.local"
+PAY = "pay.prod.svc.cluster.local"
+API = "service.-.api.example.com"
+
+
+def populated(*more: Document) -> World:
+    api = "{hosts: [api.example.com], resolution: DNS, ports: [{number: 80, name: h, protocol: HTTP}]}"
+    there = (service("reviews"), service("ratings"), service("prod/pay"), document("ServiceEntry", "a", api))
+    return world(*there, workload("productpage", "v1"), *more)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        ("'./*'", [REVIEWS, RATINGS, "api.example.com"]),
+        ("'*/*'", [REVIEWS, RATINGS, PAY, "api.example.com"]),
+        ("'~/*'", []),
+        ("'prod/*'", [PAY]),
+        (f"'./{REVIEWS}'", [REVIEWS]),
+        ("'*/*.example.com'", ["api.example.com"]),
+        ("'*/api.example.com'", ["api.example.com"]),
+        ("'prod/api.example.com'", []),
+        (f"'*/*', '~default/{REVIEWS}'", [RATINGS, PAY, "api.example.com"]),
+        ("'*/*', '~prod/*'", [REVIEWS, RATINGS, "api.example.com"]),
+    ],
+)
+def test_a_sidecar_names_the_hosts_that_are_known(hosts: str, expected: list[str]) -> None:
+    of = populated(sidecar("default", hosts))
+    assert knows(of, REVIEWS, RATINGS, PAY, "api.example.com") == expected
+    reason = why_unknown(compiled(of, "service.prod.pay"), caller(of), PAY)
+    assert bool(reason) is (PAY not in expected)
+    assert not reason or "Sidecar default/default" in reason
+
+
+def test_which_sidecar_holds() -> None:
+    picking = "workloadSelector: {labels: {app: productpage}}"
+    root, own = sidecar("mesh-system/all", "'prod/*'"), sidecar("default", "'./*'")
+    first = sidecar("first", f"'./{REVIEWS}'", picking, when=1.0)
+    second = sidecar("second", f"'./{RATINGS}'", picking, when=2.0)
+    asked = (REVIEWS, RATINGS, PAY)
+    assert knows(populated(), *asked) == list(asked)
+    assert knows(populated(root), *asked) == [PAY]
+    assert knows(populated(root, own), *asked) == [REVIEWS, RATINGS]
+    assert knows(populated(root, own, second, first), *asked) == [REVIEWS]
+    others = sidecar("others", "'~/*'", "workloadSelector: {labels: {app: reviews}}")
+    assert knows(populated(others), *asked) == list(asked)
+    foreign = sidecar("mesh-system/picks", "'~/*'", picking)
+    assert knows(populated(foreign), *asked) == list(asked), "a selector is for its own namespace"
+
+
+def test_a_sidecar_without_egress_narrows_nothing() -> None:
+    of = populated(sidecar("default", more="outboundTrafficPolicy: {mode: ALLOW_ANY}"))
+    assert knows(of, REVIEWS, PAY) == [REVIEWS, PAY]
+    assert caller(of).policy("REGISTRY_ONLY") == "ALLOW_ANY"
+    assert caller(populated(sidecar("default", "'./*'"))).policy("ALLOW_ANY") == "ALLOW_ANY"
+    closed = sidecar("default", "'./*'", "outboundTrafficPolicy: {mode: REGISTRY_ONLY}")
+    assert caller(populated(closed)).policy("ALLOW_ANY") == "REGISTRY_ONLY"
+
+
+def test_routes_of_documents_that_a_sidecar_leaves_out_do_not_hold() -> None:
+    theirs = named("prod/theirs", REVIEWS, match="{uri: {exact: /t}}")
+    ours, wide = named("ours", when=1.0), named("wide", "'*.default.svc.cluster.local'")
+
+    def seen(hosts: str, *documents: Document) -> list[str]:
+        of = populated(*documents, sidecar("default", hosts))
+        return [one.name for one in seen_by(compiled(of), caller(of)).routes]
+
+    assert seen("'*/*'", theirs, ours, wide) == ["theirs", "ours"]
+    assert seen("'./*'", theirs, ours, wide) == ["ours"]
+    assert seen("'./*'", theirs, wide) == ["wide"], "a wider host takes the place of what is left out"
+    assert seen("'./*'", theirs) == ["default"]
+    assert seen(f"'./{REVIEWS}'", theirs, wide) == ["wide"], "its pattern is for a host that is known"
+    assert seen("'prod/*'", theirs, ours) == ["theirs"]
+
+
+def test_what_a_sidecar_says_that_is_not_honoured_is_refused_by_name() -> None:
+    hosts = "hosts: ['./*']"
+    for spec, told in (
+        (f"{{egress: [{{port: {{number: 80, protocol: HTTP, name: h}}, {hosts}}}]}}", "egress[0].port"),
+        (f"{{egress: [{{captureMode: IPTABLES, {hosts}}}]}}", "captureMode IPTABLES"),
+        ("{ingress: [{port: {number: 80, protocol: HTTP, name: h}}]}", "spec.ingress"),
+        ("{inboundConnectionPool: {tcp: {maxConnections: 1}}}", "inboundConnectionPool"),
+    ):
+        with pytest.raises(NotSupported, match="not supported yet") as caught:
+            document("Sidecar", "a", spec)
+        assert told in str(caught.value)
+
+
+# The mesh, and hosts that are patterns.
+
+
+def test_the_mesh_names_its_patterns_and_its_outbound_policy() -> None:
+    wide = (
+        "{hosts: ['*.example.com', a.org], resolution: NONE, ports: [{number: 80, name: h, protocol: HTTP}]}"
+    )
+    of = world(document("ServiceEntry", "w", wide), mesh_config("{outboundTrafficPolicy: {mode: ALLOW_ANY}}"))
+    found = compile_key(of, snapshot.MESH_KEY)
+    assert isinstance(found, snapshot.Mesh)
+    assert (found.outbound_policy, found.wildcards) == ("ALLOW_ANY", ("*.example.com",))
+    assert affected(world(), of, ["serviceentry.default.w"]) >= {snapshot.MESH_KEY, "service._.example.com"}
+    assert compiled(of, "service._.example.com").is_dynamic
+    exact = compiled(of, "service.-.a.org")
+    assert not exact.is_dynamic
+    endpoints = compile_endpoints(of, "endpoints.-.a.org", ())
+    assert endpoints is not None
+    assert [(one.address, one.port) for one in endpoints.endpoints] == [("a.org", 80)]
+
+
+def test_a_key_of_a_pattern_has_no_star() -> None:
+    key = snapshot.key_for("service", "*.example.com")
+    assert key == "service._.example.com"
+    assert snapshot.host_for(key) == "*.example.com"
+
+
+def test_a_pattern_with_endpoints_has_these() -> None:
+    wide = "{hosts: ['*.example.com'], resolution: STATIC, endpoints: [{address: 10.9.9.9}],"
+    of = world(document("ServiceEntry", "w", wide + " ports: [{number: 80, name: h, protocol: HTTP}]}"))
+    assert not compiled(of, "service._.example.com").is_dynamic
+    endpoints = compile_endpoints(of, "endpoints._.example.com", ())
+    assert endpoints is not None
+    assert [one.address for one in endpoints.endpoints] == ["10.9.9.9"]

@@ -242,7 +242,6 @@ def test_valid_fields_that_are_not_honoured_are_refused_by_name(rule: str, names
             document("Service", "{selector: {a: b}, type: NodePort, ports: [{port: 80, name: http}]}"),
             "spec.type NodePort",
         ),
-        (document("MeshConfig", "{outboundTrafficPolicy: {mode: ALLOW_ANY}}"), "mode ALLOW_ANY"),
         (
             "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: a}\n",
             "kind EnvoyFilter",
