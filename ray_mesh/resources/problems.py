@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -124,7 +125,11 @@ def _message(detail: ErrorDetails, model: type[Model], path: Path, value: Any) -
     if kind == "missing":
         return "required"
     if kind == "literal_error":
-        return f"{value!r} is not one of {context['expected']}"
+        known = re.findall(r"'([^']*)'", context["expected"])
+        close = get_close_matches(str(value).upper(), known, 1, 0.6)
+        return f"{value!r} is not one of {context['expected']}" + (
+            f"; did you mean {close[0]}?" if close else ""
+        )
     if kind == "value_error":
         return f"{value!r} is {context['error']}"
     text = detail["msg"][0].lower() + detail["msg"][1:]
