@@ -82,7 +82,9 @@ def apply(mesh: Mesh, text: str, *services: str) -> None:
     refused = [one for one in admit(World({}), documents) if one.severity == "error"]
     assert not refused, refused
     world = World({one.key: one for one in documents})
-    keys = [("one.gateway.default.edge", "gateway.default.edge", ("one",))]
+    keys: list[tuple[str, str, tuple[str, ...]]] = [
+        ("one.gateway.default.edge", "gateway.default.edge", ("one",))
+    ]
     keys += [(key, key, ("one", "two")) for key in (f"service.default.{name}" for name in services)]
     for stored, key, nodes in keys:
         compiled = compile_key(world, stored)

@@ -144,7 +144,7 @@ class ListenerTls(Model):
                 yield Flaw(("options", name), f"no such option{nearest(name, _OPTIONS)}", later=True)
             elif self.mode == "Passthrough":
                 yield Flaw(("options", name), "what passes through has no certificate here")
-        if self.mode == "Terminate" and not self.certificate_refs:
+        if self.mode == "Terminate" and not self.certificate_refs and self.options.keys() <= _OPTIONS.keys():
             yield from self._server_flaws()
 
     def _server_flaws(self) -> Iterator[Flaw]:
