@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ray_mesh.compile import LiveWorkload, World
 from ray_mesh.explain import connections, http
 from ray_mesh.explain.answer import Explanation, Step
-from ray_mesh.explain.asked import Asked, split_target
+from ray_mesh.explain.asked import asked_of
 from ray_mesh.explain.assuming import is_assumed
 from ray_mesh.explain.callers import Source, find_caller
 from ray_mesh.explain.case import Case
@@ -18,8 +18,6 @@ from ray_mesh.explain.question import Question
 from ray_mesh.explain.way import Way
 from ray_mesh.proxy import replies
 from ray_mesh.resources.problems import Problem
-
-_LOOPBACK = b"127.0.0.1"
 
 
 def explain(
@@ -63,7 +61,7 @@ def _way(case: Case, source: Source, question: Question) -> Way:
         sni = question.sni or (authority.rpartition(":")[0] if question.scheme == "https" else "")
         return connections.from_workload(case, source, authority, sni)
     try:
-        asked = _asked(case, question)
+        asked = asked_of(question, case.mesh)
     except ValueError as error:
         reply = replies.bad_request(400, str(error))
         way = Way([Step("path", reply.message, refuses=True)])
@@ -78,30 +76,6 @@ def _port(source: Source, question: Question) -> int:
     usual = 443 if question.scheme == "https" else 80
     exposed = [port for port, _ in source.workload.gateway_ports]
     return question.port or (exposed[0] if len(exposed) == 1 else usual)
-
-
-def _asked(case: Case, question: Question) -> Asked:
-    path, query = split_target(question.target, case.mesh.path_normalization)
-    is_outside = bool(question.caller.gateway)
-    return Asked(
-        scheme=question.scheme.encode(),
-        method=question.method.encode(),
-        path=path,
-        query=query,
-        host=question.authority.lower().encode("utf-8"),
-        client=question.client_ip.encode() if is_outside else _LOOPBACK,
-        fields=tuple(_fields(question, is_outside)),
-    )
-
-
-def _fields(question: Question, is_outside: bool) -> Iterator[tuple[bytes, bytes]]:
-    """The header fields as routes see them: nothing that the outside says of itself is believed."""
-    for name, value in question.headers:
-        if not (is_outside and name.startswith("x-forwarded-")):
-            yield name.encode(), value.encode("utf-8")
-    if is_outside:
-        yield b"x-forwarded-for", question.client_ip.encode()
-        yield b"x-forwarded-proto", question.scheme.encode()
 
 
 def _title(source: Source) -> str:

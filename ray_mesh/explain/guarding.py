@@ -11,7 +11,7 @@ from ray_mesh.compile.workloads import in_scope, picks, policies_for, rate_limit
 from ray_mesh.explain.answer import NOWHERE, Ground, Note, Step, Verdict
 from ray_mesh.explain.case import Case
 from ray_mesh.proxy import replies
-from ray_mesh.resources import Document, PeerAuthenticationSpec, RateLimitSpec
+from ray_mesh.resources import AuthorizationPolicySpec, Document, PeerAuthenticationSpec, RateLimitSpec
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
 from ray_mesh.security.authorization import (
     AuthorizationInput,
@@ -98,8 +98,11 @@ def _authorize(
 
 def _policy(case: Case, document: Document) -> Policy:
     """As it is compiled. What this build does not enforce of it must not let anything through: then no rule
-    of an ALLOW policy matches, while those of a DENY policy hold without what is not understood."""
+    of an ALLOW policy matches, while those of a DENY policy hold without what is not understood. Nobody can
+    say what a CUSTOM policy's authorizer answers, so it counts as a DENY."""
     policy = compile_policy(document, case.mesh.trust_domain)
+    if document.read(AuthorizationPolicySpec).action == "CUSTOM":
+        return replace(policy, action="DENY")
     if not case.doubts.get(document.title) or policy.action == "DENY":
         return policy
     return replace(policy, rules=(_NEVER,) * len(policy.rules))

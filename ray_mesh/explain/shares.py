@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ray_mesh.compile.callee import Callee
+from ray_mesh.compile.workloads import compile_workload
 from ray_mesh.explain.answer import Ground, Outcome, Share, Step, Verdict
 from ray_mesh.explain.asked import Asked
 from ray_mesh.explain.callers import Source
@@ -153,7 +154,7 @@ def _inside(case: Case, sending: Sending, to: Destination, cluster: Cluster) -> 
     groups: dict[tuple[Step, ...], list[Member]] = {}
     verdicts: dict[tuple[Step, ...], Verdict | None] = {}
     for member in sorted(cluster.members, key=name_of):
-        passage = _entry(case, sending, member)
+        passage = _entry(case, sending, to, member)
         groups.setdefault(passage.steps, []).append(member)
         verdicts[passage.steps] = passage.verdict
     steps: list[Step] = []
@@ -163,12 +164,17 @@ def _inside(case: Case, sending: Sending, to: Destination, cluster: Cluster) -> 
     return steps, _joined(to, list(verdicts.values()))
 
 
-def _entry(case: Case, sending: Sending, member: Member) -> Passage:
+def _entry(case: Case, sending: Sending, to: Destination, member: Member) -> Passage:
     workload = case.world.get(member.endpoint.workload)
     if member.endpoint.transport != "mutual_tls" or workload is None or workload.kind != "Workload":
         says = "the endpoint has no proxy: no policy of the mesh holds there"
         return Passage((Step("authorization", says),))
     first = peer_authentication(case, workload)
+    served = compile_workload(case.world, workload).tcp_ports
+    if sending.asked is None and (to.host, sending.port) not in served:
+        name = f"{workload.namespace}/{workload.name}"
+        reply = replies.no_tcp_port(name, to.host, sending.port)
+        return Passage((first, Step("port", reply.message, refuses=True)), refusal(reply))
     passage = pass_guards(case, workload, _question(sending, workload), is_connection=sending.asked is None)
     return Passage((first, *passage.steps), passage.verdict)
 

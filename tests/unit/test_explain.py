@@ -520,3 +520,28 @@ def test_a_route_of_a_service_in_the_mesh_goes_before_virtual_services() -> None
     assert step(found, "route").ground.document == "httproute.default.reviews"
     assert found.shares[0].host.startswith("ratings.")
     assert told(more).verdict.status == 404
+
+
+@pytest.mark.parametrize(("trusted", "subset"), [(0, "v1"), (1, "v2")])
+def test_only_trusted_proxies_are_believed_about_the_client(trusted: int, subset: str) -> None:
+    config = document(
+        "MeshConfig",
+        "mesh-system/mesh",
+        f"{{defaultConfig: {{gatewayTopology: {{numTrustedProxies: {trusted}}}}}}}",
+    )
+    http = (
+        f"[{{match: [{{scheme: {{exact: https}}, headers: {{x-forwarded-for: {{prefix: '198.'}}}}}}], "
+        f"route: [{to('reviews', 'v2', port=9080)}]}}, {{route: [{to('reviews', 'v1', port=9080)}]}}]"
+    )
+    edge = [*EDGE[:3], routes("shop.com", http, extra=", gateways: [bookinfo-gateway]"), config]
+    address, proto = "198.51.100.1", "https"
+    found = told(
+        edge, "http://shop.com:8080/", caller=OUTSIDE, x_forwarded_for=address, x_forwarded_proto=proto
+    )
+    assert [one.subset for one in found.shares] == [subset]
+
+
+def test_a_connection_to_a_port_of_requests_is_refused_by_the_callee() -> None:
+    spec = "{hosts: [mysql], tcp: [{route: [{destination: {host: reviews, port: {number: 9080}}}]}]}"
+    verdict = told([*MYSQL, document("VirtualService", "mysql", spec)], "mysql:3306", "CONNECT").verdict
+    assert (verdict.status, verdict.reason) == (502, "no_such_port")

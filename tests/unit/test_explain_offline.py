@@ -144,3 +144,10 @@ def test_what_is_passed_over_is_told() -> None:
     assert told(SERVICE + DEPLOYMENT).warnings == (
         "passed over, since they say nothing to the mesh: ConfigMap",
     )
+
+
+def test_what_an_external_authorizer_says_is_not_known_so_it_counts_as_a_denial() -> None:
+    found = told(SERVICE + policy("ask", "{action: CUSTOM, provider: {name: opa}, rules: [{}]}"))
+    assert found.verdict.status == 403
+    assert found.shares[0].steps[-1].says == "denied by AuthorizationPolicy default/ask rules[0] (CUSTOM)"
+    assert told(SERVICE + policy("log", "{action: AUDIT, rules: [{}]}")).verdict.outcome == "forwarded"
