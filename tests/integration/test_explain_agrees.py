@@ -233,12 +233,81 @@ CASES: list[tuple[str, list[tuple[Caller, str, str, dict[str, str]]]]] = [
 ]
 
 
+API = f"""---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: bookinfo-gateway}}
+spec:
+  gatewayClassName: ray-mesh
+  listeners: [{{name: web, port: 8080, protocol: HTTP, hostname: '*.info'}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: api}}
+spec:
+  parentRefs: [{{name: bookinfo-gateway}}]
+  hostnames: [book.info]
+  rules:
+  - matches: [{{path: {{type: PathPrefix, value: /reviews}}, method: GET}}]
+    filters:
+    - type: URLRewrite
+      urlRewrite: {{path: {{type: ReplacePrefixMatch, replacePrefixMatch: /new}}}}
+    backendRefs: [{{name: reviews, port: 9080}}]
+  - matches: [{{path: {{type: PathPrefix, value: /lost}}}}]
+    backendRefs: [{{name: nowhere, port: 80}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: inside}}
+spec:
+  parentRefs: [{{group: '', kind: Service, name: ratings}}]
+  rules:
+  - matches: [{{path: {{type: Exact, value: /only}}}}]
+    backendRefs: [{{name: reviews, port: 9080}}]
+---
+{SECURITY}: AuthorizationPolicy
+metadata: {{name: new}}
+spec: {{action: DENY, rules: [{{to: [{{operation: {{paths: [/new/secret]}}}}]}}]}}
+"""
+CASES.append(
+    (
+        files() + API,
+        [
+            (EDGE, "GET", "http://book.info/reviews/1", {}),
+            (EDGE, "GET", "http://book.info/reviews/secret", {}),
+            (EDGE, "POST", "http://book.info/reviews/1", {}),
+            (EDGE, "GET", "http://book.info/lost", {}),
+            (EDGE, "GET", "http://other.info/reviews/1", {}),
+            (EDGE, "GET", "http://book.com/reviews/1", {}),
+            (WEB, "GET", "http://ratings:9080/only", {}),
+            (WEB, "GET", "http://ratings:9080/other", {}),
+        ],
+    )
+)
+
+
 @pytest.mark.parametrize("number", range(len(CASES)))
 async def test_the_proxies_do_what_is_explained(site: Site, number: int) -> None:
     text, requests = CASES[number]
     site.apply(text)
     for caller, method, url, headers in requests:
         agree(site.explain(caller, method, url, headers), await site.send(caller, method, url, headers))
+
+
+async def test_a_hash_key_picks_the_endpoint_that_is_named(site: Site) -> None:
+    site.apply(
+        files()
+        + f"""---
+{NETWORKING}: DestinationRule
+metadata: {{name: reviews}}
+spec: {{host: reviews, trafficPolicy: {{loadBalancer: {{consistentHash: {{httpHeaderName: x-user}}}}}}}}
+"""
+    )
+    for user in ("ann", "bob", "eve", "joe"):
+        told = site.explain(WEB, "GET", REVIEWS, {"x-user": user})
+        step = next(one for one in told.shares[0].steps if one.stage == "endpoints")
+        answer = await site.send(WEB, "GET", REVIEWS, {"x-user": user})
+        assert step.notes[0].says.endswith(f"this request goes to default/{answer.json()['app']}")
 
 
 async def test_connections_too(site: Site) -> None:
