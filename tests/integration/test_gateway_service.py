@@ -237,6 +237,48 @@ async def test_an_ingress_has_gateway_ports_and_no_service(gateway: Gateway) -> 
     assert await gateway.mesh.list("Service") == ()
 
 
+TWO_GATEWAYS = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec: {gatewayClassName: istio, listeners: [{name: http, port: 8080, protocol: HTTP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec: {parentRefs: [{name: web}], rules: [{backendRefs: [{name: reviews, port: 9080}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ["*"]}]
+---
+"""
+
+
+async def test_two_kinds_have_gateways_of_one_name(gateway: Gateway) -> None:
+    mesh = gateway.mesh
+    await mesh.apply(BINDING)
+    labels = {"istio": "ingressgateway", "gateway.networking.k8s.io/gateway-name": "web"}
+    await mesh.attach("ingress", "v1", 0, labels=labels, gateway_ports={8080: 0})
+    applied = await mesh.apply(TWO_GATEWAYS + SERVICE)
+    kind = "Gateway.gateway.networking.k8s.io"
+    assert [one.kind for one in applied.changes] == [kind, "HTTPRoute", "Gateway", "Service"]
+    assert [one.kind for one in await mesh.list("gateways")] == ["Gateway", kind]
+    assert [one.kind for one in await mesh.list("gtw")] == [kind]
+    with pytest.raises(ConfigError, match=r"is two objects: write gateway\.networking\.istio\.io or"):
+        await mesh.get("gateway", "web")
+    with pytest.raises(ConfigError, match="still used by HTTPRoute default/web"):
+        await mesh.delete("gtw", "web")
+    await mesh.delete("gw", "web")
+    assert (await mesh.get("gateway", "web")).kind == kind
+    await mesh.delete("httproutes", "web")
+    await mesh.delete("gateways.gateway.networking.k8s.io", "web")
+    assert await mesh.list("gateway") == ()
+
+
 async def test_attach_at_the_same_time_keeps_one_service(gateway: Gateway) -> None:
     await gateway.mesh.apply(BINDING)
     await asyncio.gather(*(gateway.mesh.attach("reviews", f"v{n}", 9080 + n) for n in range(1, 5)))

@@ -229,7 +229,7 @@ class Infrastructure(Model):
     """``labels`` are those of the ingress workloads that serve the Gateway."""
 
     labels: Annotated[dict[NonEmpty, LabelValue], Field(max_length=8)] = {}
-    annotations: Annotated[dict[str, str], Field(max_length=8), _LABELLED] = {}
+    annotations: Annotated[dict[str, str], Field(max_length=16), _LABELLED] = {}
     parameters_ref: Annotated[dict[str, Any] | None, LATER] = None
 
 
