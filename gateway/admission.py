@@ -11,13 +11,16 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+from ray_mesh.analyze import Report, analyze_mesh
 from ray_mesh.bus.messages import Desired, encode
 from ray_mesh.bus.store import MAX_BATCH, Store, Write
 from ray_mesh.compile import Finding, Grounds, World, admit, has_errors
+from ray_mesh.compile.finding import plain
+from ray_mesh.compile.suppress import Suppression
 from ray_mesh.errors import ConfigError, Conflict, NotFound
 from ray_mesh.gateway.desired import PURPOSE, DesiredState
 from ray_mesh.gateway.sets import LargeSets
@@ -114,6 +117,29 @@ class Admission:
                 raise ConfigError(f"{document.title} is there twice: a set has each object once")
             seen.add(document.key)
         return await self.write(documents, author=author, comment=comment, dry_run=dry_run)
+
+    async def analyze(
+        self, sources: Iterable[NamedText], namespace: str, suppressions: Sequence[Suppression]
+    ) -> Report:
+        """What is wrong with desired state, with the documents of ``sources`` as if they were applied.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        await self.refresh()
+        self._world = self._state.world_from(self._world)
+        named = [(source.name, source.text) for source in sources]
+        # A world never changes, so that a long analysis holds nobody up.
+        return await asyncio.to_thread(
+            analyze_mesh,
+            self._world,
+            named,
+            self._clock(),
+            self._grounds(),
+            namespace=namespace,
+            only=namespace,
+            suppressions=suppressions,
+        )
 
     async def delete(self, key: str, author: str) -> Outcome:
         """Delete one object.
@@ -228,7 +254,7 @@ def refusal(findings: Sequence[Finding]) -> ConfigError:
         if one.severity == "error"
     ]
     error = ConfigError("\n".join(["nothing was stored, the mesh would have these errors:", *lines]))
-    error.findings = tuple({name: str(value) for name, value in asdict(one).items()} for one in findings)
+    error.findings = tuple({name: str(value) for name, value in plain(one).items()} for one in findings)
     return error
 
 

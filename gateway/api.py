@@ -13,11 +13,14 @@ from typing import Any
 from aiohttp import web
 
 from ray_mesh import __version__
+from ray_mesh.analyze import to_json
 from ray_mesh.bus import subjects
 from ray_mesh.bus.client import Bus
 from ray_mesh.bus.credentials import is_user_key
 from ray_mesh.bus.messages import ControlReply, ControlRequest, decode, encode
 from ray_mesh.bus.store import Entry, Store
+from ray_mesh.compile.finding import plain
+from ray_mesh.compile.suppress import from_option
 from ray_mesh.errors import ConfigError, MeshError, NotFound, Rejected, Unavailable
 from ray_mesh.explain.explaining import explain
 from ray_mesh.explain.places import as_printed
@@ -87,6 +90,7 @@ ROUTES = {
     ("GET", "/v1/history/{kind}/{namespace}/{name}"): "history",
     ("POST", "/v1/apply"): "apply",
     ("POST", "/v1/explain"): "explain",
+    ("POST", "/v1/analyze"): "analyze",
     ("GET", "/v1/proxies"): "proxies",
     ("GET", "/v1/wait"): "wait",
     ("GET", "/v1/graph"): "graph",
@@ -205,6 +209,21 @@ class Api:
         live = self._parts.view.served(time.monotonic())
         told = explain(self._parts.admission.world, question, live=live, locate=as_printed)
         return answer(asdict(told))
+
+    async def analyze(self, request: web.Request) -> web.Response:
+        """Analyze what is stored, with the texts of ``sources``, if any, as if they were applied."""
+        body = await _json(request) if request.can_read_body else {}
+        if not isinstance(body, dict) or body.keys() - {"sources", "namespace", "suppress"}:
+            raise ConfigError("a JSON body has sources, namespace and suppress, each optional")
+        namespace, written = body.get("namespace", ""), body.get("suppress", [])
+        if not isinstance(namespace, str) or not isinstance(written, list):
+            raise ConfigError("namespace is a text and suppress a list of texts")
+        try:
+            suppressions = [from_option(str(one)) for one in written]
+        except ValueError as error:
+            raise ConfigError(f"suppress: {error}") from error
+        sources = _named_texts(body.get("sources", []))
+        return answer(to_json(await self._parts.admission.analyze(sources, namespace, suppressions)))
 
     async def proxies(self, request: web.Request) -> web.Response:
         """The live proxies."""
@@ -347,7 +366,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     return {
         "revision": outcome.revision,
         "changes": [asdict(change) for change in outcome.changes],
-        "findings": [asdict(finding) for finding in outcome.findings],
+        "findings": [plain(finding) for finding in outcome.findings],
         "dry_run": outcome.dry_run,
     }
 
@@ -386,7 +405,10 @@ async def _sources(request: web.Request) -> list[NamedText]:
     if request.content_type != "application/json":
         return [NamedText(request.query.get("source", "request body"), await _text(request))]
     body = await _json(request)
-    sources = body.get("sources") if isinstance(body, dict) else None
+    return _named_texts(body.get("sources") if isinstance(body, dict) else None)
+
+
+def _named_texts(sources: Any) -> list[NamedText]:
     if not isinstance(sources, list):
         raise ConfigError(
             'a JSON body is {"sources": [{"name": "a.yaml", "text": "..."}]}; send YAML as text'

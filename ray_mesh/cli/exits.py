@@ -7,6 +7,7 @@
 4    not authenticated, or a policy denies it
 5    the mesh, or a part of it, is unreachable or did not answer in time
 65   a document or option is invalid, or a proxy refuses it
+79   analysis found something at or above its failure threshold
 80   `config explain`: such requests, or a share of them, would be refused
 130  interrupted
 """
@@ -17,6 +18,7 @@ from ray_mesh.errors import ConfigError, MeshError, NotFound, PolicyDenied, Unau
 
 ERROR = 1
 USAGE = 2
+FINDINGS = 79
 REFUSED = 80
 INTERRUPTED = 130
 

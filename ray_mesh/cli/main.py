@@ -9,6 +9,7 @@ import click
 
 from ray_mesh import __version__
 from ray_mesh.cli import exits
+from ray_mesh.cli.analyze import analyze
 from ray_mesh.cli.backup import backup, restore
 from ray_mesh.cli.check import check
 from ray_mesh.cli.config import config
@@ -48,7 +49,7 @@ def cli(context: click.Context, state: str | None, api: str | None, timeout_s: f
     """A service mesh for Python and Ray.
 
     Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 unauthorised or denied, 5 unreachable or timeout,
-    65 invalid configuration, 80 refused (config explain), 130 interrupted.
+    65 invalid configuration, 79 findings (analyze), 80 refused (config explain), 130 interrupted.
     """
     context.obj = {"state": state, "api": api or "", "timeout_s": timeout_s}
 
@@ -62,6 +63,7 @@ for command in (
     get,
     delete,
     history,
+    analyze,
     status,
     proxies,
     wait,

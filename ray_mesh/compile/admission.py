@@ -7,52 +7,17 @@ changes what they refer to, and only errors that they did not have before count 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
-from ray_mesh.compile import finding
+from ray_mesh.compile import codes
 from ray_mesh.compile.callee import hosts_of
-from ray_mesh.compile.entry_findings import (
-    address_findings,
-    service_entry_findings,
-    service_findings,
-    workload_entry_findings,
-)
-from ray_mesh.compile.finding import Finding, error
-from ray_mesh.compile.gateway_api.findings import api_route_findings, overridden_findings
-from ray_mesh.compile.gateway_api.gateway_findings import api_gateway_findings
+from ray_mesh.compile.entry_findings import address_findings
+from ray_mesh.compile.examine import examine
+from ray_mesh.compile.finding import Finding, at_admission, error
 from ray_mesh.compile.gateway_api.terms import API_GATEWAY
-from ray_mesh.compile.gateway_findings import gateway_findings
 from ray_mesh.compile.grounds import Grounds
-from ray_mesh.compile.health_checks import health_check_findings
-from ray_mesh.compile.policy_findings import (
-    authorization_findings,
-    mesh_config_findings,
-    selector_findings,
-    workload_findings,
-)
-from ray_mesh.compile.route_findings import virtual_service_findings
-from ray_mesh.compile.rule_findings import destination_rule_findings
 from ray_mesh.compile.world import World, rule_hosts
 from ray_mesh.resources import Document, WorkloadBindingSpec
-
-_CHECKS: dict[str, Callable[[World, Document], Iterator[Finding]]] = {
-    "VirtualService": virtual_service_findings,
-    "DestinationRule": destination_rule_findings,
-    "Service": service_findings,
-    "ServiceEntry": service_entry_findings,
-    "WorkloadEntry": workload_entry_findings,
-    "Gateway": gateway_findings,
-    "AuthorizationPolicy": authorization_findings,
-    "PeerAuthentication": selector_findings,
-    "RateLimit": selector_findings,
-    "HealthCheck": health_check_findings,
-    "Workload": workload_findings,
-    "MeshConfig": mesh_config_findings,
-    API_GATEWAY: api_gateway_findings,
-    "HTTPRoute": api_route_findings,
-    "TCPRoute": api_route_findings,
-    "TLSRoute": api_route_findings,
-}
 
 
 def admit(
@@ -75,13 +40,7 @@ def admit(
         findings += examine(after, document)
         findings += address_findings(after, document, grounds or Grounds())
     findings += _broken(world, after, changes)
-    return sorted(findings, key=lambda one: (one.severity, one.key, one.path, one.code, one.message))
-
-
-def examine(world: World, document: Document) -> list[Finding]:
-    """What is to be said about one document of a world."""
-    check = _CHECKS.get(document.kind)
-    return [*check(world, document), *overridden_findings(world, document)] if check else []
+    return at_admission(findings)
 
 
 def has_errors(findings: Iterable[Finding]) -> bool:
@@ -94,11 +53,11 @@ def _set_findings(world: World, applied: list[Document], deleted: list[str]) -> 
     for document in applied:
         if document.key in seen or document.key in deleted:
             message = f"{document.title} is more than once in this change"
-            yield error(document, finding.TWICE_IN_SET, (), message, "keep one")
+            yield error(document, codes.TWICE_IN_SET, (), message, "keep one")
         seen.add(document.key)
     for key in deleted:
         if world.get(key) is None:
-            yield Finding(finding.NOTHING_TO_DELETE, "warning", key, "", "there is nothing to delete")
+            yield Finding(codes.NOTHING_TO_DELETE, "warning", key, "", "there is nothing to delete")
 
 
 def _trust_domain_findings(before: World, after: World) -> Iterator[Finding]:
@@ -108,7 +67,7 @@ def _trust_domain_findings(before: World, after: World) -> Iterator[Finding]:
             "every identity of the running mesh is in the first"
         )
         key = "meshconfig.mesh-system.mesh"
-        yield Finding(finding.MESH_CONFIG, "error", key, "spec.trustDomain", message, "start a new mesh")
+        yield Finding(codes.MESH_CONFIG, "error", key, "spec.trustDomain", message, "start a new mesh")
 
 
 def _broken(before: World, after: World, changes: dict[str, Document | None]) -> Iterator[Finding]:
@@ -122,8 +81,8 @@ def _broken(before: World, after: World, changes: dict[str, Document | None]) ->
             remaining = after.get(user.key)
             if user.key in changes or remaining is None:
                 continue
-            known = {_same(one) for one in examine(before, user)}
-            for one in examine(after, remaining):
+            known = {_same(one) for one in at_admission(examine(before, user))}
+            for one in at_admission(examine(after, remaining)):
                 if one.severity == "error" and _same(one) not in known | told:
                     told.add(_same(one))
                     yield _still_used(old, user, one) if document is None else one
@@ -137,7 +96,7 @@ def _same(one: Finding) -> tuple[str, str, str]:
 def _still_used(deleted: Document, user: Document, cause: Finding) -> Finding:
     message = f"{deleted.title} is still used by {user.title} ({cause.path}): {cause.message}"
     fix = f"delete or change {user.title} first, or in the same change"
-    return Finding(finding.STILL_USED, "error", deleted.key, "", message, fix)
+    return Finding(codes.STILL_USED, "error", deleted.key, "", message, fix)
 
 
 def _users(world: World, document: Document) -> list[Document]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ray_mesh.compile import finding
+from ray_mesh.compile import codes
 from ray_mesh.compile.callee import Callee, hosts_of
 from ray_mesh.compile.endpoints import plain_endpoints
 from ray_mesh.compile.finding import Finding, error, warning
@@ -23,7 +23,7 @@ def service_findings(world: World, document: Document) -> Iterator[Finding]:
         for entry in world.find("entry for", host):
             message = f"host {host} is that of {entry.title}"
             fix = "delete the ServiceEntry, or name the Service otherwise"
-            yield error(document, finding.HOST_TAKEN, ("metadata", "name"), message, fix)
+            yield error(document, codes.HOST_TAKEN, ("metadata", "name"), message, fix)
 
 
 def service_entry_findings(world: World, document: Document) -> Iterator[Finding]:
@@ -33,7 +33,7 @@ def service_entry_findings(world: World, document: Document) -> Iterator[Finding
         owner = _owner(world, document, host)
         if owner:
             message = f"host {written} is {owner}: a ServiceEntry takes no host over"
-            yield error(document, finding.HOST_TAKEN, ("spec", "hosts", index), message, "use another host")
+            yield error(document, codes.HOST_TAKEN, ("spec", "hosts", index), message, "use another host")
     for callee in world.callees_in(document):
         yield from _plaintext_findings(world, document, callee)
 
@@ -44,7 +44,7 @@ def workload_entry_findings(world: World, document: Document) -> Iterator[Findin
     if not callees:
         message = "no Service or ServiceEntry of its namespace selects its labels, so nobody can call it"
         fix = "label it as a selector asks, or apply a ServiceEntry with a workloadSelector"
-        yield warning(document, finding.UNSELECTED_ENTRY, ("spec", "labels"), message, fix)
+        yield warning(document, codes.UNSELECTED_ENTRY, ("spec", "labels"), message, fix)
     for callee in callees:
         yield from _plaintext_findings(world, document, callee)
 
@@ -63,9 +63,7 @@ def address_findings(world: World, document: Document, grounds: Grounds) -> Iter
                 told.add(at)
                 message = f"endpoint {at[0]}:{at[1]} of {callee.host} {reason}"
                 fix = "call workloads of the mesh by their Service, and others at addresses of their own"
-                yield error(
-                    document, finding.ENDPOINT_UNFIT, _where(document, endpoint.address), message, fix
-                )
+                yield error(document, codes.ENDPOINT_UNFIT, _where(document, endpoint.address), message, fix)
 
 
 def _around(world: World, document: Document) -> Iterable[Callee]:
@@ -117,4 +115,4 @@ def _plaintext_findings(world: World, document: Document, callee: Callee) -> Ite
         "and calls to them are answered with 503"
     )
     fix = f"allow plain HTTP with a DestinationRule for {callee.host}, trafficPolicy.tls.mode: DISABLE"
-    yield warning(document, finding.NO_PROXY, ("spec",), message, fix)
+    yield warning(document, codes.NO_PROXY, ("spec",), message, fix)

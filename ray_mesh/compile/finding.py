@@ -1,59 +1,38 @@
-"""What is said about a change before it is accepted.
+"""What is said about documents, before a change is accepted and when a person asks.
 
 Codes are Istio's (``ISTnnnn``) where the finding is the same as one of ``istioctl analyze``, and the
-mesh's own (``RMnnnn``) otherwise.
+mesh's own (``RMnnnn``) otherwise; :mod:`ray_mesh.compile.codes` has them with what they mean.
+
+A finding has one severity, which for Istio's codes is Istio's. What admission makes of it may differ:
+it refuses what would break traffic even where Istio only warns, and lets in what the mesh has a sound
+answer to even where Istio speaks of an error. :attr:`Finding.refuses` says so, and :func:`at_admission`
+applies it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+from ray_mesh.compile.codes import CODES
 from ray_mesh.resources import Document
 from ray_mesh.resources.source import Path, show
 
-Severity = Literal["error", "warning"]
+Severity = Literal["error", "warning", "info"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+"""The worst first."""
 
-NOT_FOUND = "IST0101"
-PORT_REQUIRED = "IST0112"
-SELECTS_NOTHING = "IST0127"
-UNREACHABLE_RULE = "IST0130"
-HOST_NOT_IN_GATEWAY = "IST0132"
-EMPTY_SUBSET = "IST0173"
-RULE_WITHOUT_SERVICE = "IST0174"
-
-TWICE_IN_SET = "RM0001"
-STILL_USED = "RM0002"
-NOTHING_TO_DELETE = "RM0003"
-UNBOUND_WORKLOAD = "RM0101"
-ROUTES_MERGED = "RM0102"
-RULES_MERGED = "RM0103"
-UNEVEN_WEIGHTS = "RM0104"
-FAULT_NEVER_INJECTED = "RM0105"
-ROUTES_WITHOUT_SERVICE = "RM0106"
-PORT_NOT_EXPOSED = "RM0107"
-FOREIGN_PRINCIPAL = "RM0109"
-MESH_CONFIG = "RM0110"
-HOST_TAKEN = "RM0111"
-ENDPOINT_UNFIT = "RM0112"
-NO_PROXY = "RM0113"
-TLS_NOT_HONOURED = "RM0114"
-UNSELECTED_ENTRY = "RM0115"
-DELEGATE_CONFLICT = "RM0116"
-DELEGATE_UNUSED = "RM0117"
-PORT_CONFLICT = "RM0118"
-HEADER_BEFORE_HTTP = "RM0119"
-RETRIES_NOTHING = "RM0130"
-NOT_GRANTED = "RM0141"
-ROUTE_DETACHED = "RM0142"
-ROUTES_OVERRIDDEN = "RM0143"
-NO_BACKEND = "RM0144"
+Told = Literal["always", "admission", "analysis"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding. ``error`` refuses the change. ``key`` is that of the document, ``path`` the place in
-    it, ``where`` its ``file:line:column`` when known, ``fix`` what to do."""
+    """One finding. ``key`` is that of the document and ``object`` its title, ``path`` the place in it,
+    ``where`` its ``file:line:column`` when known, ``fix`` what to do.
+
+    ``refuses`` says whether admission refuses the change, None: if it is an error. ``told`` says where.
+    """
 
     code: str
     severity: Severity
@@ -62,6 +41,19 @@ class Finding:
     message: str
     fix: str = ""
     where: str = ""
+    object: str = ""
+    refuses: bool | None = None
+    told: Told = "always"
+
+    @property
+    def name(self) -> str:
+        """What the code is called."""
+        return CODES[self.code].name if self.code in CODES else ""
+
+    @property
+    def why(self) -> str:
+        """Why the code is worth telling."""
+        return CODES[self.code].why if self.code in CODES else ""
 
     def __str__(self) -> str:
         place = f"{self.key} {self.path}".rstrip()
@@ -70,19 +62,71 @@ class Finding:
 
 
 def error(document: Document, code: str, path: Path, message: str, fix: str = "") -> Finding:
-    """A finding that refuses the change."""
-    return _finding("error", document, code, path, message, fix)
+    """A finding that is an error, and refuses the change."""
+    return make("error", document, code, path, message, fix)
 
 
 def warning(document: Document, code: str, path: Path, message: str, fix: str = "") -> Finding:
     """A finding that is told, while the change goes on."""
-    return _finding("warning", document, code, path, message, fix)
+    return make("warning", document, code, path, message, fix)
 
 
-def _finding(
-    severity: Severity, document: Document, code: str, path: Path, message: str, fix: str
+def info(document: Document, code: str, path: Path, message: str, fix: str = "") -> Finding:
+    """A finding that is good to know."""
+    return make("info", document, code, path, message, fix)
+
+
+def unsupported(document: Document, code: str, path: Path, message: str, fix: str = "") -> Finding:
+    """A finding about what is valid and not honoured: a warning that admission refuses."""
+    return make("warning", document, code, path, message, fix, refuses=True)
+
+
+def make(
+    severity: Severity,
+    document: Document,
+    code: str,
+    path: Path,
+    message: str,
+    fix: str = "",
+    *,
+    refuses: bool | None = None,
+    told: Told = "always",
 ) -> Finding:
-    return Finding(code, severity, document.key, show(path), message, fix, document.positions.at(path))
+    """A finding of a document; see :class:`Finding`."""
+    where, title = document.positions.at(path), document.title
+    return Finding(code, severity, document.key, show(path), message, fix, where, title, refuses, told)
+
+
+def at_admission(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings as admission tells them: an error is what refuses the change, and nothing else is."""
+    return in_order(_as_judged(one) for one in findings if one.told != "analysis")
+
+
+def in_analysis(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings as analysis tells them, each once."""
+    return in_order(dict.fromkeys(one for one in findings if one.told != "admission"))
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors first, then by object and place."""
+    return sorted(findings, key=_order)
+
+
+def _order(one: Finding) -> tuple[int, str, str, str, str, str]:
+    return SEVERITIES.index(one.severity), one.key, one.where, one.path, one.code, one.message
+
+
+def _as_judged(one: Finding) -> Finding:
+    refuses = one.severity == "error" if one.refuses is None else one.refuses
+    if refuses:
+        return replace(one, severity="error")
+    return replace(one, severity="warning") if one.severity == "error" else one
+
+
+def plain(one: Finding) -> dict[str, Any]:
+    """A finding as JSON."""
+    names = ("code", "name", "severity", "object", "key", "path", "where", "message", "why", "fix")
+    return {name: getattr(one, name) for name in names}
 
 
 def spell(labels: dict[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ray_mesh import snapshot
-from ray_mesh.compile import finding
+from ray_mesh.compile import codes
 from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.finding import Finding, error
 from ray_mesh.compile.world import World
@@ -27,10 +27,10 @@ def health_check_findings(world: World, document: Document) -> Iterator[Finding]
     callee = world.callee(host)
     if callee is None:
         message = f"there is no service {host} to check"
-        yield error(document, finding.NOT_FOUND, ("spec", "host"), message, "apply it first, or with this")
+        yield error(document, codes.NOT_FOUND, ("spec", "host"), message, "apply it first, or with this")
     elif callee.namespace != document.namespace:
         message = f"a HealthCheck belongs into the namespace of its service, {callee.namespace}"
-        yield error(document, finding.NOT_FOUND, ("metadata", "namespace"), message, "put it there")
+        yield error(document, codes.NOT_FOUND, ("metadata", "namespace"), message, "put it there")
 
 
 def _compiled(document: Document) -> snapshot.HealthCheck:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ray_mesh import snapshot
-from ray_mesh.compile import finding
-from ray_mesh.compile.finding import Finding, warning
+from ray_mesh.compile import codes
+from ray_mesh.compile.finding import Finding, make, warning
 from ray_mesh.compile.routes import compile_routes, is_catch_all
 from ray_mesh.compile.routings import virtual_services_for
 from ray_mesh.compile.world import World
@@ -30,11 +30,13 @@ def merge_findings(world: World, document: Document, hosts: list[str], path: Pat
             continue
         names = ", ".join(f"{one.namespace}/{one.name}" for one in merged)
         message = f"the routes of {host} are merged from {names}, the oldest first, catch-alls last"
-        yield warning(document, finding.ROUTES_MERGED, path, message, "put them into one VirtualService")
+        fix = "put them into one VirtualService"
+        # Analysis has Istio's code for it.
+        yield make("warning", document, codes.ROUTES_MERGED, path, message, fix, told="admission")
         for lost, winner in _lost(world, merged, merged.index(document)):
             message = f"{lost.origin} gets no request of {host}: {winner.origin} comes first and takes all"
             fix = "let their matches differ, or keep one of them"
-            yield warning(document, finding.ROUTES_MERGED, path, message, fix)
+            yield warning(document, codes.ROUTES_MERGED, path, message, fix)
 
 
 def _lost(

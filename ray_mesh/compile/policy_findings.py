@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from ray_mesh.compile import finding
-from ray_mesh.compile.finding import Finding, error, spell, warning
+from ray_mesh.compile import codes
+from ray_mesh.compile.finding import Finding, error, make, spell, warning
 from ray_mesh.compile.policies import ISTIO_TRUST_DOMAIN
-from ray_mesh.compile.workloads import in_scope, picks
+from ray_mesh.compile.workloads import picks
 from ray_mesh.compile.world import MESH_CONFIG_KEY, World
 from ray_mesh.resources import (
     AuthorizationPolicySpec,
@@ -15,32 +16,113 @@ from ray_mesh.resources import (
     WorkloadBindingSpec,
     WorkloadSpec,
 )
+from ray_mesh.resources.authorization import Source
+from ray_mesh.resources.mesh import ROOT_NAMESPACE
 from ray_mesh.resources.schema import WorkloadSelector
+from ray_mesh.resources.source import Path
+
+ISTIO_ROOT = "istio-system"
+GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
+"""The label of workloads that stand for a Gateway of the Gateway API; its value is the name."""
 
 
 def selector_findings(world: World, document: Document) -> Iterator[Finding]:
     """A policy whose selector picks nobody holds for nothing."""
+    yield from _root_findings(document)
     selector: WorkloadSelector | None = getattr(document.spec, "selector", None)
     if selector is None or not selector.match_labels:
         return
-    workloads = world.find("kind", "Workload")
-    if not any(in_scope(document, one) and picks(selector, one) for one in workloads):
-        labels = spell(selector.match_labels)
-        message = f"No matching workloads for this resource with the following labels: {labels}"
-        yield warning(document, finding.SELECTS_NOTHING, ("spec", "selector"), message)
+    if not any(picks(selector, one) for one in _in_reach(world, document)):
+        yield _selects_nothing(document, spell(selector.match_labels), ("spec", "selector"))
+
+
+def _in_reach(world: World, document: Document) -> Iterator[Document]:
+    """The workloads that a policy may hold for."""
+    if document.namespace in (ROOT_NAMESPACE, ISTIO_ROOT):
+        yield from world.find("kind", "Workload")
+    else:
+        yield from world.find("workload in", document.namespace)
+
+
+def _root_findings(document: Document) -> Iterator[Finding]:
+    """Istio's root namespace is one like others here."""
+    if document.namespace == ISTIO_ROOT:
+        message = (
+            f"namespace {ISTIO_ROOT} is not the root namespace of this mesh, so this holds for workloads of "
+            f"{ISTIO_ROOT} only"
+        )
+        fix = f"put it into {ROOT_NAMESPACE} if it is for the whole mesh"
+        yield warning(document, codes.NOT_THE_ROOT, ("metadata", "namespace"), message, fix)
+
+
+def _selects_nothing(document: Document, labels: str, path: Path) -> Finding:
+    message = f"No matching workloads for this resource with the following labels: {labels}"
+    fix = "correct the labels, or attach such a workload"
+    return warning(document, codes.SELECTS_NOTHING, path, message, fix)
 
 
 def authorization_findings(world: World, document: Document) -> Iterator[Finding]:
     """Everything about one AuthorizationPolicy."""
     yield from selector_findings(world, document)
-    for index, rule in enumerate(document.read(AuthorizationPolicySpec).rules):
+    yield from gateway_selector_findings(world, document)
+    spec = document.read(AuthorizationPolicySpec)
+    is_of_namespace = document.namespace not in (ROOT_NAMESPACE, ISTIO_ROOT)
+    if is_of_namespace and not _has_target(spec) and not world.has("workload in", document.namespace):
+        finding = _selects_nothing(document, "", ("metadata", "namespace"))
+        yield replace(finding, told="analysis")
+    for index, rule in enumerate(spec.rules):
         for place, part in enumerate(rule.from_ or ()):
+            path: Path = ("spec", "rules", index, "from", place, "source")
+            yield from _namespace_findings(world, document, part.source, path)
             for field in ("principals", "notPrincipals"):
                 values = part.source.principals if field == "principals" else part.source.not_principals
                 for position, value in enumerate(values or ()):
                     if _is_foreign(value, world.trust_domain):
-                        path = ("spec", "rules", index, "from", place, "source", field, position)
-                        yield _foreign_principal(world, document, path, value)
+                        yield _foreign_principal(world, document, (*path, field, position), value)
+
+
+def _has_target(spec: AuthorizationPolicySpec) -> bool:
+    return spec.selector is not None or spec.target_ref is not None or bool(spec.target_refs)
+
+
+def _namespace_findings(world: World, document: Document, source: Source, path: Path) -> Iterator[Finding]:
+    for field, values in (("namespaces", source.namespaces), ("notNamespaces", source.not_namespaces)):
+        for position, value in enumerate(values or ()):
+            if not _exists(world, value):
+                message = f'Referenced namespace not found: "{value}"'
+                fix = "correct the name, or apply the Namespace or something in it"
+                place = (*path, field, position)
+                yield make("error", document, codes.NOT_FOUND, place, message, fix, refuses=False)
+
+
+def _exists(world: World, pattern: str) -> bool:
+    if pattern == "*":
+        return True
+    if "*" not in pattern:
+        return world.has("in namespace", pattern)
+    names = {one.namespace for one in world.documents.values()}
+    if pattern.startswith("*"):
+        return any(name.endswith(pattern[1:]) for name in names)
+    return any(name.startswith(pattern[:-1]) for name in names)
+
+
+def gateway_selector_findings(world: World, document: Document) -> Iterator[Finding]:
+    """Workloads of Gateway API gateways are not selected by labels."""
+    selector: WorkloadSelector | None = getattr(document.spec, "selector", None)
+    if (
+        selector is None
+        or getattr(document.spec, "target_refs", None)
+        or getattr(document.spec, "target_ref", None)
+    ):
+        return
+    for workload in world.find("workload in", document.namespace):
+        gateway = workload.labels.get(GATEWAY_NAME)
+        if gateway is not None and picks(selector, workload):
+            message = (
+                f"Ineffective selector on Kubernetes Gateway {gateway}. Use the TargetRef field instead."
+            )
+            fix = f"targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: {gateway}}}]"
+            yield warning(document, codes.INEFFECTIVE_SELECTOR, ("spec", "selector"), message, fix)
 
 
 def _is_foreign(principal: str, trust_domain: str) -> bool:
@@ -51,7 +133,7 @@ def _is_foreign(principal: str, trust_domain: str) -> bool:
 def _foreign_principal(world: World, document: Document, path: tuple[str | int, ...], value: str) -> Finding:
     domain = value.partition("/")[0]
     message = f"{value} is of trust domain {domain}, and the mesh accepts only {world.trust_domain}"
-    return warning(document, finding.FOREIGN_PRINCIPAL, path, message, f"write {world.trust_domain}/...")
+    return warning(document, codes.FOREIGN_PRINCIPAL, path, message, f"write {world.trust_domain}/...")
 
 
 def workload_findings(world: World, document: Document) -> Iterator[Finding]:
@@ -64,13 +146,11 @@ def workload_findings(world: World, document: Document) -> Iterator[Finding]:
     account = f"{document.namespace}/{spec.service_account}"
     message = f"no WorkloadBinding lets service account {account} run on node {spec.node}"
     fix = "an administrator applies a WorkloadBinding with this serviceAccount and node"
-    yield error(document, finding.UNBOUND_WORKLOAD, ("spec", "serviceAccount"), message, fix)
+    yield error(document, codes.UNBOUND_WORKLOAD, ("spec", "serviceAccount"), message, fix)
 
 
 def mesh_config_findings(world: World, document: Document) -> Iterator[Finding]:
     """There is one MeshConfig, under one name."""
     if document.key != MESH_CONFIG_KEY:
         message = f"the MeshConfig of the mesh is {MESH_CONFIG_KEY}; another one would do nothing"
-        yield error(
-            document, finding.MESH_CONFIG, ("metadata", "name"), message, "use that name and namespace"
-        )
+        yield error(document, codes.MESH_CONFIG, ("metadata", "name"), message, "use that name and namespace")

@@ -19,6 +19,7 @@ from ray_mesh.compile.selection import (
 from ray_mesh.resources import (
     DestinationRuleSpec,
     Document,
+    GatewaySpec,
     HealthCheckSpec,
     MeshConfigSpec,
     ServiceEntrySpec,
@@ -212,6 +213,7 @@ def is_ingress(workload: Document) -> bool:
 
 def _terms(document: Document) -> Iterable[Term]:
     yield ("kind", document.kind)
+    yield ("in namespace", document.namespace)
     yield (f"{document.kind.lower()} in", document.namespace)
     yield from selection_terms(document)
     yield from gateway_api_terms(document)
@@ -226,6 +228,8 @@ def _terms(document: Document) -> Iterable[Term]:
                 yield ("entry for", host)
                 if is_wildcard(host):
                     yield ("wildcard",)
+        case GatewaySpec():
+            yield from _gateway_terms(document)
         case HealthCheckSpec(host=checked):
             for host in meanings(checked, document.namespace):
                 yield ("check for", host)
@@ -248,3 +252,15 @@ def _virtual_service_terms(document: Document) -> Iterable[Term]:
     for rule in document.read(VirtualServiceSpec).http:
         if rule.delegate is not None:
             yield ("delegates to", f"{rule.delegate.namespace or document.namespace}/{rule.delegate.name}")
+
+
+def _gateway_terms(document: Document) -> Iterable[Term]:
+    for server in document.read(GatewaySpec).servers:
+        port = str(server.port.number)
+        yield ("listens on", port)
+        for text in server.hosts:
+            host = text.rpartition("/")[2].lower()
+            yield ("serves pattern", port) if "*" in host else ("serves", port, host)
+        if server.tls is not None:
+            for certificate in filter(None, (server.tls.credential_name, server.tls.server_certificate)):
+                yield ("certificate", certificate)

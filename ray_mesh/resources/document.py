@@ -19,6 +19,9 @@ from ray_mesh.resources.source import Manifest, Path, Positions
 
 M = TypeVar("M", bound=Model)
 
+ANALYZE_SUPPRESS = "galley.istio.io/analyze-suppress"
+"""Istio's annotation for analysis: codes that are not to be told of the object. It changes nothing else."""
+
 _TOP_LEVEL = ("apiVersion", "kind", "metadata", "spec", "status")
 _SET_BY_SERVER = (
     "creationTimestamp",
@@ -90,13 +93,15 @@ class Document:
 
 
 def check(
-    manifest: Manifest, namespace: str = "", admitted_at: float = 0.0
+    manifest: Manifest, namespace: str = "", admitted_at: float = 0.0, *, flawed: bool = False
 ) -> tuple[Document | None, list[Problem]]:
     """The document, unless it is invalid, and everything that is wrong with it or not honoured.
 
-    ``namespace`` is for documents that do not say theirs; empty means the default of the kind.
+    ``namespace`` is for documents that do not say theirs; empty means the default of the kind. ``flawed``
+    gives also a document with flaws, as long as its values are of their types: it may be talked about, and
+    never be put in force.
     """
-    return _Check(manifest, namespace, admitted_at).run()
+    return _Check(manifest, namespace, admitted_at).run(flawed=flawed)
 
 
 class _Check:
@@ -109,7 +114,7 @@ class _Check:
         self._name = ""
         self._problems: list[Problem] = []
 
-    def run(self) -> tuple[Document | None, list[Problem]]:
+    def run(self, *, flawed: bool) -> tuple[Document | None, list[Problem]]:
         kind = self._kind()
         if kind is None:
             return None, self._problems
@@ -122,7 +127,7 @@ class _Check:
         spec = self._parse(kind.model, ("spec",), self._value.get("spec") or {})
         for flaw in spec.placed_flaws(str(metadata.namespace)) if spec else ():
             self._add(("spec", *flaw.path), flaw.message)
-        if spec is None or any(not problem.later for problem in self._problems):
+        if spec is None or (not flawed and any(not problem.later for problem in self._problems)):
             return None, self._problems
         return self._document(metadata, spec), self._problems
 
@@ -214,6 +219,8 @@ class _Check:
             domain = name.partition("/")[0]
             if name == ANNOTATION and self._value["kind"] == "Service":
                 self._check_exports(name, service_exports(metadata.annotations))
+            elif name == ANALYZE_SUPPRESS:
+                continue
             elif "/" in name and (domain == "istio.io" or domain.endswith(".istio.io")):
                 self._add_later(("metadata", "annotations", name))
         for name in metadata.labels:

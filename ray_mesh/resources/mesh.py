@@ -89,6 +89,22 @@ class DefaultConfig(Model):
     gateway_topology: GatewayTopology = GatewayTopology()
 
 
+class Suppression(Model):
+    """A code of analysis that is not told of an object (``KIND/NAMESPACE/NAME``, each may have ``*``), why,
+    and until which day. Without a reason, or expired, it holds for nothing and is told."""
+
+    code: NonEmpty
+    object: NonEmpty = "*"
+    reason: str = ""
+    until: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] | None = None
+
+
+class Analysis(Model):
+    """What analysis does not tell, anywhere in the mesh."""
+
+    suppress: Annotated[tuple[Suppression, ...], Field(max_length=1000)] = ()
+
+
 class MeshConfigSpec(Model):
     """Settings of the whole mesh: one document, ``mesh`` in the root namespace."""
 
@@ -101,6 +117,7 @@ class MeshConfigSpec(Model):
     explain: Explain | None = None
     path_normalization: PathNormalization = PathNormalization()
     default_config: DefaultConfig = DefaultConfig()
+    analysis: Analysis = Analysis()
 
     def flaws(self) -> Iterator[Flaw]:
         for field, exports in (

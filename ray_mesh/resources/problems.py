@@ -111,7 +111,10 @@ def invalid_fields(error: ValidationError, model: type[Model], value: Any) -> It
     seen = set()
     for detail in error.errors(include_url=False):
         path = _written(detail["loc"], value, is_missing=detail["type"] == "missing")
-        message = _message(detail, model, path, _value_at(value, path))
+        found = _value_at(value, path)
+        if detail["type"] == "too_short" and len(found) >= detail.get("ctx", {}).get("min_length", 0):
+            continue  # Items that are invalid were not counted, and are told themselves.
+        message = _message(detail, model, path, found)
         if (path, message) not in seen:
             seen.add((path, message))
             yield path, message

@@ -70,22 +70,22 @@ class Manifest:
     positions: Positions
 
 
-def read_yaml(text: str, source: str) -> list[Manifest]:
-    """The documents of a YAML text; empty ones are skipped.
+def read_yaml(text: str, source: str, first_line: int = 1) -> list[Manifest]:
+    """The documents of a YAML text; empty ones are skipped. ``first_line`` is where it begins in its source.
 
     Raises:
         ConfigError: not YAML, or outside the bounds and rules of this module.
     """
     _check_size(text, source)
     try:
-        _check_events(text, source)
+        _check_events(text, source, first_line)
         roots = list(yaml.compose_all(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
-        where = _where(source, error.problem_mark) if error.problem_mark else source
+        where = _where(source, error.problem_mark, first_line) if error.problem_mark else source
         raise ConfigError(f"{where}: not YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: not YAML: {error}") from error
-    reader = _Reader(source)
+    reader = _Reader(source, first_line)
     manifests = [reader.manifest(root) for root in roots if root is not None]
     return [manifest for manifest in manifests if manifest is not None]
 
@@ -111,7 +111,7 @@ def _check_size(text: str, source: str) -> None:
         raise ConfigError(f"{source}: larger than {MAX_BYTES} bytes: split it")
 
 
-def _check_events(text: str, source: str) -> None:
+def _check_events(text: str, source: str, first_line: int) -> None:
     depth = documents = 0
     for nodes, event in enumerate(yaml.parse(text, Loader=_LOADER)):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -121,13 +121,17 @@ def _check_events(text: str, source: str) -> None:
         elif isinstance(event, yaml.DocumentStartEvent):
             documents += 1
         if depth > MAX_DEPTH:
-            raise ConfigError(f"{_where(source, event.start_mark)}: nested deeper than {MAX_DEPTH}")
+            raise ConfigError(
+                f"{_where(source, event.start_mark, first_line)}: nested deeper than {MAX_DEPTH}"
+            )
         if nodes > 2 * MAX_NODES or documents > MAX_DOCUMENTS:
-            raise ConfigError(f"{_where(source, event.start_mark)}: too many values or documents: split it")
+            raise ConfigError(
+                f"{_where(source, event.start_mark, first_line)}: too many values or documents: split it"
+            )
 
 
-def _where(source: str, mark: Any) -> str:
-    return f"{source}:{mark.line + 1}:{mark.column + 1}"
+def _where(source: str, mark: Any, first_line: int) -> str:
+    return f"{source}:{mark.line + first_line}:{mark.column + 1}"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -146,14 +150,15 @@ def _refuse_constant(name: str) -> Any:
 class _Reader:
     """Turns composed nodes into values; counts them over all documents of a text."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, first_line: int) -> None:
         self._source = source
+        self._first_line = first_line
         self._nodes = 0
         self._open: set[int] = set()
         self._marks: dict[Path, tuple[int, int]] = {}
 
     def manifest(self, root: yaml.Node) -> Manifest | None:
-        self._marks = {(): (root.start_mark.line + 1, root.start_mark.column + 1)}
+        self._marks = {(): self._at(root)}
         value = self._value(root, ())
         if value is None:
             return None
@@ -235,7 +240,10 @@ class _Reader:
         raise self._error(node, f"tag {node.tag} is not allowed")
 
     def _mark(self, node: yaml.Node, path: Path) -> None:
-        self._marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        self._marks[path] = self._at(node)
+
+    def _at(self, node: yaml.Node) -> tuple[int, int]:
+        return node.start_mark.line + self._first_line, node.start_mark.column + 1
 
     def _error(self, node: yaml.Node, message: str) -> ConfigError:
-        return ConfigError(f"{_where(self._source, node.start_mark)}: {message}")
+        return ConfigError(f"{_where(self._source, node.start_mark, self._first_line)}: {message}")

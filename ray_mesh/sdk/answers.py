@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
 from ray_mesh.errors import PeerError
@@ -31,6 +31,10 @@ class Finding:
     path: str
     message: str
     fix: str
+    name: str = ""
+    object: str = ""
+    where: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,9 @@ def read(cls: type[T], plain: Any) -> T:
     if not isinstance(plain, Mapping):
         raise PeerError(f"the API answered {plain!r:.80} where a {cls.__name__} was expected")
     try:
-        known = {f.name: _frozen(plain[f.name]) for f in fields(cls)}  # type: ignore[arg-type]
+        needed = {one.name: one.default is MISSING for one in fields(cls)}  # type: ignore[arg-type]
+        chosen = [name for name, must_be in needed.items() if must_be or name in plain]
+        known = {name: _frozen(plain[name]) for name in chosen}
     except KeyError as error:
         raise PeerError(
             f"the API answered a {cls.__name__} without {error}: is it another version?"

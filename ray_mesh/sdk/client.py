@@ -160,6 +160,26 @@ class AsyncMesh:
         body = write_question(question, url)
         return read_explanation(await self._transport.send("POST", "/v1/explain", body=body))
 
+    async def analyze(
+        self,
+        sources: Source | Sequence[Source] = (),
+        *,
+        namespace: str = "",
+        suppress: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """What is wrong with the documents of the mesh, with those of ``sources`` as if they were applied.
+
+        ``namespace`` leaves out findings about others, ``suppress`` has ``CODE=KIND/NAMESPACE/NAME``, each
+        with ``*`` for any. The answer is that of ``POST /v1/analyze``: ``findings``, ``suppressed``,
+        ``counts`` and ``documents``.
+
+        Raises:
+            ConfigError: a path cannot be read, or ``suppress`` is written otherwise.
+        """
+        body = {"sources": gather(sources), "namespace": namespace, "suppress": list(suppress)}
+        answer: dict[str, Any] = await self._transport.send("POST", "/v1/analyze", body=body)
+        return answer
+
     async def proxies(self) -> tuple[Proxy, ...]:
         """Live proxies: SYNCED, STALE or REJECTED, and why."""
         return answers.read_many(Proxy, (await self._transport.get("/v1/proxies"))["items"])

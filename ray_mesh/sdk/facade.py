@@ -130,6 +130,16 @@ class Mesh:
             )
         )
 
+    def analyze(
+        self,
+        sources: Source | Sequence[Source] = (),
+        *,
+        namespace: str = "",
+        suppress: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """What is wrong with the documents of the mesh and of ``sources``, as :meth:`AsyncMesh.analyze`."""
+        return self._loop.run(self._mesh.analyze(sources, namespace=namespace, suppress=suppress))
+
     def proxies(self) -> tuple[Proxy, ...]:
         """Live proxies: SYNCED, STALE or REJECTED, and why."""
         return self._loop.run(self._mesh.proxies())

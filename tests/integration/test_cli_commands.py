@@ -96,6 +96,23 @@ async def test_apply_get_delete(command: Command, tmp_path: Path) -> None:
         assert (gone.code, gone.out) == (3, "")
 
 
+async def test_analyze_the_mesh_and_what_is_about_to_come(command: Command) -> None:
+    await command("apply", "-f", "-", stdin=SERVICE)
+    clean = await command("analyze")
+    assert (clean.code, clean.out, clean.err) == (0, "", "1 document: no findings\n")
+    routes = (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: reviews}\n"
+        "spec: {hosts: [reviews], http: [{route: [{destination: {host: nowhere}}]}]}\n"
+    )
+    found = await command("analyze", "-f", "-", "-o", "json", stdin=routes)
+    report = json.loads(found.out)
+    assert (found.code, [one["code"] for one in report["findings"]]) == (79, ["IST0101"])
+    assert report["findings"][0]["where"] == "stdin:4:57"
+    assert (await command("analyze", "-f", "-", "-S", "IST0101=*", stdin=routes)).code == 0
+    assert (await command("analyze", "-S", "IST0101")).code == 65
+    assert "virtualservice" not in (await command("get")).out.lower()
+
+
 async def test_invalid_configuration_is_65_and_says_where(command: Command) -> None:
     wrong = await command("apply", "-f", "-", stdin=SERVICE.replace("selector", "selectr"))
     assert wrong.code == 65

@@ -130,8 +130,8 @@ def test_gateways() -> None:
     assert judged(rule) == ["error IST0101 spec.gateways[0]"]
     assert judged(rule, gateway("g", hosts="['b.org']")) == ["warning IST0132 spec.gateways[0]"]
     finding = one(gateway("g", port=80))
-    assert (finding.code, finding.path) == ("RM0107", "spec.servers[0].port.number")
-    assert "port 80 is not exposed by mesh-system/ingress, which exposes 8080" in finding.message
+    assert (finding.code, finding.path) == ("IST0162", "spec.servers[0].port.number")
+    assert "mesh-system/ingress exposes 8080" in finding.message
     assert judged(gateway("g"), of=world(service("reviews"))) == ["error IST0101 spec.selector"]
 
 

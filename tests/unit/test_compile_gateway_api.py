@@ -8,7 +8,8 @@ import pytest
 from compile_world import at, document, gateway, ingress, routes, service, to, workload, world
 
 from ray_mesh.compile import Finding, World, admit, compile_key
-from ray_mesh.compile.admission import examine
+from ray_mesh.compile.examine import examine
+from ray_mesh.compile.finding import at_admission
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.routes import RouteTable
 from ray_mesh.resources import Document
@@ -106,9 +107,13 @@ class Asked:
         return [self._fields[name]] if name in self._fields else []
 
 
+def _judged(of: World, document: Document) -> list[Finding]:
+    return sorted(at_admission(examine(of, document)), key=lambda one: (one.severity, one.path))
+
+
 def findings(*documents: Document) -> list[tuple[str, str, str]]:
     one = world(service("reviews"), ingress(), *documents)
-    found: list[Finding] = [each for item in documents for each in examine(one, item)]
+    found: list[Finding] = [each for item in documents for each in _judged(one, item)]
     return [(each.severity, each.code, each.path) for each in found]
 
 
@@ -449,7 +454,7 @@ def test_listeners_in_conflict() -> None:
     other = api_gateway(tcp, name="default/other")
     assert ("error", "RM0118", "spec.listeners[0]") in findings(api_gateway(), other)
     assert ("error", "RM0118", "spec.listeners[0]") in findings(gateway(), other)
-    assert ("error", "RM0107", "spec.listeners[0].port") in findings(
+    assert ("error", "IST0162", "spec.listeners[0].port") in findings(
         api_gateway("{name: a, port: 1, protocol: HTTP}")
     )
     [server] = compiled(*at([api_gateway()], 1.0), *at([other], 2.0), route())

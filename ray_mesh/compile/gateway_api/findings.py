@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ray_mesh.compile import finding
+from ray_mesh.compile import codes
 from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.finding import Finding, error, warning
 from ray_mesh.compile.gateway_api.attachment import common_hosts, routes_at, scope_of, why_detached
@@ -28,14 +28,14 @@ def api_route_findings(world: World, document: Document) -> Iterator[Finding]:
     assert isinstance(spec, RouteSpec)
     if not spec.parent_refs:
         message = "the route attaches to nothing"
-        yield warning(document, finding.ROUTE_DETACHED, ("spec", "parentRefs"), message, "name a Gateway")
+        yield warning(document, codes.ROUTE_DETACHED, ("spec", "parentRefs"), message, "name a Gateway")
     for index, parent in enumerate(spec.parent_refs):
         path: Path = ("spec", "parentRefs", index)
         found = world.get(parent_key(document, parent))
         if found is None:
             name = f"{parent.namespace or document.namespace}/{parent.name}"
             message = f'Referenced {parent.kind} not found: "{name}"'
-            yield error(document, finding.NOT_FOUND, path, message, "apply it first, or with this")
+            yield error(document, codes.NOT_FOUND, path, message, "apply it first, or with this")
         elif isinstance(found.spec, ApiGatewaySpec):
             yield from _gateway_findings(world, document, found, parent, path)
         else:
@@ -54,20 +54,18 @@ def _gateway_findings(
     if not named:
         what = parent.section_name or f"port {parent.port}"
         message = f'Referenced listener not found: "{what}" of {gateway.title}'
-        yield error(document, finding.NOT_FOUND, path, message, "name one of its listeners")
+        yield error(document, codes.NOT_FOUND, path, message, "name one of its listeners")
         return
     reasons = [(one, why_detached(world, document, gateway, one)) for one in named]
     open_to = [one for one, reason in reasons if not reason]
     if not open_to:
         message = f"{gateway.title} does not take the route: {reasons[0][1]}"
         fix = "allow it there, or attach it elsewhere"
-        yield warning(document, finding.ROUTE_DETACHED, path, message, fix)
+        yield warning(document, codes.ROUTE_DETACHED, path, message, fix)
     elif not any(common_hosts(one, document) for one in open_to):
         hosts = ", ".join(dict.fromkeys(one.hostname or "*" for one in open_to))
         message = f"no hostname of the route is one of {gateway.title}: {hosts}"
-        yield warning(
-            document, finding.HOST_NOT_IN_GATEWAY, ("spec", "hostnames"), message, "name one of them"
-        )
+        yield warning(document, codes.HOST_NOT_IN_GATEWAY, ("spec", "hostnames"), message, "name one of them")
     elif document.kind == "TCPRoute":
         yield from _older(world, document, gateway, open_to, path)
 
@@ -79,7 +77,7 @@ def _older(
         first = routes_at(world, gateway, listener, "TCPRoute")[0].route
         if first.key != document.key:
             message = f"{first.title} is older and takes every connection of listener {listener.name}"
-            yield warning(document, finding.UNREACHABLE_RULE, path, message, "delete one of the two")
+            yield warning(document, codes.UNREACHABLE_RULE, path, message, "delete one of the two")
 
 
 def _service_findings(
@@ -90,18 +88,18 @@ def _service_findings(
         if scope is None:
             what = parent.section_name or parent.port
             message = f"{callee.host} has no port {what}"
-            yield error(document, finding.NOT_FOUND, path, message, "name one of its ports")
+            yield error(document, codes.NOT_FOUND, path, message, "name one of its ports")
             return
         ports = [one for one in callee.ports if scope.port in (0, one.number)]
         fitting = {"HTTPRoute": ("http", "auto"), "TLSRoute": ("tls", "auto"), "TCPRoute": ("tcp", "auto")}
         if not any(one.protocol in fitting[document.kind] for one in ports):
             message = f"no port of {callee.host} that the route is for speaks what a {document.kind} routes"
-            yield warning(document, finding.ROUTE_DETACHED, path, message, "name its ports by protocol")
+            yield warning(document, codes.ROUTE_DETACHED, path, message, "name its ports by protocol")
         if document.kind == "HTTPRoute":
             yield from _overridden(world, callee, document, path)
     if isinstance(document.spec, HttpRouteSpec) and document.spec.hostnames:
         message = "hostnames say nothing to callers in the mesh: the route is for the Service's host"
-        yield warning(document, finding.ROUTE_DETACHED, ("spec", "hostnames"), message, "leave them out")
+        yield warning(document, codes.ROUTE_DETACHED, ("spec", "hostnames"), message, "leave them out")
 
 
 def _overridden(world: World, callee: Callee, document: Document, path: Path) -> Iterator[Finding]:
@@ -109,7 +107,7 @@ def _overridden(world: World, callee: Callee, document: Document, path: Path) ->
     if beside:
         names = ", ".join(f"{one.namespace}/{one.name}" for one in beside)
         message = f"this decides for {callee.host} before the http rules of the VirtualServices {names}"
-        yield warning(document, finding.ROUTES_OVERRIDDEN, path, message, "keep one of the two kinds")
+        yield warning(document, codes.ROUTES_OVERRIDDEN, path, message, "keep one of the two kinds")
 
 
 def _http_services(world: World, callee: Callee) -> list[Document]:
@@ -128,7 +126,7 @@ def overridden_findings(world: World, document: Document) -> Iterator[Finding]:
         if callee is not None and names and document in _http_services(world, callee):
             message = f"for {host} the HTTPRoutes {', '.join(names)} decide before these rules"
             fix = "keep one of the two kinds"
-            yield warning(document, finding.ROUTES_OVERRIDDEN, ("spec", "http"), message, fix)
+            yield warning(document, codes.ROUTES_OVERRIDDEN, ("spec", "http"), message, fix)
 
 
 def _backend_findings(world: World, document: Document) -> Iterator[Finding]:
@@ -139,13 +137,13 @@ def _backend_findings(world: World, document: Document) -> Iterator[Finding]:
             continue
         if not is_granted(world, document, backend):
             fix = f"apply a ReferenceGrant in namespace {backend.namespace}"
-            yield warning(document, finding.NOT_GRANTED, path, f"{reason}: requests are answered 500", fix)
+            yield warning(document, codes.NOT_GRANTED, path, f"{reason}: requests are answered 500", fix)
         else:
             fix = "apply the Service first, or correct the reference"
-            yield error(document, finding.NOT_FOUND, path, reason, fix)
+            yield error(document, codes.NOT_FOUND, path, reason, fix)
     for index, rule in enumerate(spec.rules if isinstance(spec, HttpRouteSpec) else ()):
         is_answered = any(one.request_redirect for one in rule.filters)
         if not is_answered and not any(one.weight for one in rule.backend_refs):
             message = "no backend has a weight: requests are answered 500"
             place: Path = ("spec", "rules", index, "backendRefs")
-            yield warning(document, finding.NO_BACKEND, place, message, "name a backend, or redirect")
+            yield warning(document, codes.NO_BACKEND, place, message, "name a backend, or redirect")

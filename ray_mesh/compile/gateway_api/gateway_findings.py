@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ray_mesh.compile import finding
-from ray_mesh.compile.finding import Finding, error, spell
+from ray_mesh.compile import codes
+from ray_mesh.compile.finding import Finding, error, spell, unsupported
 from ray_mesh.compile.gateway_api.attachment import api_gateways_for, api_ingress_for
 from ray_mesh.compile.gateway_api.listeners import Placed, is_like
 from ray_mesh.compile.gateways import gateways_for
@@ -23,7 +23,7 @@ def api_gateway_findings(world: World, document: Document) -> Iterator[Finding]:
         labels = spell(spec.infrastructure.labels)
         message = f"no ingress workload serves this Gateway: none has gatewayPorts and the labels {labels}"
         fix = "attach one, or correct infrastructure.labels"
-        yield error(document, finding.NOT_FOUND, ("spec", "infrastructure", "labels"), message, fix)
+        yield error(document, codes.NOT_FOUND, ("spec", "infrastructure", "labels"), message, fix)
         return
     exposed = {int(port) for workload in ingress for port in workload.read(WorkloadSpec).gateway_ports}
     for index, listener in enumerate(spec.listeners):
@@ -33,9 +33,9 @@ def api_gateway_findings(world: World, document: Document) -> Iterator[Finding]:
             ports = ", ".join(str(port) for port in sorted(exposed))
             message = f"port {listener.port} is not exposed by {names}, which exposes {ports}"
             fix = f"use {ports}, or expose the port"
-            yield error(document, finding.PORT_NOT_EXPOSED, (*path, "port"), message, fix)
+            yield unsupported(document, codes.PORT_NOT_EXPOSED, (*path, "port"), message, fix)
         for reason in _conflicts(world, Placed(document, listener), ingress):
-            yield error(document, finding.PORT_CONFLICT, path, reason, "use another port or hostname")
+            yield error(document, codes.PORT_CONFLICT, path, reason, "use another port or hostname")
             break
 
 
