@@ -44,7 +44,12 @@ class Callee:
         else:
             ports = self.document.read(ServiceSpec).ports
             found = [
-                Port(one.port, one.name or "", one.port, of_port(one.name or "", one.app_protocol) or "auto")
+                Port(
+                    one.port,
+                    one.name or "",
+                    one.port,
+                    of_port(one.port, one.name or "", one.app_protocol) or "auto",
+                )
                 for one in ports
             ]
         return tuple(sorted(found, key=lambda one: one.number))

@@ -10,6 +10,8 @@ Protocol = Literal["http", "tcp", "tls", "auto"]
 SPOKEN: dict[str, Protocol] = {
     "http": "http",
     "kubernetes.io/http": "http",
+    "kubernetes.io/ws": "http",
+    "kubernetes.io/wss": "tls",
     "https": "tls",
     "tls": "tls",
     "tcp": "tcp",
@@ -18,8 +20,10 @@ SPOKEN: dict[str, Protocol] = {
     "redis": "tcp",
 }
 """Protocols by name, in lower case. HTTPS is TLS that the mesh does not end."""
-LATER = frozenset({"http2", "http3", "grpc", "grpc-web", "kubernetes.io/h2c", "udp"})
+LATER = frozenset({"http2", "http3", "grpc", "grpc-web", "kubernetes.io/h2c", "udp", "hbone", "http_proxy"})
 """Names of protocols that are not carried yet."""
+SERVER_FIRST = frozenset({25, 53, 3306, 27017})
+"""Ports of SMTP, DNS, MySQL and MongoDB, whose clients wait for the server: no bytes of theirs could tell."""
 
 KNOWN = (
     *("HTTP", "HTTPS", "HTTP2", "HTTP3", "GRPC", "GRPC-WEB", "GRPC-WEB-TLS", "HTTP_PROXY", "HBONE"),
@@ -40,19 +44,17 @@ def unknown(protocol: str) -> str:
     return f"{protocol!r} is not a protocol; {hint}"
 
 
-def by_name(name: str) -> Protocol | None:
-    """What ``mysql`` or ``http-admin`` speaks, ``auto`` for a name of no protocol; None: not carried yet."""
-    name = name.lower()
-    word = "grpc-web" if name.startswith("grpc-web") else name.partition("-")[0]
-    return None if word in LATER else SPOKEN.get(word, "auto")
+def of_port(number: int, name: str, app_protocol: str | None) -> Protocol | None:
+    """What a Service's port speaks; ``appProtocol`` stands for the name. None: not carried yet.
 
-
-def of_port(name: str, app_protocol: str | None) -> Protocol | None:
-    """What a Service's port speaks; ``appProtocol`` counts before the name. None: not carried yet."""
-    if app_protocol is None:
-        return by_name(name)
-    word = app_protocol.lower()
-    return None if word in LATER else SPOKEN.get(word, by_name(name))
+    ``mysql`` and ``http-admin`` say it, whatever comes behind the first ``-``; any other word says nothing.
+    Where nothing is said, ports of servers that speak first are TCP.
+    """
+    word = (name if app_protocol is None else app_protocol).lower()
+    word = "grpc-web" if word.startswith("grpc-web") else word.partition("-")[0]
+    if word in LATER:
+        return None
+    return SPOKEN.get(word, "tcp" if number in SERVER_FIRST else "auto")
 
 
 def said(protocol: str) -> Protocol | None:

@@ -20,14 +20,19 @@ class ServicePort(Model):
     name: DnsLabel | None = None
     port: PortNumber
     protocol: Annotated[Literal["TCP", "UDP", "SCTP"], Only(("TCP",))] = "TCP"
-    app_protocol: Annotated[str | None, Only(tuple(protocols.SPOKEN))] = None
+    app_protocol: str | None = None
     target_port: Annotated[int | str | None, _OWN_PORT] = None
     node_port: Annotated[int | None, _ADDRESS] = None
 
     def flaws(self) -> Iterator[Flaw]:
-        if self.app_protocol is None and protocols.by_name(self.name or "") is None:
-            message = f"protocol of port name {self.name!r}: HTTP/1.1, TCP and TLS are carried"
-            yield Flaw(("name",), message, later=True)
+        if (
+            self.protocol == "TCP"
+            and protocols.of_port(self.port, self.name or "", self.app_protocol) is None
+        ):
+            field, text = "name", f"protocol of port name {self.name!r}"
+            if self.app_protocol is not None:
+                field, text = "appProtocol", self.app_protocol
+            yield Flaw((field,), f"{text}: HTTP/1.1, TCP and TLS are carried", later=True)
 
 
 class ServiceSpec(Model):

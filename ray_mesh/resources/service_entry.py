@@ -38,8 +38,8 @@ class EntryPort(Model):
 
     def flaws(self) -> Iterator[Flaw]:
         if not self.protocol:
-            yield Flaw(("protocol",), "without protocol: say HTTP, HTTPS, TLS or TCP", later=True)
-        elif not protocols.is_known(self.protocol):
+            return  # the first bytes tell
+        if not protocols.is_known(self.protocol):
             yield Flaw(("protocol",), protocols.unknown(self.protocol))
         elif protocols.said(self.protocol) in (None, "auto"):
             yield Flaw(("protocol",), f"{self.protocol}: HTTP/1.1, TCP and TLS are carried", later=True)

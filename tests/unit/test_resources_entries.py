@@ -59,7 +59,6 @@ def test_honoured(spec: str) -> None:
             "hosts: [a.example.com], ports: [{number: 443, name: g, protocol: GRPC}], resolution: DNS",
             "spec.ports[0].protocol GRPC",
         ),
-        ("hosts: [a.example.com], ports: [{number: 443, name: tls}], resolution: DNS", "without protocol"),
         (
             f"hosts: [a], {PORTS}, resolution: STATIC, workloadSelector: {{labels: {{a: b}}}}",
             "spec.workloadSelector of a ServiceEntry that is MESH_EXTERNAL",
