@@ -17,6 +17,7 @@ from ray_mesh.cli.lifecycle import demo, down, up
 from ray_mesh.cli.nats import nats_accounts
 from ray_mesh.cli.objects import apply, delete, get, history
 from ray_mesh.cli.observe import events, graph, observe, proxies, status, version, wait
+from ray_mesh.cli.schema import schema
 from ray_mesh.cli.sidecar import sidecar, token
 from ray_mesh.errors import MeshError
 
@@ -68,6 +69,7 @@ for command in (
     proxies,
     wait,
     config,
+    schema,
     graph,
     events,
     observe,

@@ -23,7 +23,7 @@ ANALYZE_SUPPRESS = "galley.istio.io/analyze-suppress"
 """Istio's annotation for analysis: codes that are not to be told of the object. It changes nothing else."""
 
 _TOP_LEVEL = ("apiVersion", "kind", "metadata", "spec", "status")
-_SET_BY_SERVER = (
+SET_BY_SERVER = (
     "creationTimestamp",
     "generation",
     "managedFields",
@@ -48,7 +48,9 @@ class Metadata(Model):
     deletion_grace_period_seconds: Annotated[int | None, LATER] = None
 
 
-class _TokenMetadata(Metadata):
+class TokenMetadata(Metadata):
+    """What names an object whose name is one DNS label."""
+
     name: Annotated[DnsLabel, Field()]
 
 
@@ -197,11 +199,11 @@ class _Check:
         if not isinstance(value, dict):
             self._add(("metadata",), "metadata is missing: it names the object")
             return None
-        kept = {name: item for name, item in value.items() if name not in _SET_BY_SERVER}
+        kept = {name: item for name, item in value.items() if name not in SET_BY_SERVER}
         if kind.is_namespace:
             kept.setdefault("namespace", value.get("name"))
         kept.setdefault("namespace", self._namespace or kind.namespace)
-        metadata = self._parse(_TokenMetadata if kind.is_token else Metadata, ("metadata",), kept)
+        metadata = self._parse(TokenMetadata if kind.is_token else Metadata, ("metadata",), kept)
         if metadata is not None:
             self._title = f"{self._name} {metadata.namespace}/{metadata.name}"
             self._check_istio_metadata(metadata)

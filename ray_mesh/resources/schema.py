@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
 
 from ray_mesh.resources.source import Path
 
@@ -24,6 +25,11 @@ class Later:
 
     reason: str = ""
 
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """How a JSON schema tells it."""
+        reason = f": {self.reason}" if self.reason else ""
+        return {**handler(core), "description": f"Valid, not honoured by this build{reason}."}
+
 
 @dataclass(frozen=True, slots=True)
 class Only:
@@ -31,6 +37,11 @@ class Only:
 
     values: tuple[str, ...]
     reason: str = ""
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """How a JSON schema tells it."""
+        reason = f": {self.reason}" if self.reason else ""
+        return {**handler(core), "description": f"Honoured by this build: {', '.join(self.values)}{reason}."}
 
 
 LATER = Later()
@@ -65,7 +76,9 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6,
 _PART = r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|us|µs|ns|h|m|s)"
 _DURATION = re.compile(f"(?:{_PART})+")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_LABEL_NAME = re.compile(rf"([A-Za-z0-9.-]{{1,253}}/)?{_QUALIFIED.pattern}")
 
 
 def seconds(duration: str) -> float:
@@ -124,10 +137,15 @@ def _subdomain(text: str) -> str:
     return text
 
 
-Duration = Annotated[str, AfterValidator(_duration)]
-DnsLabel = Annotated[str, AfterValidator(_label)]
-DnsName = Annotated[str, AfterValidator(_subdomain)]
-LabelName = Annotated[str, AfterValidator(_label_name)]
+def _written(pattern: re.Pattern[str], example: str) -> WithJsonSchema:
+    """What editors are told of a text whose form a function checks."""
+    return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern.pattern})$", "examples": [example]})
+
+
+Duration = Annotated[str, AfterValidator(_duration), _written(_DURATION, "7s")]
+DnsLabel = Annotated[str, AfterValidator(_label), _written(_LABEL, "reviews-v1")]
+DnsName = Annotated[str, AfterValidator(_subdomain), _written(_SUBDOMAIN, "reviews.prod")]
+LabelName = Annotated[str, AfterValidator(_label_name), _written(_LABEL_NAME, "app.kubernetes.io/name")]
 NonEmpty = Annotated[str, Field(min_length=1)]
 Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 UInt32 = Annotated[int, Field(ge=0, lt=2**32)]
@@ -164,7 +182,7 @@ class LabelSelector(Model):
                 yield Flaw(("labels", name), "wildcard is not supported in selector")
 
 
-class Share(Percentage):
+class InjectedShare(Percentage):
     """A share of requests: 0, or at least one in a million."""
 
     def flaws(self) -> Iterator[Flaw]:

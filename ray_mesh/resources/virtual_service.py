@@ -29,12 +29,12 @@ from ray_mesh.resources.schema import (
     LATER,
     Duration,
     Flaw,
+    InjectedShare,
     LabelName,
     LabelText,
     Model,
     NonEmpty,
     Percentage,
-    Share,
     UInt32,
     is_label,
 )
@@ -117,7 +117,7 @@ class Delay(Model):
 
     fixed_delay: Duration | None = None
     exponential_delay: Duration | None = None
-    percentage: Share | None = None
+    percentage: InjectedShare | None = None
     percent: Annotated[int, Field(ge=0, le=100)] | None = None
 
     def flaws(self) -> Iterator[Flaw]:
@@ -135,7 +135,7 @@ class Abort(Model):
     http_status: Annotated[int, Field(ge=200, le=599)] | None = None
     grpc_status: Annotated[str | None, LATER] = None
     http2_error: Annotated[str | None, Field(alias="http2Error")] = None
-    percentage: Share | None = None
+    percentage: InjectedShare | None = None
 
     def flaws(self) -> Iterator[Flaw]:
         causes = [self.http_status, self.grpc_status, self.http2_error]

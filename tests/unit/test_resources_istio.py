@@ -205,8 +205,8 @@ INVALID = {
             "neither 0 nor in",
         ),
         (
-            virtual_service(f"{TO}, retries: {{attempts: 1, retryOn: 5xy}}"),
-            "write a status, or did you mean 5xx",
+            virtual_service(f"{TO}, retries: {{attempts: 1, retryOn: gatway-error}}"),
+            "did you mean gateway-error?",
         ),
         (virtual_service(f"{TO}, retries: {{attempts: 1, retryOn: '599'}}"), "is no condition"),
         (virtual_service(f"{TO}, retries: {{retryRemoteLocalities: true}}"), "means no retries"),
