@@ -31,7 +31,7 @@ from ray_mesh.gateway.changes import Changes
 from ray_mesh.gateway.collectors import METRICS_TYPE, Collectors
 from ray_mesh.gateway.desired import DesiredState, Record
 from ray_mesh.gateway.sidecars import SidecarDesk
-from ray_mesh.gateway.view import MeshView, Progress
+from ray_mesh.gateway.view import MeshView
 from ray_mesh.gateway.workloads import Workloads, read_attach
 
 MAX_BODY = 16 << 20
@@ -238,14 +238,9 @@ class Api:
         """Answers when a revision is applied; 422 when a proxy refuses it, 503 when the time is up."""
         revision = int(_number(request, "revision", math.inf, default=None))
         timeout_s = _number(request, "timeout_s", MAX_WAIT_S, default=30.0)
-        parts, progress = self._parts, Progress(False)
-
-        def is_decided() -> bool:
-            nonlocal progress
-            progress = parts.view.progress(revision, time.monotonic())
-            return progress.applied or bool(progress.rejected)
-
-        await parts.changes.wait_until(is_decided, timeout_s)
+        view = self._parts.view
+        await self._parts.changes.wait_until(lambda: view.is_decided(revision, time.monotonic()), timeout_s)
+        progress = view.progress(revision, time.monotonic())
         if progress.rejected:
             raise Rejected("; ".join(progress.rejected))
         if not progress.applied:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -17,7 +18,7 @@ from ray_mesh.gateway.view import MeshView
 from ray_mesh.telemetry.export import MeshMetrics
 from ray_mesh.telemetry.graph import Graph, build_graph
 from ray_mesh.telemetry.merge import merge_series
-from ray_mesh.telemetry.series import Series
+from ray_mesh.telemetry.series import Histogram, Series
 
 QUERY_TIMEOUT_S = 2.0
 METRICS_TYPE = CONTENT_TYPE_LATEST
@@ -36,9 +37,10 @@ class Collected:
 class Collectors:
     """The live telemetry collectors, as one."""
 
-    def __init__(self, bus: Bus, view: MeshView) -> None:
+    def __init__(self, bus: Bus, view: MeshView, convergence: Callable[[], Histogram]) -> None:
         self._bus = bus
         self._view = view
+        self._convergence = convergence
 
     async def collect(self, window_s: float) -> Collected:
         """The series of the last ``window_s`` seconds (0: totals) from every collector that answers."""
@@ -61,7 +63,9 @@ class Collectors:
         """Totals in the Prometheus text format."""
         collected = await self.collect(0.0)
         registry = CollectorRegistry()
-        registry.register(MeshMetrics(lambda: collected.series, lambda: collected.lost_reports))
+        registry.register(
+            MeshMetrics(lambda: collected.series, lambda: collected.lost_reports, self._convergence)
+        )
         return generate_latest(registry)
 
     async def _ask(self, name: str, window_s: float) -> EdgesReply | None:

@@ -8,13 +8,22 @@ import ssl
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 
 from aiohttp import web
 
 from ray_mesh.bus import subjects
 from ray_mesh.bus.client import Bus, Message, end_tasks
 from ray_mesh.bus.follower import Follower
-from ray_mesh.bus.messages import SIGNATURE_HEADER, Beacon, Event, ProxyLease, RoleLease, decode
+from ray_mesh.bus.messages import (
+    SIGNATURE_HEADER,
+    Acknowledgement,
+    Beacon,
+    Event,
+    ProxyLease,
+    RoleLease,
+    decode,
+)
 from ray_mesh.bus.store import Entry, Store
 from ray_mesh.compile import Grounds, grounds_of
 from ray_mesh.errors import ConfigError, MeshError, NotFound, PeerError, Unavailable
@@ -22,6 +31,7 @@ from ray_mesh.gateway.admission import Admission
 from ray_mesh.gateway.api import Heard, Parts, build_app
 from ray_mesh.gateway.changes import Changes
 from ray_mesh.gateway.collectors import Collectors
+from ray_mesh.gateway.convergence import Convergence
 from ray_mesh.gateway.desired import DesiredState
 from ray_mesh.gateway.listening import ApiAddress, listen
 from ray_mesh.gateway.sidecars import SidecarDesk
@@ -78,7 +88,10 @@ class GatewayService:
         self.sidecars = SidecarDesk(
             bus, self.workloads, self.state, self.view, self.refresh, refusal=config.no_sidecars
         )
-        self.collectors = Collectors(bus, self.view)
+        self.convergence = Convergence()
+        self.collectors = Collectors(bus, self.view, self.convergence.durations.snapshot)
+        self._measuring: asyncio.Task[None] | None = None
+        self._measures = False
 
     async def start(self) -> None:
         """Listen to the mesh, load desired state, and serve.
@@ -91,11 +104,14 @@ class GatewayService:
         self.view.restart(time.monotonic())
         bus.on_reconnect(lambda: self.view.restart(time.monotonic()))
         await bus.subscribe(subjects.every("lease"), self._heard_proxy)
+        await bus.subscribe(subjects.every("ack"), self._heard_acknowledgement)
         await bus.subscribe(subjects.every("beacon"), self._heard_beacon)
         await bus.subscribe(f"{subjects.ROOT}.role.>", self._heard_role)
         await bus.subscribe(f"{subjects.ROOT}.event.>", self._heard_event)
         await self._follower.start()
         await self._follower.synced()
+        self._measures = True
+        self._measuring = asyncio.create_task(self._measure(), name="convergence")
         await self._serve()
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
 
@@ -106,6 +122,8 @@ class GatewayService:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        if self._measuring is not None:
+            self._measuring.cancel()
         await self._follower.stop()
 
     async def refresh(self) -> None:
@@ -174,6 +192,19 @@ class GatewayService:
         self.view.observe_proxy(lease, time.monotonic())
         self.changes.notify()
 
+    def _heard_acknowledgement(self, message: Message) -> None:
+        told = decode(Acknowledgement, message.data)
+        _check_sender(message, told.proxy)
+        self.view.observe_acknowledgement(told, time.monotonic())
+        self.changes.notify()
+
+    async def _measure(self) -> None:
+        """Look after each change how far those before it have come."""
+        while True:
+            await self.changes.next()
+            now = time.monotonic()
+            self.convergence.settle(partial(self.view.is_applied, now=now), time.time())
+
     def _heard_beacon(self, message: Message) -> None:
         self._beacons.verify("beacon", message.data, message.headers.get(SIGNATURE_HEADER, ""))
         beacon = decode(Beacon, message.data)
@@ -206,6 +237,8 @@ class GatewayService:
         )
 
     def _heard_entry(self, entry: Entry) -> None:
+        if self._measures:
+            self.convergence.admit(entry.revision, entry.at)
         try:
             self.state.put(entry)
         finally:
@@ -213,6 +246,7 @@ class GatewayService:
 
     def _reset(self) -> None:
         self.state.reset()
+        self.convergence.reset()
         self.changes.notify()
 
 

@@ -20,10 +20,11 @@ long as a lease lives, so a view that has just started (or whose bus was away) s
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, TypeVar
 
-from ray_mesh.bus.messages import Beacon, ProxyLease, Rejection, RoleLease
+from ray_mesh.bus.messages import Acknowledgement, Beacon, ProxyLease, Rejection, RoleLease
 from ray_mesh.compile import LiveWorkload
 
 PROXY_LEASE_S = 3.0
@@ -39,8 +40,9 @@ L = TypeVar("L")
 
 @dataclass(frozen=True, slots=True)
 class ProxyRow:
-    """One live proxy, as shown by ``ray-mesh proxies``. ``reason`` explains STALE and REJECTED, ``behind_s``
-    for how many seconds it has not been SYNCED."""
+    """One live proxy, as shown by ``ray-mesh proxies``. ``reason`` explains STALE and REJECTED, ``behind`` is
+    how many announcements of changes it has not applied, ``behind_s`` for how many seconds it has not been
+    SYNCED."""
 
     proxy: str
     node: str
@@ -54,6 +56,7 @@ class ProxyRow:
     inbound_port: int
     pid: int
     svid_expires_at: float
+    behind: int
     behind_s: float
     admin_port: int
 
@@ -78,7 +81,8 @@ class _Shard:
 
     newest: Beacon
     heard_at: float
-    changed_at_number: int
+    changes: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=KEPT_STEPS))
+    """The numbers of beacons that named changes, and when they were heard."""
     numbers: list[int] = field(default_factory=list)
     throughs: list[int] = field(default_factory=list)
 
@@ -88,6 +92,12 @@ class _Shard:
             self.throughs.append(beacon.through)
             del self.numbers[:-KEPT_STEPS], self.throughs[:-KEPT_STEPS]
 
+    def missed(self, applied: int) -> list[tuple[int, float]]:
+        """The beacons with changes that come after one."""
+        if not self.changes or applied >= self.changes[-1][0]:
+            return []
+        return [one for one in self.changes if one[0] > applied]
+
     def first_number(self, revision: int) -> int:
         return self.numbers[bisect_left(self.throughs, revision)]
 
@@ -96,7 +106,6 @@ class _Shard:
 class _Heard(Generic[L]):
     lease: L
     at: float
-    behind_since: float | None = None
 
 
 class MeshView:
@@ -108,6 +117,10 @@ class MeshView:
         self._roles: dict[tuple[str, str], _Heard[RoleLease]] = {}
         self._shards: dict[str, _Shard] = {}
         self._versions: dict[str, int] = {}
+        self._on_node: dict[str, set[str]] = {}
+        self._refusing_since: dict[str, float] = {}
+        self._laggard = ""
+        self._forgot_at = now
 
     def restart(self, now: float) -> None:
         """The bus was away: what was said meanwhile is unknown, so listen again before concluding."""
@@ -116,12 +129,31 @@ class MeshView:
     def observe_proxy(self, lease: ProxyLease, now: float) -> None:
         """A proxy's heartbeat arrived."""
         before = self._proxies.get(lease.proxy)
-        behind_since = None
-        if self._sync(lease, self._live_shards(now))[0] != "SYNCED":
-            known = before.behind_since if before is not None else None
-            behind_since = now if known is None else known
-        self._proxies[lease.proxy] = _Heard(lease, now, behind_since)
+        if before is not None:
+            known = before.lease
+            if known.node != lease.node:
+                self._on_node[known.node].discard(lease.proxy)
+            if known.epoch == lease.epoch and known.number > lease.number:
+                # An acknowledgement overtook it.
+                lease = replace(lease, applied=known.applied, rejected=known.rejected, number=known.number)
+        self._put(lease, now)
         self._forget(now)
+
+    def observe_acknowledgement(self, told: Acknowledgement, now: float) -> None:
+        """A proxy says what it has applied. Of one whose lease was not heard yet, nothing is known."""
+        heard = self._proxies.get(told.proxy)
+        if heard is None or heard.lease.epoch != told.epoch or heard.lease.number > told.number:
+            return
+        lease = replace(heard.lease, applied=told.applied, rejected=told.rejected, number=told.number)
+        self._put(lease, heard.at, now)
+
+    def _put(self, lease: ProxyLease, heard_at: float, now: float | None = None) -> None:
+        self._proxies[lease.proxy] = _Heard(lease, heard_at)
+        self._on_node.setdefault(lease.node, set()).add(lease.proxy)
+        if lease.rejected:
+            self._refusing_since.setdefault(lease.proxy, heard_at if now is None else now)
+        else:
+            self._refusing_since.pop(lease.proxy, None)
 
     def observe_role(self, lease: RoleLease, now: float) -> None:
         """A control role's heartbeat arrived; ``leaving`` ends it at once."""
@@ -139,9 +171,10 @@ class MeshView:
         for key, version in beacon.changed.items():
             self._versions[key] = max(version, self._versions.get(key, 0))
         if shard is None or _is_new_run(beacon, shard.newest):
-            shard = self._shards[beacon.shard] = _Shard(beacon, now, beacon.number)
-        if beacon.changed:
-            shard.changed_at_number = beacon.number
+            shard = self._shards[beacon.shard] = _Shard(beacon, now)
+            shard.changes.append((beacon.number, now))
+        elif beacon.changed:
+            shard.changes.append((beacon.number, now))
         shard.newest, shard.heard_at = beacon, now
         shard.note(beacon)
 
@@ -174,6 +207,35 @@ class MeshView:
     def nodes(self, now: float) -> tuple[str, ...]:
         """Nodes with a live proxy that takes new workloads."""
         return tuple(sorted({lease.node for lease in self._serving(now)}))
+
+    def is_decided(self, revision: int, now: float, node: str = "") -> bool:
+        """Whether :meth:`progress` would say applied or rejected; the same answer, mostly without looking at
+        every proxy: one that was behind at the last question usually still is."""
+        if self._waiting_for_shards(revision, now):
+            return False
+        return self._is_refused(now, node) or not self._is_awaited(revision, now, node)
+
+    def is_applied(self, revision: int, now: float) -> bool:
+        """What :meth:`progress` says of all proxies, found as fast as by :meth:`is_decided`."""
+        if self._waiting_for_shards(revision, now) or self._is_refused(now, ""):
+            return False
+        return not self._is_awaited(revision, now, "")
+
+    def _is_refused(self, now: float, node: str) -> bool:
+        return any(self._standing(lease) for lease in self._refusing(now, node))
+
+    def _is_awaited(self, revision: int, now: float, node: str) -> bool:
+        """Whether a proxy is behind."""
+        shards = self._live_shards(now)
+        known = self._proxies.get(self._laggard)
+        is_asked = known is not None and node in ("", known.lease.node) and self._serves(known, now)
+        if known is not None and is_asked and self._behind(known.lease, revision, shards):
+            return True
+        for lease in self._serving(now, node):
+            if self._behind(lease, revision, shards):
+                self._laggard = lease.proxy
+                return True
+        return False
 
     def progress(self, revision: int, now: float, *, node: str = "") -> Progress:
         """Whether every live proxy (of ``node``, or of all) has applied ``revision``; the rule is above."""
@@ -236,7 +298,12 @@ class MeshView:
     def _row(self, heard: _Heard[ProxyLease], shards: tuple[str, ...], now: float) -> ProxyRow:
         lease = heard.lease
         sync, reason = self._sync(lease, shards)
-        since = now if sync == "SYNCED" or heard.behind_since is None else heard.behind_since
+        missed = self._missed(lease, shards)
+        since = [at for _, at in missed]
+        if sync == "REJECTED":
+            since.append(self._refusing_since.get(lease.proxy, now))
+        elif sync == "STALE" and not shards:
+            since.append(self._shardless_since)
         return ProxyRow(
             proxy=lease.proxy,
             node=lease.node,
@@ -250,7 +317,8 @@ class MeshView:
             inbound_port=lease.inbound_port,
             pid=lease.pid,
             svid_expires_at=lease.svid_expires_at,
-            behind_s=round(now - since, 1),
+            behind=len(missed),
+            behind_s=round(now - min(since, default=now), 1),
             admin_port=lease.admin_port,
         )
 
@@ -261,12 +329,23 @@ class MeshView:
         if not shards:
             return "STALE", "no routing shard is alive: serving the last good configuration"
         behind = [
-            f"{name}: applied beacon {lease.applied.get(name, 0)}, changed at {shard.changed_at_number}"
+            f"{name}: applied beacon {lease.applied.get(name, 0)}, changed at {shard.changes[-1][0]}"
             for name in shards
             if (shard := self._shards.get(name)) is not None
-            and lease.applied.get(name, 0) < shard.changed_at_number
+            and lease.applied.get(name, 0) < shard.changes[-1][0]
         ]
         return ("STALE", "; ".join(behind)) if behind else ("SYNCED", "")
+
+    def _missed(self, lease: ProxyLease, shards: tuple[str, ...]) -> list[tuple[int, float]]:
+        """The announcements of changes that a proxy has not applied."""
+        known = [(name, shard) for name in shards if (shard := self._shards.get(name)) is not None]
+        return [one for name, shard in known for one in shard.missed(lease.applied.get(name, 0))]
+
+    @property
+    def _shardless_since(self) -> float:
+        """When the last routing shard was believed to live."""
+        heard = [one.at for (role, _), one in self._roles.items() if role == "routing"]
+        return max(heard) + ROLE_LEASE_S if heard else self._listening_since
 
     def _standing(self, lease: ProxyLease) -> list[Rejection]:
         return [r for r in lease.rejected if self._versions.get(r.key, 0) <= r.version]
@@ -278,15 +357,24 @@ class MeshView:
         return [heard.lease for heard in self._proxies.values() if now - heard.at < PROXY_LEASE_S]
 
     def _serving(self, now: float, node: str = "") -> list[ProxyLease]:
-        return [
-            lease
-            for lease in self._live_proxies(now)
-            if lease.state != "DRAINING" and node in ("", lease.node)
-        ]
+        names = self._on_node.get(node, ()) if node else self._proxies
+        return [heard.lease for name in names if self._serves(heard := self._proxies[name], now)]
+
+    def _refusing(self, now: float, node: str) -> list[ProxyLease]:
+        heard = (self._proxies[name] for name in self._refusing_since)
+        return [one.lease for one in heard if self._serves(one, now) and node in ("", one.lease.node)]
+
+    @staticmethod
+    def _serves(heard: _Heard[ProxyLease], now: float) -> bool:
+        return now - heard.at < PROXY_LEASE_S and heard.lease.state != "DRAINING"
 
     def _forget(self, now: float) -> None:
+        if now - self._forgot_at < PROXY_LEASE_S:
+            return
+        self._forgot_at = now
         for name in [name for name, heard in self._proxies.items() if now - heard.at > FORGET_S]:
-            del self._proxies[name]
+            self._on_node[self._proxies.pop(name).lease.node].discard(name)
+            self._refusing_since.pop(name, None)
         for key in [key for key, heard in self._roles.items() if now - heard.at > FORGET_S]:
             del self._roles[key]
         for name in [name for name, shard in self._shards.items() if now - shard.heard_at > FORGET_S]:

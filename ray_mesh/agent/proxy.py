@@ -175,7 +175,7 @@ class ProxyAgent:
             VerifyKey(settings.compiled_public),
             apply=self._apply,
             unknown=self._unknown,
-            changed=self._hasten,
+            changed=self._heartbeat.acknowledge,
             assigned=self._workloads_assigned,
             report=self._report,
         )

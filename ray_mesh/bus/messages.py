@@ -106,11 +106,12 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class ProxyLease:
-    """A proxy's heartbeat, each second and at once on a change.
+    """A proxy's heartbeat, each second and at once when what it serves changes.
 
     ``applied`` maps shards to the number of the newest beacon that is applied whole. ``ready`` are
     the keys of workloads that have their identity and listeners. ``inbound_port`` is the node's,
-    ``admin_port`` the proxy's own on loopback (0: none).
+    ``admin_port`` the proxy's own on loopback (0: none). ``number`` is that of the newest acknowledgement
+    that is in here.
     """
 
     proxy: str
@@ -126,6 +127,21 @@ class ProxyLease:
     pid: int
     svid_expires_at: float
     admin_port: int = codec.later(0)
+    number: int = codec.later(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """What a proxy has applied or refused, told at once when that changes; leases repeat it each second.
+
+    ``number`` grows by one per acknowledgement of an ``epoch``. Fields are those of ProxyLease.
+    """
+
+    proxy: str
+    epoch: str
+    number: int
+    applied: dict[str, int]
+    rejected: tuple[Rejection, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ EXPORTS: dict[str, tuple[Export, ...]] = {
     ),
     "edge": (
         Export("stream", subjects.every("lease")),
+        Export("stream", subjects.every("ack")),
         Export("stream", subjects.every("telemetry")),
         Export("stream", subjects.every("event", "proxy")),
         Export("service", subjects.every("reserve")),
@@ -149,6 +150,7 @@ def _proxy(name: str, node: str) -> tuple[Subjects, Subjects]:
     publish = (
         subjects.csr(name),
         subjects.lease(name),
+        subjects.ack(name),
         subjects.telemetry(name),
         subjects.event("proxy", name),
         f"{subjects.ROOT}.quota.*.{subjects.token(name)}",
@@ -210,7 +212,7 @@ def _gateway(instance: str) -> tuple[Subjects, Subjects]:
         subjects.every("query"),
         subjects.every("control"),
     )
-    return publish, (*_follows(*subjects.BUCKETS), *_LIVENESS, *_OBSERVED)
+    return publish, (*_follows(*subjects.BUCKETS), *_LIVENESS, subjects.every("ack"), *_OBSERVED)
 
 
 _CONTROL = {

@@ -75,6 +75,11 @@ def lease(proxy: str) -> str:
     return f"{ROOT}.lease.{token(proxy)}"
 
 
+def ack(proxy: str) -> str:
+    """What a proxy has applied, as soon as it has (:class:`messages.Acknowledgement`)."""
+    return f"{ROOT}.ack.{token(proxy)}"
+
+
 def role(name: str, instance: str) -> str:
     """A control role's heartbeat (:class:`messages.RoleLease`)."""
     return f"{ROOT}.role.{token(name)}.{token(instance)}"

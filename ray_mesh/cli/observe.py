@@ -140,13 +140,20 @@ def _proxy(one: Proxy) -> tuple[object, ...]:
         one.node,
         one.state,
         one.version,
-        one.sync if one.sync == "SYNCED" else f"{one.sync} {one.behind_s:.0f} s",
+        _sync(one),
         len(one.ready),
         f"{one.address}:{one.inbound_port}",
         f"127.0.0.1:{one.admin_port}" if one.admin_port else "-",
         left,
         one.reason,
     )
+
+
+def _sync(one: Proxy) -> str:
+    if one.sync == "SYNCED":
+        return one.sync
+    changes = f" {one.behind} change{'s' * (one.behind != 1)}" if one.behind else ""
+    return f"{one.sync}{changes} {one.behind_s:.0f} s"
 
 
 def _clock(at: float) -> str:

@@ -73,7 +73,8 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """One live proxy. ``sync`` is SYNCED, STALE or REJECTED, with the ``reason`` and for how many seconds.
+    """One live proxy. ``sync`` is SYNCED, STALE or REJECTED, with the ``reason``, by how many announcements
+    of changes it is ``behind``, and for how many seconds it has not been SYNCED.
     ``admin_port`` is on loopback of its machine (0: none)."""
 
     proxy: str
@@ -90,6 +91,7 @@ class Proxy:
     svid_expires_at: float
     behind_s: float = 0.0
     admin_port: int = 0
+    behind: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ TCP_CLOSED = "istio_tcp_connections_closed_total"
 TCP_RECEIVED = "istio_tcp_received_bytes_total"
 TCP_SENT = "istio_tcp_sent_bytes_total"
 LOST_REPORTS = "ray_mesh_telemetry_lost_reports_total"
+CONVERGENCE = "ray_mesh_config_convergence_milliseconds"
 
 LABELS = (
     "reporter",
@@ -63,23 +64,37 @@ HELP = {
     TCP_RECEIVED: "Bytes that callers sent over TCP connections",
     TCP_SENT: "Bytes that callers got over TCP connections",
     LOST_REPORTS: "Telemetry reports of proxies that did not arrive",
+    CONVERGENCE: "Milliseconds from the admission of a change until every live proxy has applied it",
 }
 
 
 class MeshMetrics(PrometheusCollector):
     """Turns cumulative series into metrics at each scrape. ``totals`` is called once per scrape."""
 
-    def __init__(self, totals: Callable[[], Iterable[Series]], lost_reports: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        totals: Callable[[], Iterable[Series]],
+        lost_reports: Callable[[], int],
+        convergence: Callable[[], Histogram] | None = None,
+    ) -> None:
         self._totals = totals
         self._lost_reports = lost_reports
+        self._convergence = convergence
 
     def describe(self) -> Iterator[Metric]:
         """No series yet, only what there may be."""
         yield from metrics((), 0)
+        if self._convergence is not None:
+            yield HistogramMetricFamily(CONVERGENCE, HELP[CONVERGENCE])
 
     def collect(self) -> Iterator[Metric]:
         """All series as they are now."""
         yield from metrics(self._totals(), self._lost_reports())
+        if self._convergence is not None:
+            took = self._convergence()
+            yield HistogramMetricFamily(
+                CONVERGENCE, HELP[CONVERGENCE], buckets=classic_buckets(took), sum_value=took.total * 1e3
+            )
 
 
 def metrics(series: Iterable[Series], lost_reports: int) -> Iterator[Metric]:

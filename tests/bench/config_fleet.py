@@ -69,12 +69,13 @@ class Fleet:
         await asyncio.gather(*(one.ask("leases", on) for one in self.workers))
         await asyncio.sleep(SETTLE_S)
 
-    async def figures(self) -> tuple[float, int, int]:
-        """CPU seconds, leases sent and refusals, so far, of all proxies."""
+    async def figures(self) -> tuple[float, int, int, int]:
+        """CPU seconds, leases and acknowledgements sent, and refusals, so far, of all proxies."""
         answers = [one for worker in self.workers for one in await worker.ask("figures")]
         return (
             sum(one["cpu_s"] for one in answers),
             sum(one["leases"] for one in answers),
+            sum(one["acknowledged"] for one in answers),
             sum(one["refused"] for one in answers),
         )
 
@@ -83,9 +84,10 @@ class Fleet:
         pids = [role.pid for role in self.mesh.roles if role.role == "routing"]
         seconds = changes / RATE
         idle = await _cpu_during(pids, asyncio.sleep(seconds))
-        return (await _cpu_during(pids, self._change(changes)) - idle) * 1e3 / changes
+        return (await _cpu_during(pids, self.change(changes)) - idle) * 1e3 / changes
 
-    async def _change(self, changes: int) -> None:
+    async def change(self, changes: int) -> None:
+        """Change the route so many times, at :data:`RATE`, until all have the last one."""
         mark, begun_at = "", time.monotonic()
         for number in range(changes):
             mark, _ = await self.mesh.change_route()
@@ -129,12 +131,12 @@ async def _latency(
     p99_ms: float,
 ) -> list[Reading]:
     seconds = []
-    cpu_s, _, refused = await fleet.figures()
+    cpu_s, _, _, refused = await fleet.figures()
     for _ in range(pace.changes):
         mark, at = await change()
         seconds.append(await fleet.applied(mark) - at)
         await asyncio.sleep(PAUSE_S)
-    cpu_after_s, _, refused_after = await fleet.figures()
+    cpu_after_s, _, _, refused_after = await fleet.figures()
     each_ms = (cpu_after_s - cpu_s) * 1e3 / pace.changes / fleet.proxies
     note = f"{pace.services} services, {fleet.proxies} proxies that acknowledge, {pace.changes} changes"
     return [
@@ -147,34 +149,43 @@ async def _latency(
 async def _cpu(fleet: Fleet, pace: Pace, of_few_ms: float) -> list[Reading]:
     """The cost of a change without acknowledgements, then of an acknowledgement, then of following."""
     case = "routing-cpu"
-    cpu_s, _, _ = await fleet.figures()
+    cpu_s = (await fleet.figures())[0]
     of_all_ms = await fleet.cost(pace.changes)
     follower_s = (await fleet.figures())[0] - cpu_s
-    idle_s, _, _ = await fleet.figures()
+    idle_s = (await fleet.figures())[0]
     await asyncio.sleep(pace.changes / RATE)
     idle_s = (await fleet.figures())[0] - idle_s
     follower_ms = (follower_s - 2 * idle_s) * 1e3 / pace.changes / fleet.proxies
-    each_us = await _acknowledgement_us(fleet, pace)
+    lease_us, acknowledgement_us = await _told_us(fleet, pace)
     return [
         Reading(case, f"per change, {pace.few} proxies", of_few_ms, "ms"),
         Reading(case, f"per change, {fleet.proxies} proxies", of_all_ms, "ms"),
         Reading(case, "ratio", of_all_ms / of_few_ms, "", 1.2, note="no cost per proxy"),
-        Reading(case, "per acknowledgement", each_us, "us", 30),
+        Reading(case, "per lease", lease_us, "us", note="one a second from each proxy"),
+        Reading(case, "per acknowledgement", acknowledgement_us, "us", 30, note="in the GatewayActor"),
         Reading("route", "CPU of a follower per change", follower_ms, "ms", 0.25, note="signatures checked"),
     ]
 
 
-async def _acknowledgement_us(fleet: Fleet, pace: Pace) -> float:
-    """What a lease costs the RoutingActors: with them, and without, for the same time."""
-    pids = [role.pid for role in fleet.mesh.roles if role.role == "routing"]
+async def _told_us(fleet: Fleet, pace: Pace) -> tuple[float, float]:
+    """What a lease costs the RoutingActors, and an acknowledgement the role that hears it."""
+    routing, gateway = (
+        [role.pid for role in fleet.mesh.roles if role.role == name] for name in ("routing", "gateway")
+    )
     seconds = max(5.0, pace.changes / RATE)
-    silent_s = await _cpu_during(pids, asyncio.sleep(seconds))
+    silent_s = await _cpu_during(routing, asyncio.sleep(seconds))
+    changed_s = await _cpu_during(gateway, fleet.change(pace.changes))
     await fleet.beat(True)
-    _, leases, _ = await fleet.figures()
-    spoken_s = await _cpu_during(pids, asyncio.sleep(seconds))
-    _, leases_after, _ = await fleet.figures()
+    _, leases, _, _ = await fleet.figures()
+    spoken_s = await _cpu_during(routing, asyncio.sleep(seconds))
+    _, leases_after, told, _ = await fleet.figures()
+    resting_s = await _cpu_during(gateway, asyncio.sleep(pace.changes / RATE))
+    told_s = await _cpu_during(gateway, fleet.change(pace.changes))
+    await asyncio.sleep(1.0)
+    told = (await fleet.figures())[2] - told
     await fleet.beat(False)
-    return (spoken_s - silent_s) * 1e6 / max(1, leases_after - leases)
+    each_lease_us = (spoken_s - silent_s) * 1e6 / max(1, leases_after - leases)
+    return each_lease_us, (told_s - resting_s - changed_s) * 1e6 / max(1, told)
 
 
 def _memory(few: dict[str, int], all_: dict[str, int], pace: Pace) -> list[Reading]:

@@ -99,7 +99,7 @@ class Simulated:
             self._verify,
             apply=self._apply,
             unknown=self._unknown,
-            changed=self.heartbeat.hasten,
+            changed=self.heartbeat.acknowledge,
             assigned=_nothing,
             report=self._report,
         )
@@ -196,8 +196,8 @@ class Worker:
         return {
             "cpu_s": time.process_time(),
             "leases": sum(proxy.heartbeat.sent for proxy in self.proxies),
+            "acknowledged": sum(proxy.heartbeat.acknowledged for proxy in self.proxies),
             "refused": sum(proxy.rejected for proxy in self.proxies),
-            "acknowledged": [proxy.sync.applied for proxy in self.proxies[:1]],
         }
 
     def _held(self) -> dict[str, dict[str, int]]:

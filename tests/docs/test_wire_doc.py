@@ -17,7 +17,19 @@ from ray_mesh.telemetry import series
 
 PAGE = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
 
-SPOKEN = ("beacon", "lease", "role", "telemetry", "event", "csr", "quota", "reserve", "query", "control")
+SPOKEN = (
+    "beacon",
+    "lease",
+    "ack",
+    "role",
+    "telemetry",
+    "event",
+    "csr",
+    "quota",
+    "reserve",
+    "query",
+    "control",
+)
 
 TYPES = {
     "str": "text",

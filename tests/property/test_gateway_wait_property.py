@@ -109,7 +109,10 @@ class SmallMesh:
 
     def check(self) -> None:
         for revision in range(len(self.written)):
-            if self.view.progress(revision, self.now).applied:
+            progress = self.view.progress(revision, self.now)
+            assert self.view.is_applied(revision, self.now) == progress.applied
+            assert self.view.is_decided(revision, self.now) == (progress.applied or bool(progress.rejected))
+            if progress.applied:
                 for proxy in self.proxies.values():
                     for key in KEYS:
                         assert proxy.state.get(key, 0) >= self.last_write(key, revision)

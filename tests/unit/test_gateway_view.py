@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ray_mesh.bus.messages import Beacon, ProxyLease, Rejection, RoleLease
+from dataclasses import replace
+
+from ray_mesh.bus.messages import Acknowledgement, Beacon, ProxyLease, Rejection, RoleLease
 from ray_mesh.gateway.view import MeshView, ProxyRow
 
 NOW = 100.0
@@ -214,6 +216,37 @@ def test_a_proxy_is_stale_for_a_moment_after_each_change_and_trouble_only_when_i
         view.observe_proxy(proxy(applied={"r0": 3}), NOW + later)
     row = only_row(view, NOW + 6.0)
     assert (row.sync, row.behind_s, row.is_trouble) == ("STALE", 3.0, True)
+
+
+def test_an_acknowledgement_counts_at_once_and_a_lease_that_it_overtook_takes_nothing_back() -> None:
+    view = listening()
+    view.observe_beacon(beacon("r0", 3, 5, changed={"mesh.mesh.mesh": 1}), NOW)
+    view.observe_acknowledgement(Acknowledgement("p0", "e", 1, {"r0": 3}, ()), NOW)
+    assert view.proxies(NOW) == (), "nothing is known of it yet"
+    view.observe_proxy(proxy(applied={"r0": 2}), NOW)
+    assert not view.is_decided(5, NOW)
+    view.observe_acknowledgement(Acknowledgement("p0", "e", 2, {"r0": 3}, ()), NOW)
+    assert view.is_applied(5, NOW)
+    view.observe_proxy(replace(proxy(applied={"r0": 2}), number=1), NOW)
+    view.observe_acknowledgement(Acknowledgement("p0", "e", 1, {"r0": 2}, ()), NOW)
+    view.observe_acknowledgement(Acknowledgement("p0", "of another life", 9, {"r0": 9}, ()), NOW)
+    assert view.is_applied(5, NOW)
+    assert only_row(view).applied == {"r0": 3}
+    view.observe_proxy(replace(proxy(applied={}), epoch="restarted"), NOW)
+    assert not view.is_applied(5, NOW)
+
+
+def test_a_stale_proxy_is_behind_by_so_many_announcements() -> None:
+    view = listening()
+    for number in (3, 4, 5):
+        view.observe_beacon(beacon("r0", 2 * number, number, changed={"mesh.mesh.mesh": 1}), NOW + number)
+        view.observe_beacon(beacon("r0", 2 * number + 1, number), NOW + number)
+    view.observe_role(routing("r0"), NOW + 6.0)
+    view.observe_proxy(proxy(applied={"r0": 7}), NOW + 6.0)
+    row = only_row(view, NOW + 6.0)
+    assert (row.sync, row.behind, row.behind_s) == ("STALE", 2, 2.0)
+    view.observe_acknowledgement(Acknowledgement("p0", "e", 1, {"r0": 10}, ()), NOW + 6.0)
+    assert (only_row(view, NOW + 6.0).sync, only_row(view, NOW + 6.0).behind) == ("SYNCED", 0)
 
 
 def test_a_workload_is_ready_when_every_proxy_of_its_node_serves_it() -> None:
