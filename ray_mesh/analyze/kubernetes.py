@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives import serialization
 
 from ray_mesh.analyze.subject import Subject, subject_of, texts
 from ray_mesh.compile.callee import selector_of
-from ray_mesh.compile.selection import selects
 from ray_mesh.compile.world import World
 from ray_mesh.resources import Document, ServiceSpec, WorkloadSpec
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
@@ -84,9 +83,8 @@ def _workload(namespace: str, name: str, labels: Mapping[str, str], ports: Itera
 def _with_ports(world: World, workload: Document) -> Document:
     """The workload with the ports of the Services that select it: there its Gateways can be reached."""
     ports = dict(workload.read(WorkloadSpec).gateway_ports)
-    for service in world.find("service in", workload.namespace):
-        selector = selector_of(service)
-        if selector and selects(selector, workload):
+    for service in world.picking("service", workload.namespace, workload):
+        if selector_of(service):
             ports |= {str(one.port): one.port for one in service.read(ServiceSpec).ports}
     if ports == workload.read(WorkloadSpec).gateway_ports:
         return workload

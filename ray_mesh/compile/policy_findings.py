@@ -32,16 +32,15 @@ def selector_findings(world: World, document: Document) -> Iterator[Finding]:
     selector: WorkloadSelector | None = getattr(document.spec, "selector", None)
     if selector is None or not selector.match_labels:
         return
-    if not any(picks(selector, one) for one in _in_reach(world, document)):
+    if not _picks_any(world, document, selector):
         yield _selects_nothing(document, spell(selector.match_labels), ("spec", "selector"))
 
 
-def _in_reach(world: World, document: Document) -> Iterator[Document]:
-    """The workloads that a policy may hold for."""
+def _picks_any(world: World, document: Document, selector: WorkloadSelector) -> bool:
+    """Whether there is a workload that a policy may hold for."""
     if document.namespace in (ROOT_NAMESPACE, ISTIO_ROOT):
-        yield from world.find("kind", "Workload")
-    else:
-        yield from world.find("workload in", document.namespace)
+        return any(picks(selector, one) for one in world.find("kind", "Workload"))
+    return bool(world.picked("workload", document.namespace, selector.match_labels))
 
 
 def _root_findings(document: Document) -> Iterator[Finding]:
@@ -115,9 +114,9 @@ def gateway_selector_findings(world: World, document: Document) -> Iterator[Find
         or getattr(document.spec, "target_ref", None)
     ):
         return
-    for workload in world.find("workload in", document.namespace):
+    for workload in world.picked("workload", document.namespace, selector.match_labels):
         gateway = workload.labels.get(GATEWAY_NAME)
-        if gateway is not None and picks(selector, workload):
+        if gateway is not None:
             message = (
                 f"Ineffective selector on Kubernetes Gateway {gateway}. Use the TargetRef field instead."
             )

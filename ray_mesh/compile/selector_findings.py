@@ -85,7 +85,7 @@ def _selection_findings(world: World, document: Document, words: _Words) -> Iter
             yield make("error", document, words.without, ("metadata", "name"), message, fix, refuses=False)
         return
     path: Path = ("spec", words.field)
-    picked = [one for one in world.find("workload in", document.namespace) if selects(labels, one)]
+    picked = world.picked("workload", document.namespace, labels)
     if not picked:
         message = f'Referenced selector not found: "{spell(dict(labels))}"'
         fix = "correct the labels, or attach such a workload"
