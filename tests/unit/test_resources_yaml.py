@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ray_mesh.errors import ConfigError
-from ray_mesh.resources.source import MAX_BYTES, MAX_DEPTH, read_json, read_yaml, show
+from ray_mesh.resources.source import MAX_BYTES, MAX_DEPTH, MAX_DOCUMENTS, read_json, read_yaml, show
 
 
 def value(text: str) -> Any:
@@ -85,7 +85,7 @@ def test_depth_size_and_documents_are_bounded() -> None:
     assert "nested deeper" in refusal("a: " + "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1))
     assert "nested deeper" in refusal("[" * 500_000)
     assert "larger than" in refusal("a: " + "x" * MAX_BYTES)
-    assert "too many" in refusal("---\na: 1\n" * 1001)
+    assert "too many" in refusal("---\na: 1\n" * (MAX_DOCUMENTS + 1))
 
 
 @pytest.mark.parametrize(
