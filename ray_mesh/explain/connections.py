@@ -11,13 +11,13 @@ from ray_mesh.explain.conditions import connection_failure
 from ray_mesh.explain.guarding import refusal
 from ray_mesh.explain.hosts import find_host
 from ray_mesh.explain.shares import Sending, percentages, share, whole_verdict
-from ray_mesh.explain.way import Way
+from ray_mesh.explain.way import Way, pass_on
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.tcp_routes import choose_route, first_route
 from ray_mesh.proxy.tcp_tunnel import called_port
-from ray_mesh.snapshot import ConnectionRoute, Service
+from ray_mesh.snapshot import ConnectionRoute
 
 
 def from_workload(case: Case, source: Source, authority: str, sni: str) -> Way:
@@ -31,8 +31,8 @@ def from_workload(case: Case, source: Source, authority: str, sni: str) -> Way:
     way.add(meaning.step)
     if meaning.refusal is not None:
         return way.end(refusal(meaning.refusal, meaning.step.ground))
-    assert meaning.service is not None
-    assert meaning.callee is not None
+    if meaning.service is None or meaning.callee is None:
+        return pass_on(way, meaning)
     port = called_port(meaning.service, meaning.port)
     if isinstance(port, Reply):
         return _refuse(way, "port", port, case.places.at(meaning.callee.document, "spec", "ports"))
@@ -47,7 +47,9 @@ def from_workload(case: Case, source: Source, authority: str, sni: str) -> Way:
         return _refuse(way, "route", reply, notes=notes)
     if port.protocol == "auto":
         notes = (*notes, Note("if what is sent first is HTTP, its requests are routed as such"))
-    return _send(case, source, way, route, scope, notes, meaning.service)
+    host = meaning.service.host
+    sending = Sending(source, scope.port, requested=meaning.name, sni=sni, service=host)
+    return _send(case, sending, way, route, notes)
 
 
 def follow_connection(
@@ -65,35 +67,23 @@ def follow_connection(
     if route is None:
         return _refuse(way, "route", replies.no_tls_route(source.name, scope.port, sni), notes=notes)
     ended = guards()
-    return ended if ended is not None else _send(case, source, way, route, scope, notes, None)
+    return ended if ended is not None else _send(case, Sending(source, scope.port), way, route, notes)
 
 
-def _send(
-    case: Case,
-    source: Source,
-    way: Way,
-    route: ConnectionRoute,
-    scope: Scope,
-    notes: tuple[Note, ...],
-    service: Service | None,
-) -> Way:
-    if not route.origin:
-        host = service.host if service is not None else ""
-        way.add(
-            Step("route", f"no route names this connection, so it goes to {host} itself", Ground(), notes)
-        )
-    else:
+def _send(case: Case, sending: Sending, way: Way, route: ConnectionRoute, notes: tuple[Note, ...]) -> Way:
+    if route.origin:
         says = f"{route.origin} ({route.name})"
         way.add(Step("route", says, case.places.origin(route.origin), notes))
-    sending = Sending(source, scope.port)
+    else:
+        says = f"no route names this connection, so it goes to {sending.service} itself"
+        way.add(Step("route", says, NOWHERE, notes))
     way.shares = tuple(
         share(case, sending, to, percent, replies.not_in_mesh(to.host))
         for to, percent in percentages(route.destinations)
     )
     if not way.shares:
-        return way.end(
-            refusal(replies.no_route(service.host if service else source.name, "(no destination)"))
-        )
+        host = sending.service or sending.source.name
+        return way.end(refusal(replies.no_route(host, "(no destination)")))
     return way.end(whole_verdict(way.shares))
 
 

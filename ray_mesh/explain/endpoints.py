@@ -44,7 +44,9 @@ def name_of(member: Member) -> str:
 
 def _by(callee: Callee, cluster: Cluster) -> str:
     selector = callee.selector
-    if selector is None:
+    if cluster.requested:
+        said = f"the host that was asked for itself, as {callee.document.title} has it"
+    elif selector is None:
         said = f"listed by {callee.document.title}"
     else:
         said = f"selected by {callee.document.title} ({spell(selector)})"

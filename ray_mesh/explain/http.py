@@ -11,9 +11,9 @@ from ray_mesh.explain.case import Case
 from ray_mesh.explain.effects import changes, spell_fault
 from ray_mesh.explain.guarding import refusal
 from ray_mesh.explain.hosts import find_host
-from ray_mesh.explain.routing import Choice, choose_route, not_in_force
+from ray_mesh.explain.routing import Choice, choose_route, left_out, not_in_force
 from ray_mesh.explain.shares import Sending, percentages, share, whole_verdict
-from ray_mesh.explain.way import Way
+from ray_mesh.explain.way import Way, pass_on
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.answers import answer_of
 from ray_mesh.proxy.cors import CrossOrigin
@@ -32,8 +32,8 @@ def from_workload(case: Case, source: Source, asked: Asked) -> Way:
     way.add(meaning.step)
     if meaning.refusal is not None:
         return way.end(refusal(meaning.refusal, meaning.step.ground))
-    assert meaning.service is not None
-    assert meaning.callee is not None
+    if meaning.service is None or meaning.callee is None:
+        return pass_on(way, meaning)
     port = asked_port(meaning.service, meaning.port, is_explicit=b":" in asked.host)
     if isinstance(port, Reply):
         ground = case.places.at(meaning.callee.document, "spec", "ports")
@@ -41,12 +41,17 @@ def from_workload(case: Case, source: Source, asked: Asked) -> Way:
         return way.end(refusal(port, ground))
     scope = Scope(workload.namespace, frozenset(workload.labels), port)
     documents = virtual_services_for(case.world, meaning.service.host, workload.namespace)
-    further = not_in_force(case, meaning.service.host, documents, MESH, workload.namespace)
+    further = [
+        *not_in_force(case, meaning.service.host, documents, MESH, workload.namespace),
+        *left_out(case, documents, meaning.service, source.client.sidecar),
+    ]
     choice = choose_route(case, meaning.service.routes, scope, asked, further)
-    return follow(case, source, way, choice, scope, asked)
+    return follow(case, source, way, choice, scope, asked, meaning.name)
 
 
-def follow(case: Case, source: Source, way: Way, choice: Choice, scope: Scope, asked: Asked) -> Way:
+def follow(
+    case: Case, source: Source, way: Way, choice: Choice, scope: Scope, asked: Asked, requested: str = ""
+) -> Way:
     """What the route does, in the proxy's order: fault, CORS, an answer of its own, destinations."""
     way.add(choice.step)
     route = choice.route
@@ -65,7 +70,7 @@ def follow(case: Case, source: Source, way: Way, choice: Choice, scope: Scope, a
         return _answered(case, way, route, answer(asked), named)
     for step in changes(case, route, asked):
         way.add(step)
-    shares = _shares(case, Sending(source, scope.port, asked, route))
+    shares = _shares(case, Sending(source, scope.port, asked, route, requested))
     if not shares:
         reply = replies.no_route(asked.host.decode("latin-1"), "(no destination)")
         return way.end(refusal(reply, choice.step.ground))

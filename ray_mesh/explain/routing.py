@@ -21,10 +21,11 @@ from ray_mesh.explain.conditions import (
     spell,
     why_not,
 )
+from ray_mesh.explain.places import split_origin
 from ray_mesh.proxy.match import Scope, alternatives
 from ray_mesh.resources import Document, VirtualServiceSpec
 from ray_mesh.resources.hosts import MESH_GATEWAY, meanings, pattern_covers
-from ray_mesh.snapshot import Route
+from ray_mesh.snapshot import Route, Service, Sidecar
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,8 @@ def _taken(case: Case, route: Route, scope: Scope, asked: Asked, notes: list[Not
     match = next((one for one in route.matches if holds(one, scope, asked)), None)
     because = spell(match) if match is not None else ""
     kind = route.origin.partition(" ")[0]
-    if kind in ("Service", "ServiceEntry"):
-        says = f"{route.origin}: no route names this host, so it goes to itself"
+    if kind in ("", "Service", "ServiceEntry"):
+        says = f"{route.origin or route.name}: no route names this host, so it goes to itself"
     else:
         says = f"{route.origin} ({route.name})"
         says += f", matches {because}" if because else ", matches every request"
@@ -108,6 +109,18 @@ def not_in_force(
         elif documents:
             says = f"not {document.title}: the host of {documents[0].title} is more specific"
             yield Note(says, case.places.at(document, "spec", "hosts"))
+
+
+def left_out(
+    case: Case, documents: Sequence[Document], service: Service, sidecar: Sidecar | None
+) -> Iterator[Note]:
+    """VirtualServices that a caller's Sidecar leaves out."""
+    used = {split_origin(route.origin)[0] for route in service.routes}
+    for document in documents if sidecar is not None else ():
+        owners = {owned.document.title for owned in rules_of(case.world, document)}
+        if sidecar is not None and owners and not owners & used:
+            says = f"not {document.title}: it is not among the egress hosts of {sidecar.origin}"
+            yield Note(says, case.places.below(sidecar.origin, "spec", "egress"))
 
 
 def _rules_elsewhere(case: Case, document: Document, place: Place) -> Iterator[Note]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ray_mesh.compile.callee import Callee
@@ -23,17 +23,34 @@ from ray_mesh.proxy.places import Place
 from ray_mesh.proxy.view import Client, why_unexported
 from ray_mesh.resources import Document, WorkloadSpec
 from ray_mesh.security.authorization import AuthorizationInput
-from ray_mesh.snapshot import Destination, Route, locality_of
+from ray_mesh.snapshot import Destination, Route, Service, locality_of
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What is sent: a request, or a connection when ``asked`` is None."""
+    """What is sent: a request, or a connection when ``asked`` is None. ``requested`` is the host that a
+    workload asked for; of TLS in its tunnel, ``sni`` is the name in it and ``service`` the host found."""
 
     source: Source
     port: int
     asked: Asked | None = None
     route: Route | None = None
+    requested: str = ""
+    sni: str = ""
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    step: Step
+    reply: replies.Reply
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    callee: Callee
+    service: Service
+    cluster: Cluster
 
 
 def percentages(destinations: Sequence[Destination]) -> Iterator[tuple[Destination, float]]:
@@ -49,46 +66,56 @@ def percentages(destinations: Sequence[Destination]) -> Iterator[tuple[Destinati
 
 def share(case: Case, sending: Sending, to: Destination, percent: float, missing: replies.Reply) -> Share:
     """One destination. ``missing`` is the answer where its host is none of the mesh."""
-    port = to.port or sending.port
-    callee = case.world.callee(to.host)
-    destination = case.destination(to.host)
+    sending = replace(sending, port=to.port or sending.port)
+    reached = _reach(case, sending, to, missing)
+    members: Sequence[Member] = ()
+    if isinstance(reached, _Refused):
+        steps, verdict = [reached.step], refusal(reached.reply, reached.step.ground)
+    else:
+        steps, verdict = _follow(case, sending, to, reached)
+        members = reached.cluster.members
+    names = tuple(sorted(name_of(one) for one in members))
+    return Share(to.host, to.subset, sending.port, percent, names, tuple(steps), verdict)
 
-    def end(steps: Iterable[Step], verdict: Verdict, members: Sequence[Member] = ()) -> Share:
-        names = tuple(sorted(name_of(one) for one in members))
-        return Share(to.host, to.subset, port, percent, names, tuple(steps), verdict)
+
+def _reach(case: Case, sending: Sending, to: Destination, missing: replies.Reply) -> _Reached | _Refused:
+    """The cluster of a destination, as the caller's proxy finds it."""
+    client, origin = sending.source.client, _origin(case, sending)
+
+    def refuse(reply: replies.Reply, ground: Ground = origin, stage: str = "destination") -> _Refused:
+        return _Refused(Step(stage, reply.message, ground, refuses=True), reply)
 
     if to.status:
-        reply = replies.invalid_backend(to.host, to.status)
-        step = Step("destination", reply.message, _origin(case, sending), refuses=True)
-        return end([step], refusal(reply, step.ground))
+        return refuse(replies.invalid_backend(to.host, to.status))
+    callee, destination = case.world.callee(to.host), case.destination(to.host)
     if callee is None or destination is None or destination.service is None:
-        step = Step("destination", missing.message, _origin(case, sending), refuses=True)
-        return end([step], refusal(missing, step.ground))
-    client = sending.source.client
+        return refuse(missing)
     if reason := why_unexported(destination.service, client):
-        reply = replies.no_destination(to.host, reason)
-        step = Step("destination", reply.message, _exports(case, callee), refuses=True)
-        return end([step], refusal(reply, step.ground))
-    cluster = destination.cluster(to.subset, 0.0, port, _place(sending.source), client)
+        return refuse(replies.no_destination(to.host, reason), _exports(case, callee))
+    place = _place(sending.source)
+    cluster = destination.cluster(to.subset, 0.0, sending.port, place, client, sending.requested)
     if cluster is None:
-        reply = replies.no_subset(to.host, to.subset)
-        step = Step("destination rule", reply.message, _origin(case, sending), refuses=True)
-        return end([step], refusal(reply, step.ground))
+        return refuse(replies.no_subset(to.host, to.subset), stage="destination rule")
+    return _Reached(callee, destination.service, cluster)
+
+
+def _follow(case: Case, sending: Sending, to: Destination, reached: _Reached) -> tuple[list[Step], Verdict]:
+    """The steps from a cluster on, and how they end."""
+    callee, cluster, client = reached.callee, reached.cluster, sending.source.client
     steps = [
         *_changes(case, sending, to),
-        rule_step(case, callee, destination.service, to.subset, port, client),
+        rule_step(case, callee, reached.service, to.subset, sending.port, client),
     ]
     asked = _rewritten(sending, to)
     if isinstance(asked, replies.Reply):
         steps.append(Step("rewrite", asked.message, _origin(case, sending), refuses=True))
-        return end(steps, refusal(asked, steps[-1].ground))
+        return steps, refusal(asked, steps[-1].ground)
     steps.append(endpoints_step(case, callee, cluster, sending.asked, client))
     if not cluster.members:
-        reply = _nobody(to, cluster)
-        return end(steps, refusal(reply, steps[-1].ground))
+        return steps, refusal(_nobody(to, cluster), steps[-1].ground)
     steps.append(_tls(case, callee, cluster, client))
-    further, verdict = _inside(case, replace(sending, asked=asked, port=port), to, cluster)
-    return end([*steps, *further], verdict, cluster.members)
+    further, verdict = _inside(case, replace(sending, asked=asked), to, cluster)
+    return [*steps, *further], verdict
 
 
 def _exports(case: Case, callee: Callee) -> Ground:
@@ -167,8 +194,7 @@ def _inside(case: Case, sending: Sending, to: Destination, cluster: Cluster) -> 
 def _entry(case: Case, sending: Sending, to: Destination, member: Member) -> Passage:
     workload = case.world.get(member.endpoint.workload)
     if member.endpoint.transport != "mutual_tls" or workload is None or workload.kind != "Workload":
-        says = "the endpoint has no proxy: no policy of the mesh holds there"
-        return Passage((Step("authorization", says),))
+        return _outside(sending)
     first = peer_authentication(case, workload)
     served = compile_workload(case.world, workload).tcp_ports
     if sending.asked is None and (to.host, sending.port) not in served:
@@ -177,6 +203,14 @@ def _entry(case: Case, sending: Sending, to: Destination, member: Member) -> Pas
         return Passage((first, Step("port", reply.message, refuses=True)), refusal(reply))
     passage = pass_guards(case, workload, _question(sending, workload), is_connection=sending.asked is None)
     return Passage((first, *passage.steps), passage.verdict)
+
+
+def _outside(sending: Sending) -> Passage:
+    """An endpoint without a proxy. What leaves the mesh in a tunnel must be for the host that it names."""
+    if sending.sni not in ("", sending.service, sending.requested):
+        reply = replies.other_name(sending.requested, sending.sni)
+        return Passage((Step("tls", reply.message, refuses=True),), refusal(reply))
+    return Passage((Step("authorization", "the endpoint has no proxy: no policy of the mesh holds there"),))
 
 
 def _question(sending: Sending, workload: Document) -> AuthorizationInput:

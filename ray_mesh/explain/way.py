@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ray_mesh.explain.answer import Share, Step, Verdict
+from ray_mesh.explain.hosts import Meaning
+from ray_mesh.proxy.passing import PASSTHROUGH
 
 
 @dataclass(slots=True)
@@ -23,3 +25,12 @@ class Way:
         """It ends so."""
         self.verdict = verdict
         return self
+
+
+def pass_on(way: Way, meaning: Meaning) -> Way:
+    """A host that nobody has declared is called as it is."""
+    endpoint = f"{meaning.name}:{meaning.port}"
+    step = Step("endpoints", f"{endpoint}, without TLS and policies of the mesh", meaning.step.ground)
+    verdict = Verdict("forwarded", f"passed on to {endpoint}", ground=meaning.step.ground)
+    way.shares = (Share(PASSTHROUGH, "", meaning.port, 100.0, (endpoint,), (step,), verdict),)
+    return way.end(verdict)

@@ -545,3 +545,54 @@ def test_a_connection_to_a_port_of_requests_is_refused_by_the_callee() -> None:
     spec = "{hosts: [mysql], tcp: [{route: [{destination: {host: reviews, port: {number: 9080}}}]}]}"
     verdict = told([*MYSQL, document("VirtualService", "mysql", spec)], "mysql:3306", "CONNECT").verdict
     assert (verdict.status, verdict.reason) == (502, "no_such_port")
+
+
+def sidecar(spec: str, name: str = "own") -> Document:
+    return document("Sidecar", name, spec)
+
+
+def test_unknown_hosts_are_passed_on_where_the_policy_says_so() -> None:
+    config = document("MeshConfig", "mesh-system/mesh", "{outboundTrafficPolicy: {mode: ALLOW_ANY}}")
+    for url, method in (("http://other.example.com:8080/", "GET"), ("other.example.com:8080", "CONNECT")):
+        found = told([config], url, method)
+        assert found.verdict.outcome == "forwarded"
+        assert found.shares[0].endpoints == ("other.example.com:8080",)
+        assert step(found, "host").ground.path == "spec.outboundTrafficPolicy"
+    assert told([config], "http://127.0.0.1/").verdict.reason == "host_not_in_mesh"
+    only = sidecar("{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}")
+    refused = told([config, only], "http://other.example.com/")
+    assert refused.verdict.status == 502
+    assert step(refused, "host").ground.document == "sidecar.default.own"
+
+
+def test_a_sidecar_hides_hosts_and_routes() -> None:
+    hidden = told([sidecar("{egress: [{hosts: ['./ratings.default.svc.cluster.local']}]}")])
+    assert hidden.verdict.status == 502
+    host = step(hidden, "host")
+    assert "not among the egress hosts of Sidecar default/own" in notes(host)[0]
+    assert host.notes[0].ground.document == "sidecar.default.own"
+    elsewhere = document(
+        "VirtualService",
+        "prod/reviews",
+        f"{{hosts: [reviews.default.svc.cluster.local], http: [{{route: [{to('ratings.default')}]}}]}}",
+    )
+    found = told([elsewhere, sidecar("{egress: [{hosts: ['./*']}]}")])
+    assert found.shares[0].host.startswith("reviews.")
+    assert (
+        "not VirtualService prod/reviews: it is not among the egress hosts" in notes(step(found, "route"))[0]
+    )
+
+
+def test_a_pattern_is_called_by_the_host_that_was_asked_for() -> None:
+    entry = document(
+        "ServiceEntry",
+        "wild",
+        "{hosts: ['*.example.com'], location: MESH_EXTERNAL, resolution: DYNAMIC_DNS, "
+        "ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: tls, protocol: TLS}]}",
+    )
+    found = told([entry], "http://a.example.com/")
+    assert step(found, "host").ground.document == "serviceentry.default.wild"
+    assert found.shares[0].endpoints == ("a.example.com:80",)
+    assert told([entry], "https://a.example.com/").verdict.outcome == "forwarded"
+    other = told([entry], "a.example.com:443", "CONNECT", sni="b.example.com")
+    assert (other.verdict.status, other.verdict.reason) == (403, "other_server_name")
