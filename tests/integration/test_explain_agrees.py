@@ -286,6 +286,33 @@ CASES.append(
 )
 
 
+SIDECAR = f"""---
+{NETWORKING}: Sidecar
+metadata: {{name: web}}
+spec:
+  workloadSelector: {{labels: {{app: productpage}}}}
+  egress: [{{hosts: ['./reviews.default.svc.cluster.local']}}]
+---
+{NETWORKING}: VirtualService
+metadata: {{name: own}}
+spec:
+  hosts: [details]
+  exportTo: [prod]
+  http: [{{directResponse: {{status: 410}}}}]
+"""
+CASES.append(
+    (
+        files() + SIDECAR,
+        [
+            (WEB, "GET", REVIEWS, {}),
+            (WEB, "GET", "http://ratings:9080/", {}),
+            (RATINGS, "GET", "http://ratings:9080/", {}),
+            (RATINGS, "GET", "http://details:9080/", {}),
+        ],
+    )
+)
+
+
 @pytest.mark.parametrize("number", range(len(CASES)))
 async def test_the_proxies_do_what_is_explained(site: Site, number: int) -> None:
     text, requests = CASES[number]
