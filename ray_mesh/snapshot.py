@@ -129,7 +129,8 @@ class DirectResponse:
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """Cross-origin answers; texts as they stand in headers, empty ones are left out."""
+    """Cross-origin answers; texts as they stand in headers, empty ones are left out. ``repeats_asked``: for *
+    among methods and headers the answer repeats what a preflight asks for."""
 
     origins: tuple[StringMatch, ...] = ()
     allow_methods: str = ""
@@ -138,6 +139,7 @@ class Cors:
     max_age: str = ""
     allows_credentials: bool = False
     forwards_unmatched: bool = True
+    repeats_asked: bool = codec.later(False)
 
 
 @dataclass(frozen=True, slots=True)

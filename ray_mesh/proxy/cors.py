@@ -34,14 +34,21 @@ class CrossOrigin:
         if asks:
             policy = self._policy
             fields = {
-                "access-control-allow-methods": policy.allow_methods,
-                "access-control-allow-headers": policy.allow_headers,
+                "access-control-allow-methods": self._listed(policy.allow_methods, request, "method"),
+                "access-control-allow-headers": self._listed(policy.allow_headers, request, "headers"),
                 "access-control-max-age": policy.max_age,
             }
             origin_field = {"access-control-allow-origin": origin.decode("latin-1")}
             return _preflight(origin_field | dict(self._granted) | fields)
         edit, line = self._edit, b"access-control-allow-origin: %b\r\n" % origin
         return lambda block: edit(block) + line
+
+    def _listed(self, said: str, request: Matchable, asked: str) -> str:
+        """Browsers do not take * for an answer when there are credentials."""
+        if said != _ANY or not self._policy.repeats_asked:
+            return said
+        value = request.header(f"access-control-request-{asked}".encode())
+        return value.decode("latin-1") if value is not None else ""
 
 
 def _preflight(fields: dict[str, str]) -> Reply:

@@ -10,7 +10,9 @@ from compile_world import at, document, gateway, ingress, routes, service, to, w
 from ray_mesh.compile import Finding, World, admit, compile_key
 from ray_mesh.compile.examine import examine
 from ray_mesh.compile.finding import at_admission
+from ray_mesh.proxy.cors import CrossOrigin
 from ray_mesh.proxy.match import Scope
+from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.routes import RouteTable
 from ray_mesh.resources import Document
 from ray_mesh.snapshot import (
@@ -349,6 +351,21 @@ def test_filters_become_fields_of_the_route() -> None:
         forwards_unmatched=False,
     )
     assert one.destinations == (Destination(REVIEWS, port=9080, weight=1),)
+
+
+def test_a_preflight_with_credentials_is_answered_what_it_asks_for() -> None:
+    def answer(more: str) -> tuple[str, ...]:
+        said = f"{{allowOrigins: [https://a.org], allowMethods: ['*'], allowHeaders: ['*']{more}}}"
+        [one] = only_rule(f"filters: [{{type: CORS, cors: {said}}}], {TO_REVIEWS}")
+        assert one.cors is not None
+        asked = {"origin": "https://a.org", "access_control_request_method": "PUT"}
+        reply = CrossOrigin(one.cors).meet(Asked(b"OPTIONS", b"/", b"", asked))
+        assert isinstance(reply, Reply)
+        return reply.fields
+
+    assert "access-control-allow-methods: *" in answer("")
+    assert "access-control-allow-methods: PUT" in answer(", allowCredentials: true")
+    assert not any("allow-headers" in field for field in answer(", allowCredentials: true"))
 
 
 def test_a_limit_for_one_try_needs_no_retries() -> None:

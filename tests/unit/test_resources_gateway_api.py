@@ -32,6 +32,10 @@ def listeners(*written: str) -> str:
     return text(GATEWAY, f"{{gatewayClassName: istio, listeners: [{', '.join(written)}]}}")
 
 
+def gateway(more: str) -> str:
+    return text(GATEWAY, f"{{gatewayClassName: istio, listeners: [{LISTENER}], {more}}}")
+
+
 def refusal(document: str) -> str:
     with pytest.raises(ConfigError) as caught:
         load(document, "f.yaml")
@@ -161,7 +165,6 @@ def test_defaults() -> None:
             text("HTTPRoute", "{parentRefs: [{name: a}, {name: a, sectionName: b}]}"),
             "must be specified when parentRefs",
         ),
-        (text("HTTPRoute", "{parentRefs: [{name: a, kind: Service}]}"), 'write group: ""'),
         (text("HTTPRoute", "{hostname: a.org}"), "did you mean hostnames?"),
         (text("TCPRoute", "{rules: []}"), "at least 1 item"),
         (text("TLSRoute", f"{{rules: [{{{BACKEND}}}]}}"), "spec.hostnames: required"),
@@ -171,6 +174,22 @@ def test_defaults() -> None:
         ),
         (text("ReferenceGrant", "{from: [], to: []}"), "at least 1 item"),
         (listeners(), "at least 1 item"),
+        (gateway("addresses: [{value: a.org}]"), "is not an IP address"),
+        (gateway("addresses: [{type: Hostname, value: 'a.org:80'}]"), "is not a host"),
+        (gateway("addresses: [{value: 1.2.3.4}, {value: 1.2.3.4}]"), "IPAddress values must be unique"),
+        (gateway("addresses: [{type: nonsense}]"), "addresses[0].type"),
+        (
+            gateway("tls: {frontend: {default: {}, perPort: [{port: 1, tls: {}}, {port: 1, tls: {}}]}}"),
+            "Port for TLS configuration must be unique",
+        ),
+        (rule("filters: [{type: ExternalAuth, externalAuth: {}}]"), "externalAuth.protocol: required"),
+        (
+            rule(
+                "filters: [{type: ExternalAuth, externalAuth: "
+                "{protocol: GRPC, http: {}, backendRef: {name: a, port: 80}}}]"
+            ),
+            "grpc must be specified when protocol is set to 'GRPC'",
+        ),
         (listeners(LISTENER, LISTENER.replace("80", "81")), "Listener name must be unique"),
         (listeners(LISTENER, LISTENER.replace("a,", "b,")), "port, protocol and hostname must be unique"),
         (listeners("{name: a, port: 80, protocol: HTTP, tls: {}}"), "tls must not be specified"),
@@ -218,6 +237,17 @@ def test_what_is_invalid(document: str, message: str) -> None:
         ),
         (text("HTTPRoute", "{parentRefs: [{name: a, kind: Mesh, group: x.io}]}"), "Mesh of x.io"),
         (text("HTTPRoute", "{useDefaultGateways: All}"), "useDefaultGateways"),
+        (text("HTTPRoute", "{parentRefs: [{name: a, kind: Service}]}"), 'write group: ""'),
+        (gateway("addresses: [{value: 1.2.3.4}, {type: Hostname, value: a.org}]"), "spec.addresses"),
+        (gateway("allowedListeners: {namespaces: {from: Same}}"), "there are no ListenerSets"),
+        (gateway("tls: {frontend: {default: {}, perPort: [{port: 1, tls: {}}]}}"), "spec.tls"),
+        (
+            rule(
+                "filters: [{type: ExternalAuth, externalAuth: {protocol: HTTP, http: {path: /a}, "
+                f"backendRef: {{name: a, port: 80}}}}}}], {BACKEND}"
+            ),
+            "no authorization by another service",
+        ),
         (listeners(LISTENER).replace("istio", "nginx"), "nginx: write ray-mesh or istio"),
         (listeners(LISTENER.replace("HTTP", "UDP")), "UDP: listeners speak"),
         (

@@ -103,6 +103,7 @@ def _cors(said: Cors) -> snapshot.Cors:
         max_age=str(said.max_age),
         allows_credentials=bool(said.allow_credentials),
         forwards_unmatched=False,
+        repeats_asked=bool(said.allow_credentials),
     )
 
 

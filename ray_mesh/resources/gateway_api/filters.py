@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.alias_generators import to_camel
 
+from ray_mesh.resources.gateway_api.external_auth import ExternalAuth
 from ray_mesh.resources.gateway_api.names import HeaderName, PreciseHostname
 from ray_mesh.resources.gateway_api.references import BackendObjectReference
 from ray_mesh.resources.header_operations import is_authority, name_flaws
+from ray_mesh.resources.problems import find_flaws
 from ray_mesh.resources.route_ways import path_flaws
 from ray_mesh.resources.schema import Flaw, Later, Model, NonEmpty, PortNumber
 
@@ -151,8 +153,8 @@ class Cors(Model):
         for field, values in (*lists, ("exposeHeaders", self.expose_headers)):
             if len(set(values)) < len(values):
                 yield Flaw((field,), "something is named twice")
-            if field != "allowOrigins" and "*" in values and self.allow_credentials:
-                yield Flaw((field,), "* with allowCredentials: name them", later=True)
+        if "*" in self.expose_headers and self.allow_credentials:
+            yield Flaw(("exposeHeaders",), "* with allowCredentials: name them", later=True)
         for index, origin in enumerate(self.allow_origins):
             if not _ORIGIN.fullmatch(origin):
                 yield Flaw(
@@ -213,11 +215,13 @@ class HttpFilter(Model):
     request_redirect: RequestRedirect | None = None
     url_rewrite: UrlRewrite | None = None
     cors: Cors | None = None
-    external_auth: Annotated[dict[str, Any] | None, _EXTERNAL] = None
+    external_auth: Annotated[ExternalAuth | None, _EXTERNAL] = None
     extension_ref: Annotated[ExtensionReference | None, _EXTENSION] = None
 
     def flaws(self) -> Iterator[Flaw]:
         yield from _type_flaws(self.type, self)
+        if self.external_auth is not None:
+            yield from find_flaws(self.external_auth, ("externalAuth",))
         if self.response_header_modifier is not None and self.response_header_modifier.authority:
             yield Flaw(("responseHeaderModifier", "set"), "a response has no authority")
 

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ray_mesh.resources import gateway as istio
-from ray_mesh.resources.gateway_api.names import GROUP, GroupName, Hostname, KindName, ObjectName, SectionName
-from ray_mesh.resources.problems import find_flaws, nearest
+from ray_mesh.resources.gateway_api.names import (
+    GROUP,
+    GroupName,
+    Hostname,
+    KindName,
+    ObjectName,
+    SectionName,
+    is_address,
+    is_hostname,
+)
+from ray_mesh.resources.gateway_api.tls import FILES, GatewayTls, ListenerTls
+from ray_mesh.resources.problems import find_flaws
 from ray_mesh.resources.schema import (
     LATER,
-    DnsLabel,
     Flaw,
     LabelText,
     LabelValue,
@@ -32,19 +40,13 @@ KINDS_BY_PROTOCOL = {
     "TCP": ("TCPRoute",),
     "UDP": ("UDPRoute",),
 }
-_OPTIONS = {
-    "mesh.ray.io/server-certificate": "serverCertificate",
-    "mesh.ray.io/private-key": "privateKey",
-    "mesh.ray.io/ca-certificates": "caCertificates",
-    "mesh.ray.io/min-protocol-version": "minProtocolVersion",
-    "mesh.ray.io/max-protocol-version": "maxProtocolVersion",
-    "gateway.istio.io/tls-terminate-mode": "mode",
-}
-_FILES = Later(
-    "name files on the ingress's node in options: mesh.ray.io/server-certificate and mesh.ray.io/private-key"
-)
+_NO_SETS = Later("there are no ListenerSets: write the listeners here")
 _ATTACHED = Later("ingress workloads have the addresses that they are attached with")
 _LABELLED = Later("label the ingress workload when it attaches")
+_ADDRESS_TYPE = (
+    r"^(Hostname|IPAddress|NamedAddress|"
+    r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+)$"
+)
 _PROTOCOL = re.compile(
     r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9]+"
 )
@@ -110,58 +112,6 @@ class AllowedRoutes(Model):
     kinds: Annotated[tuple[RouteGroupKind, ...], Field(max_length=8)] = ()
 
 
-class ObjectReference(Model):
-    """A Secret or ConfigMap."""
-
-    group: GroupName = ""
-    kind: KindName = "Secret"
-    name: ObjectName
-    namespace: DnsLabel | None = None
-
-
-class ListenerTls(Model):
-    """TLS towards callers. Certificates and keys are files on the ingress's node, named in ``options``."""
-
-    mode: Literal["Terminate", "Passthrough"] = "Terminate"
-    certificate_refs: Annotated[tuple[ObjectReference, ...], Field(max_length=64), _FILES] = ()
-    frontend_validation: Annotated[dict[str, Any] | None, _FILES] = None
-    options: Annotated[dict[NonEmpty, Annotated[str, Field(max_length=4096)]], Field(max_length=16)] = {}
-
-    @property
-    def server(self) -> istio.ServerTls:
-        """The same in the words of Istio's Gateway; raises ValidationError when an option is none of its."""
-        if self.mode == "Passthrough":
-            return istio.ServerTls(mode="PASSTHROUGH")
-        said = {_OPTIONS[name]: value for name, value in self.options.items() if name in _OPTIONS}
-        return istio.ServerTls.model_validate({"mode": "SIMPLE", **said})
-
-    def flaws(self) -> Iterator[Flaw]:
-        if self.mode == "Terminate" and not (self.certificate_refs or self.options):
-            yield Flaw((), "certificateRefs or options must be specified when mode is Terminate")
-            return
-        for name in self.options:
-            if name not in _OPTIONS:
-                yield Flaw(("options", name), f"no such option{nearest(name, _OPTIONS)}", later=True)
-            elif self.mode == "Passthrough":
-                yield Flaw(("options", name), "what passes through has no certificate here")
-        if self.mode == "Terminate" and not self.certificate_refs and self.options.keys() <= _OPTIONS.keys():
-            yield from self._server_flaws()
-
-    def _server_flaws(self) -> Iterator[Flaw]:
-        written = {field: name for name, field in _OPTIONS.items()}
-        mode = self.options.get("gateway.istio.io/tls-terminate-mode", "SIMPLE")
-        if mode not in ("SIMPLE", "MUTUAL", "ISTIO_MUTUAL"):
-            yield Flaw(("options", written["mode"]), f"{mode!r} is not SIMPLE, MUTUAL or ISTIO_MUTUAL")
-            return
-        for field in ("minProtocolVersion", "maxProtocolVersion"):
-            value = self.options.get(written[field], "TLSV1_2")
-            if value not in ("TLSV1_2", "TLSV1_3"):
-                yield Flaw(("options", written[field]), f"{value!r} is not TLSV1_2 or TLSV1_3")
-                return
-        for flaw in find_flaws(self.server, ()):
-            yield Flaw(("options", written[str(flaw.path[0])]), flaw.message, flaw.later)
-
-
 class Listener(Model):
     """A port, what is spoken there, and for which host."""
 
@@ -221,8 +171,35 @@ class Listener(Model):
 class GatewayAddress(Model):
     """An address that is asked for."""
 
-    type: str = "IPAddress"
+    type: Annotated[str, Field(min_length=1, max_length=253, pattern=_ADDRESS_TYPE)] = "IPAddress"
     value: Annotated[str, Field(max_length=253)] = ""
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.value and self.type == "IPAddress" and not is_address(self.value):
+            yield Flaw(("value",), f"{self.value!r} is not an IP address")
+        elif self.value and self.type == "Hostname" and not is_hostname(self.value):
+            yield Flaw(("value",), f"{self.value!r} is not a host in lower case")
+
+
+class ListenerNamespaces(Model):
+    """From which namespaces ListenerSets may attach."""
+
+    from_: Annotated[Literal["All", "Selector", "Same", "None"], Field(alias="from")] = "None"
+    selector: LabelSelector | None = None
+
+
+class AllowedListeners(Model):
+    """Which ListenerSets may attach."""
+
+    namespaces: ListenerNamespaces = ListenerNamespaces()
+
+
+class ParametersReference(Model):
+    """An object with parameters of a Gateway."""
+
+    group: GroupName
+    kind: KindName
+    name: ObjectName
 
 
 class Infrastructure(Model):
@@ -230,7 +207,7 @@ class Infrastructure(Model):
 
     labels: Annotated[dict[NonEmpty, LabelValue], Field(max_length=8)] = {}
     annotations: Annotated[dict[str, str], Field(max_length=16), _LABELLED] = {}
-    parameters_ref: Annotated[dict[str, Any] | None, LATER] = None
+    parameters_ref: Annotated[ParametersReference | None, LATER] = None
 
 
 class ApiGatewaySpec(Model):
@@ -240,14 +217,26 @@ class ApiGatewaySpec(Model):
     listeners: Annotated[tuple[Listener, ...], Field(min_length=1, max_length=64)]
     addresses: Annotated[tuple[GatewayAddress, ...], Field(max_length=16), _ATTACHED] = ()
     infrastructure: Infrastructure = Infrastructure()
-    allowed_listeners: Annotated[dict[str, Any] | None, LATER] = None
-    tls: Annotated[dict[str, Any] | None, _FILES] = None
+    allowed_listeners: Annotated[AllowedListeners | None, _NO_SETS] = None
+    tls: Annotated[GatewayTls | None, FILES] = None
     default_scope: Annotated[str | None, LATER] = None
 
     def flaws(self) -> Iterator[Flaw]:
         if self.gateway_class_name not in CLASSES:
             message = f"{self.gateway_class_name}: write {' or '.join(CLASSES)}, which need no GatewayClass"
             yield Flaw(("gatewayClassName",), message, later=True)
+        yield from self._address_flaws()
+        yield from find_flaws(self.tls, ("tls",)) if self.tls is not None else ()
+        yield from self._listener_flaws()
+
+    def _address_flaws(self) -> Iterator[Flaw]:
+        for index, one in enumerate(self.addresses):
+            yield from find_flaws(one, ("addresses", index))
+            is_named = one.type in ("IPAddress", "Hostname") and one.value
+            if is_named and one in self.addresses[:index]:
+                yield Flaw(("addresses", index), f"{one.type} values must be unique")
+
+    def _listener_flaws(self) -> Iterator[Flaw]:
         names: set[str] = set()
         places: set[tuple[int, str, str | None]] = set()
         spoken: dict[int, str] = {}

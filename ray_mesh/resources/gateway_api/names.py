@@ -20,7 +20,7 @@ _DURATION = re.compile(r"([0-9]{1,5}(h|m|s|ms)){1,4}")
 
 
 def _host(text: str) -> str:
-    if not re.fullmatch(_HOST, text.removeprefix("*.")):
+    if not is_hostname(text):
         raise ValueError("not a host, or *.host, in lower case")
     return _no_address(text)
 
@@ -32,11 +32,23 @@ def _precise_host(text: str) -> str:
 
 
 def _no_address(text: str) -> str:
+    if is_address(text):
+        raise ValueError("an address: write a host")
+    return text
+
+
+def is_address(text: str) -> bool:
+    """Whether this is an IP address."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        return text
-    raise ValueError("an address: write a host")
+        return False
+    return True
+
+
+def is_hostname(text: str) -> bool:
+    """Whether this is a host, or ``*.`` and a host, in lower case."""
+    return bool(re.fullmatch(_HOST, text.removeprefix("*.")))
 
 
 def _duration(text: str) -> str:

@@ -39,7 +39,7 @@ class ParentReference(Model):
 
     def flaws(self) -> Iterator[Flaw]:
         if self.kind == "Service" and self.group == GROUP and "group" not in self.model_fields_set:
-            yield Flaw(("group",), 'a Service is of the core group: write group: ""')
+            yield Flaw(("group",), 'a Service is of the core group: write group: ""', later=True)
         elif (self.group, self.kind) not in _PARENTS:
             yield Flaw(
                 ("kind",),
