@@ -54,6 +54,18 @@ class Connection(Client):
             raise nats.errors.Error("the broker does not offer TLS")
         await super()._process_info(info, initial_connection)
 
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        # As nats-py, which looks at every character of each name: that took an eighth of a proxy's time per
+        # change, since a republished value has six headers.
+        found: dict[str, str] = {}
+        for line in raw.decode("utf-8", "replace").split("\r\n"):
+            name, separator, value = line.partition(":")
+            names = name.split()
+            if separator and len(names) == 1 and names[0].isascii():
+                found[names[0]] = value.strip()
+        return found
+
     def _may_be_plain(self) -> bool:
         server = self._current_server
         return server is not None and not self._address.embedded and is_plain_loopback(server.uri.geturl())

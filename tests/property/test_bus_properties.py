@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgpack
@@ -41,6 +43,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return st.lists(values(args[0]), max_size=3).map(tuple)
     if origin is tuple:
         return st.tuples(*map(values, args))
+    if origin is UnionType:
+        return st.one_of(*(st.none() if one is NoneType else values(one) for one in args))
     if origin is dict:
         return st.dictionaries(st.text(max_size=10), values(args[1]), max_size=3)
     hints = get_type_hints(kind)
@@ -137,6 +141,51 @@ def test_a_follower_delivers_in_order_and_notices_every_loss(
         if revision in reads:
             fetch_all()
     fetch_all()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=20),
+    st.lists(st.integers(0, 19), max_size=40),
+    st.booleans(),
+)
+def test_whatever_is_lost_repeated_or_out_of_order_the_last_beacon_makes_it_good(
+    writes: list[str], heard: list[int], is_whole: bool
+) -> None:
+    """``heard`` are the writes whose messages come, in the order in which they come. A fetch sees the store
+    as it was when the newest of them was sent; the beacon after all names what every key must have."""
+    ledger = Ledger()
+    delivered: dict[str, int] = {}
+    predecessors: list[int] = []
+    states: list[dict[str, int]] = []
+    last: dict[str, int] = {}
+    for revision, key in enumerate(writes, start=1):
+        predecessors.append(last.get(key, 0))
+        last = {**last, key: revision}
+        states.append(last)
+
+    def deliver(one: Entry) -> None:
+        assert one.revision > delivered.get(one.key, 0), "an older value after a newer one"
+        delivered[one.key] = one.revision
+
+    def fetch(state: dict[str, int], keys: Iterable[str]) -> None:
+        for key in keys:
+            if key in state and ledger.fetch(entry(key, state[key])):
+                deliver(entry(key, state[key]))
+
+    ledger.whole = is_whole
+    newest = 0
+    for index in (one for one in heard if one < len(writes)):
+        newest = max(newest, index)
+        verdict = ledger.hear(entry(writes[index], index + 1), predecessors[index])
+        if verdict.deliver:
+            deliver(entry(writes[index], index + 1))
+        if verdict.gap:
+            fetch(states[newest], "abc")
+    behind = ledger.behind(last)
+    assert behind == {key: revision for key, revision in last.items() if delivered.get(key) != revision}
+    fetch(last, behind)
+    assert delivered == last
 
 
 @settings(max_examples=150, deadline=None)
