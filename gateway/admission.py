@@ -11,9 +11,9 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from ray_mesh.analyze import Report, analyze_mesh
 from ray_mesh.bus.messages import Desired, encode
@@ -63,6 +63,15 @@ class Outcome:
     findings: tuple[Finding, ...]
     dry_run: bool = False
 
+    def to_json(self) -> dict[str, Any]:
+        """As the API answers it."""
+        return {
+            "revision": self.revision,
+            "changes": [asdict(change) for change in self.changes],
+            "findings": [plain(finding) for finding in self.findings],
+            "dry_run": self.dry_run,
+        }
+
 
 class Admission:
     """Checks, analyzes, signs and stores. ``refresh`` brings ``state`` up to the store's head, ``grounds``
@@ -103,19 +112,13 @@ class Admission:
             Conflict: others kept changing the same objects.
             Unavailable: the store does not answer; the set is stored whole or not at all.
         """
-        documents = await asyncio.to_thread(_load, tuple(sources))
-        if not documents:
-            raise ConfigError("nothing to apply: the text has no document")
-        seen: set[str] = set()
+        documents = await load_all(sources)
         for document in documents:
             if document.kind == ATTACHED_KIND:
                 raise ConfigError(
                     f"{document.title} cannot be applied: workloads register by attaching "
                     "(Mesh.attach, or POST /v1/workloads)"
                 )
-            if document.key in seen:
-                raise ConfigError(f"{document.title} is there twice: a set has each object once")
-            seen.add(document.key)
         return await self.write(documents, author=author, comment=comment, dry_run=dry_run)
 
     async def analyze(
@@ -203,12 +206,13 @@ class Admission:
 
     def _dated(self, documents: Sequence[Document]) -> list[Document]:
         now = self._clock()
-        return [replace(document, admitted_at=self._admitted_at(document.key, now)) for document in documents]
+        return [replace(document, admitted_at=self._admitted_at(document, now)) for document in documents]
 
-    def _admitted_at(self, key: str, now: float) -> float:
-        """An object keeps the time it was first admitted: where two claim one thing, the oldest wins."""
-        record = self._state.records.get(key)
-        return now if record is None else record.desired.admitted_at
+    def _admitted_at(self, document: Document, now: float) -> float:
+        """An object keeps the time it was first admitted: where two claim one thing, the oldest wins. What
+        comes back from history says its own."""
+        record = self._state.records.get(document.key)
+        return document.admitted_at or (record.desired.admitted_at if record else now)
 
     def _change(self, document: Document) -> Change:
         record = self._state.records.get(document.key)
@@ -226,7 +230,7 @@ class Admission:
         set_id, now = secrets.token_hex(8), self._clock()
         changed = [document for document in documents if self._change(document).action != "unchanged"]
         messages = [
-            Desired(one.key, one.json, self._admitted_at(one.key, now), author, set_id, comment)
+            Desired(one.key, one.json, self._admitted_at(one, now), author, set_id, comment)
             for one in changed
         ]
         return messages + [Desired(key, "", now, author, set_id, comment) for key in deletions]
@@ -240,6 +244,24 @@ class Admission:
         value = encode(message)
         signature = self._signing.sign(PURPOSE, value)
         return Write(message.key, value, signature, self._state.revision_of(message.key))
+
+
+async def load_all(sources: Iterable[NamedText]) -> list[Document]:
+    """The documents of all sources, read off the loop, which many of them would hold up.
+
+    Raises:
+        ConfigError: one is invalid, there is none, or an object is there twice.
+        NotSupported: valid, but this build does not enforce all of it.
+    """
+    documents = await asyncio.to_thread(_load, tuple(sources))
+    if not documents:
+        raise ConfigError("the text has no document")
+    seen: set[str] = set()
+    for document in documents:
+        if document.key in seen:
+            raise ConfigError(f"{document.title} is there twice: a set has each object once")
+        seen.add(document.key)
+    return documents
 
 
 def _load(sources: Sequence[NamedText]) -> list[Document]:

@@ -18,18 +18,20 @@ from ray_mesh.bus import subjects
 from ray_mesh.bus.client import Bus
 from ray_mesh.bus.credentials import is_user_key
 from ray_mesh.bus.messages import ControlReply, ControlRequest, decode, encode
-from ray_mesh.bus.store import Entry, Store
-from ray_mesh.compile.finding import plain
+from ray_mesh.bus.store import Store
 from ray_mesh.compile.suppress import from_option
 from ray_mesh.errors import ConfigError, MeshError, NotFound, Rejected, Unavailable
 from ray_mesh.explain.explaining import explain
 from ray_mesh.explain.places import as_printed
 from ray_mesh.explain.question import read_question
+from ray_mesh.gateway import reading
 from ray_mesh.gateway.access import answer, guard
-from ray_mesh.gateway.admission import Admission, NamedText, Outcome, key_of, kinds_of
+from ray_mesh.gateway.admission import Admission, key_of, kinds_of
 from ray_mesh.gateway.changes import Changes
 from ray_mesh.gateway.collectors import METRICS_TYPE, Collectors
 from ray_mesh.gateway.desired import DesiredState, Record
+from ray_mesh.gateway.history import History
+from ray_mesh.gateway.history_api import HISTORY_ROUTES, HistoryApi
 from ray_mesh.gateway.sidecars import SidecarDesk
 from ray_mesh.gateway.view import MeshView
 from ray_mesh.gateway.workloads import Workloads, read_attach
@@ -74,8 +76,10 @@ def build_app(
     """The API. It knows the token's hash only; ``port`` tells the bound port for the Host check."""
     api = Api(parts)
     app = web.Application(middlewares=[guard(token_sha256, port, names)], client_max_size=MAX_BODY)
+    history = HistoryApi(History(parts.state, parts.store), parts.admission, parts.state)
     for (method, path), handler in ROUTES.items():
-        app.router.add_route(method, path, getattr(api, handler))
+        owner = history if (method, path) in HISTORY_ROUTES else api
+        app.router.add_route(method, path, getattr(owner, handler))
     return app
 
 
@@ -87,7 +91,6 @@ ROUTES = {
     ("GET", "/v1/resources"): "list_objects",
     ("GET", "/v1/resources/{kind}/{namespace}/{name}"): "get_object",
     ("DELETE", "/v1/resources/{kind}/{namespace}/{name}"): "delete_object",
-    ("GET", "/v1/history/{kind}/{namespace}/{name}"): "history",
     ("POST", "/v1/apply"): "apply",
     ("POST", "/v1/explain"): "explain",
     ("POST", "/v1/analyze"): "analyze",
@@ -105,8 +108,9 @@ ROUTES = {
     ("DELETE", "/v1/sidecar/workload"): "detach_sidecar",
     ("DELETE", "/v1/sidecar"): "end_sidecar",
     ("POST", "/v1/down"): "down",
+    **HISTORY_ROUTES,
 }
-"""Which method of :class:`Api` answers what."""
+"""Which method of :class:`Api`, or of :class:`~ray_mesh.gateway.history_api.HistoryApi`, answers what."""
 
 
 class Api:
@@ -185,26 +189,20 @@ class Api:
         key = self._key(request)
         if key.startswith("workload."):
             raise ConfigError(f"{key} is detached, not deleted: DELETE /v1/workloads/<namespace>/<name>")
-        return answer(_outcome(await self._parts.admission.delete(key, _author(request))))
-
-    async def history(self, request: web.Request) -> web.Response:
-        """The kept versions of one object that admission signed, oldest first."""
-        key = self._key(request)
-        entries = await self._parts.store.history(key)
-        if not entries:
-            raise NotFound(f"{key} never existed")
-        return answer({"items": [item for entry in entries if (item := self._version_item(entry))]})
+        return answer((await self._parts.admission.delete(key, reading.author(request))).to_json())
 
     async def apply(self, request: web.Request) -> web.Response:
         """Apply a YAML body, or ``{"sources": [{"name", "text"}]}`` as application/json."""
-        dry_run = _flag(request, "dry_run")
-        sources = await _sources(request)
-        outcome = await self._parts.admission.apply(sources, _author(request), dry_run=dry_run)
-        return answer(_outcome(outcome))
+        dry_run, comment = reading.flag(request, "dry_run"), reading.comment(request)
+        sources = await reading.sources(request)
+        outcome = await self._parts.admission.apply(
+            sources, reading.author(request), comment=comment, dry_run=dry_run
+        )
+        return answer(outcome.to_json())
 
     async def explain(self, request: web.Request) -> web.Response:
         """Which documents decide what becomes of a request. Changes nothing."""
-        question = read_question(await _json(request))
+        question = read_question(await reading.json_body(request))
         await self._parts.admission.refresh()
         live = self._parts.view.served(time.monotonic())
         told = explain(self._parts.admission.world, question, live=live, locate=as_printed)
@@ -212,7 +210,7 @@ class Api:
 
     async def analyze(self, request: web.Request) -> web.Response:
         """Analyze what is stored, with the texts of ``sources``, if any, as if they were applied."""
-        body = await _json(request) if request.can_read_body else {}
+        body = await reading.json_body(request) if request.can_read_body else {}
         if not isinstance(body, dict) or body.keys() - {"sources", "namespace", "suppress"}:
             raise ConfigError("a JSON body has sources, namespace and suppress, each optional")
         namespace, written = body.get("namespace", ""), body.get("suppress", [])
@@ -222,7 +220,7 @@ class Api:
             suppressions = [from_option(str(one)) for one in written]
         except ValueError as error:
             raise ConfigError(f"suppress: {error}") from error
-        sources = _named_texts(body.get("sources", []))
+        sources = reading.named_texts(body.get("sources", []))
         return answer(to_json(await self._parts.admission.analyze(sources, namespace, suppressions)))
 
     async def proxies(self, request: web.Request) -> web.Response:
@@ -236,8 +234,8 @@ class Api:
 
     async def wait(self, request: web.Request) -> web.Response:
         """Answers when a revision is applied; 422 when a proxy refuses it, 503 when the time is up."""
-        revision = int(_number(request, "revision", math.inf, default=None))
-        timeout_s = _number(request, "timeout_s", MAX_WAIT_S, default=30.0)
+        revision = int(reading.number(request, "revision", math.inf, default=None))
+        timeout_s = reading.number(request, "timeout_s", MAX_WAIT_S, default=30.0)
         view = self._parts.view
         await self._parts.changes.wait_until(lambda: view.is_decided(revision, time.monotonic()), timeout_s)
         progress = view.progress(revision, time.monotonic())
@@ -252,25 +250,27 @@ class Api:
 
     async def graph(self, request: web.Request) -> web.Response:
         """The service graph, and which collectors are missing from it."""
-        window_s = _number(request, "window_s", MAX_WINDOW_S, default=60.0)
+        window_s = reading.number(request, "window_s", MAX_WINDOW_S, default=60.0)
         graph, missing = await self._parts.collectors.graph(window_s)
         return answer({**graph.to_json(), "missing": missing})
 
     async def events(self, request: web.Request) -> web.Response:
         """The newest events that this replica heard, oldest first."""
-        limit = int(_number(request, "limit", len(self._parts.events) + 1000, default=100.0))
+        limit = int(reading.number(request, "limit", len(self._parts.events) + 1000, default=100.0))
         newest = list(self._parts.events)[-limit:] if limit else []
         return answer({"items": [asdict(event) for event in newest]})
 
     async def attach(self, request: web.Request) -> web.Response:
         """Attach a workload; the answer holds its token, told once."""
-        wanted = read_attach(await _json(request))
-        return answer(asdict(await self._parts.workloads.attach(wanted, _author(request))))
+        wanted = read_attach(await reading.json_body(request))
+        return answer(asdict(await self._parts.workloads.attach(wanted, reading.author(request))))
 
     async def detach(self, request: web.Request) -> web.Response:
         """Take a workload out."""
         namespace, name = request.match_info["namespace"], request.match_info["name"]
-        return answer({"revision": await self._parts.workloads.detach(namespace, name, _author(request))})
+        return answer(
+            {"revision": await self._parts.workloads.detach(namespace, name, reading.author(request))}
+        )
 
     async def down(self, request: web.Request) -> web.Response:
         """Ask the controller to end the mesh."""
@@ -279,7 +279,7 @@ class Api:
 
     async def observe(self, request: web.Request) -> web.Response:
         """Admit a NATS client that may read telemetry and events, by the public half of its key."""
-        body = await _json(request)
+        body = await reading.json_body(request)
         if not isinstance(body, dict) or body.keys() != {"name", "nkey"}:
             raise ConfigError("an observer is a JSON object with name and nkey")
         name, nkey = body["name"], body["nkey"]
@@ -290,28 +290,34 @@ class Api:
 
     async def create_token(self, request: web.Request) -> web.Response:
         """A join token for one service account; told once."""
-        return answer(await self._parts.sidecars.create_token(await _json(request)))
+        return answer(await self._parts.sidecars.create_token(await reading.json_body(request)))
 
     async def join(self, request: web.Request) -> web.Response:
         """Admit a sidecar's proxy by its join token, and tell its session, once."""
-        return answer(await self._parts.sidecars.join(_proof(request), await _json(request)))
+        return answer(await self._parts.sidecars.join(_proof(request), await reading.json_body(request)))
 
     async def attest_sidecar(self, request: web.Request) -> web.Response:
         """Give a sidecar's proxy the full credential for its certificate."""
-        return answer(asdict(await self._parts.sidecars.attest(_proof(request), await _json(request))))
+        return answer(
+            asdict(await self._parts.sidecars.attest(_proof(request), await reading.json_body(request)))
+        )
 
     async def attach_sidecar(self, request: web.Request) -> web.Response:
         """Attach the sidecar's workload; the answer is that of attach."""
-        body = await _json(request)
-        return answer(asdict(await self._parts.sidecars.attach(_proof(request), body, _author(request))))
+        body = await reading.json_body(request)
+        return answer(
+            asdict(await self._parts.sidecars.attach(_proof(request), body, reading.author(request)))
+        )
 
     async def detach_sidecar(self, request: web.Request) -> web.Response:
         """Take the sidecar's workloads out; its proxy stays."""
-        return answer({"detached": await self._parts.sidecars.detach(_proof(request), _author(request))})
+        return answer(
+            {"detached": await self._parts.sidecars.detach(_proof(request), reading.author(request))}
+        )
 
     async def end_sidecar(self, request: web.Request) -> web.Response:
         """End a sidecar: workloads, credential and session."""
-        return answer(asdict(await self._parts.sidecars.leave(_proof(request), _author(request))))
+        return answer(asdict(await self._parts.sidecars.leave(_proof(request), reading.author(request))))
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Prometheus text."""
@@ -331,19 +337,6 @@ class Api:
         info = request.match_info
         return key_of(info["kind"], info["namespace"], info["name"], self._parts.state.records)
 
-    def _version_item(self, entry: Entry) -> dict[str, Any] | None:
-        try:
-            desired = self._parts.state.read(entry)
-        except MeshError:
-            return None
-        return {
-            "revision": entry.revision,
-            "at": entry.at,
-            "author": desired.author,
-            "set_id": desired.set_id,
-            "manifest": json.loads(desired.document) if desired.document else None,
-        }
-
 
 def _object(record: Record) -> dict[str, Any]:
     return {
@@ -357,72 +350,6 @@ def _object(record: Record) -> dict[str, Any]:
     }
 
 
-def _outcome(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "revision": outcome.revision,
-        "changes": [asdict(change) for change in outcome.changes],
-        "findings": [plain(finding) for finding in outcome.findings],
-        "dry_run": outcome.dry_run,
-    }
-
-
-def _author(request: web.Request) -> str:
-    """Who says they are asking: every caller has the same token, so this is a note, not a proof."""
-    return request.headers.get("Mesh-Author", "api")[:128]
-
-
 def _proof(request: web.Request) -> str:
     """The join token or session, with its scheme."""
     return request.headers.get("Authorization", "")
-
-
-def _flag(request: web.Request, name: str) -> bool:
-    value = request.query.get(name, "false").lower()
-    if value not in ("true", "1", "false", "0"):
-        raise ConfigError(f"{name} is {value!r}, expected true or false")
-    return value in ("true", "1")
-
-
-def _number(request: web.Request, name: str, most: float, *, default: float | None) -> float:
-    text = request.query.get(name)
-    if text is None and default is not None:
-        return default
-    try:
-        value = float(text or "")
-    except ValueError:
-        raise ConfigError(f"{name} is {text!r}, expected a number") from None
-    if not math.isfinite(value) or not 0 <= value <= most:
-        raise ConfigError(f"{name} is {text}, expected 0 to {most:g}")
-    return value
-
-
-async def _sources(request: web.Request) -> list[NamedText]:
-    if request.content_type != "application/json":
-        return [NamedText(request.query.get("source", "request body"), await _text(request))]
-    body = await _json(request)
-    return _named_texts(body.get("sources") if isinstance(body, dict) else None)
-
-
-def _named_texts(sources: Any) -> list[NamedText]:
-    if not isinstance(sources, list):
-        raise ConfigError(
-            'a JSON body is {"sources": [{"name": "a.yaml", "text": "..."}]}; send YAML as text'
-        )
-    for source in sources:
-        if not isinstance(source, dict) or not all(isinstance(source.get(f), str) for f in ("name", "text")):
-            raise ConfigError("each of sources has a name and a text")
-    return [NamedText(source["name"], source["text"]) for source in sources]
-
-
-async def _json(request: web.Request) -> Any:
-    try:
-        return json.loads(await _text(request))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"the body is not JSON: {error}") from error
-
-
-async def _text(request: web.Request) -> str:
-    try:
-        return (await request.read()).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the body is not UTF-8 text: {error.reason}") from error

@@ -46,6 +46,7 @@ class DesiredState:
         self._verify = verify
         self._revisions: dict[str, int] = {}
         self._switched: dict[str, int] = {}
+        self._since: dict[str, int] = {}
         self.staged: dict[str, Staged] = {}
         self.records: dict[str, Record] = {}
         self.head = 0
@@ -74,7 +75,9 @@ class DesiredState:
     def _take(self, entry: Entry) -> tuple[str, ...]:
         desired = self.read(entry)
         document = _document(desired)
-        self.staged.pop(entry.key, None)
+        was_staged = self.staged.pop(entry.key, None) is not None
+        if desired.is_taken_back and was_staged:
+            return ()
         if desired.before is None:
             return self._keep(desired, document, entry.revision)
         if desired.set_id in self._switched:
@@ -96,8 +99,10 @@ class DesiredState:
         return tuple(ready)
 
     def _keep(self, desired: Desired, document: Document | None, revision: int) -> tuple[str, ...]:
+        self._since[desired.key] = revision
         if document is not None:
-            self.records[desired.key] = Record(document, replace(desired, before=None), revision)
+            plain = replace(desired, before=None, is_taken_back=False)
+            self.records[desired.key] = Record(document, plain, revision)
         elif self.records.pop(desired.key, None) is None:
             return ()
         return (desired.key,)
@@ -118,6 +123,10 @@ class DesiredState:
         """The last revision of a key, deletions included; 0 when it was never written."""
         return self._revisions.get(key, 0)
 
+    def changed_since(self, revision: int) -> list[str]:
+        """The keys whose objects came, changed or went after a revision, sorted."""
+        return sorted(key for key, since in self._since.items() if since > revision)
+
     def documents(self) -> dict[str, Document]:
         """All live documents by key."""
         return {key: record.document for key, record in self.records.items()}
@@ -137,6 +146,7 @@ class DesiredState:
         """The bucket was made anew: what was known is void."""
         self._revisions.clear()
         self._switched.clear()
+        self._since.clear()
         self.staged.clear()
         self.records.clear()
         self.refused.clear()

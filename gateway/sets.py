@@ -126,8 +126,9 @@ class LargeSets:
     def _in_force(self, key: str) -> Desired:
         record, staged = self._state.records.get(key), self._state.staged[key].desired
         if record is None:
-            return Desired(key, "", staged.admitted_at, staged.author, staged.set_id)
-        return record.desired
+            gone = Desired(key, "", staged.admitted_at, staged.author, staged.set_id)
+            return replace(gone, is_taken_back=True)
+        return replace(record.desired, is_taken_back=True)
 
     def _sign(self, message: Desired) -> Write:
         value = encode(message)

@@ -41,7 +41,8 @@ class Desired:
 
     ``document`` is the canonical JSON of the manifest, or empty when the object was deleted.
     ``set_id`` is common to the documents that were applied together. With ``before`` it is staged: that
-    is in force until there is a :class:`Switch` of the set.
+    is in force until there is a :class:`Switch` of the set. What ``is_taken_back`` stands over something
+    staged that was never switched: it was in force all the time.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Desired:
     set_id: str
     comment: str = codec.later("")
     before: Before | None = codec.later(None)
+    is_taken_back: bool = codec.later(False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import Any, TypeAlias
 
 from ray_mesh.bus import subjects
@@ -43,6 +44,8 @@ _STREAM_MISSING = 10059
 _CHUNK = 128
 _UNFINISHED = "ray-mesh-unfinished"
 """Metadata of a stream that is not to be read yet."""
+_SINCE = "ray-mesh.since"
+"""Metadata: the last revision that a restoration wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,15 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket as it is now. ``created`` names its epoch: a bucket that was made anew has another."""
+    """A bucket as it is now. ``created`` names its epoch: a bucket that was made anew has another.
+
+    ``since`` is the revision at which it was whole again after a restoration, 0 without one: what was there
+    before is not known.
+    """
 
     created: str
     head: int
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ async def check_owner(bus: Bus, bucket: str, owner: Owner) -> None:
         answer = await _info(bus, bucket, {})
     except NotFound:
         return
-    marks = dict(answer["config"].get("metadata") or {})
+    marks = _marks(answer)
     if marks.get(KEY_MARK) == owner.marks()[KEY_MARK]:
         return
     whose = "was made by something else"
@@ -150,8 +158,20 @@ async def ensure_buckets(
             await check_owner(bus, bucket, owner)
     is_restored = bool(desired) and await _restore(bus, replicas, desired, owner)
     for bucket in subjects.BUCKETS:
-        await _ensure(bus, _settings(bucket, replicas, owner), owner)
+        marks = await _since(bus, bucket)
+        await _ensure(bus, _settings(bucket, replicas, owner, marks), owner)
     return is_restored
+
+
+async def _since(bus: Bus, bucket: str) -> dict[str, str]:
+    """The mark of a restoration, which settings do not carry; one that has just ended makes it."""
+    try:
+        answer = await _info(bus, bucket, {})
+    except NotFound:
+        return {}
+    if _is_unfinished(answer):
+        return {_SINCE: str(answer["state"]["last_seq"])}
+    return {name: value for name, value in _marks(answer).items() if name == _SINCE}
 
 
 async def _restore(bus: Bus, replicas: int, desired: Sequence[Entry], owner: Owner | None) -> bool:
@@ -196,7 +216,11 @@ async def _ensure(bus: Bus, settings: Mapping[str, Any], owner: Owner | None) ->
 
 
 def _is_unfinished(answer: Mapping[str, Any]) -> bool:
-    return _UNFINISHED in (answer.get("config", {}).get("metadata") or {})
+    return _UNFINISHED in _marks(answer)
+
+
+def _marks(answer: Mapping[str, Any]) -> dict[str, str]:
+    return answer.get("config", {}).get("metadata") or {}
 
 
 def bucket_settings(bucket: str, replicas: int) -> dict[str, Any]:
@@ -230,7 +254,8 @@ async def inspect(bus: Bus, bucket: str) -> Bucket:
     answer = await _info(bus, bucket, {})
     if _is_unfinished(answer):
         raise Unavailable(f"bucket {bucket} is being restored: try again")
-    return Bucket(created=answer["created"], head=answer["state"]["last_seq"])
+    since = int(_marks(answer).get(_SINCE, "0"))
+    return Bucket(answer["created"], answer["state"]["last_seq"], since)
 
 
 async def fetch(bus: Bus, bucket: str, key: str, timeout_s: float = TIMEOUT_S) -> Entry | None:
@@ -252,6 +277,10 @@ class Store:
     def __init__(self, bus: Bus, bucket: str) -> None:
         self._bus = bus
         self.bucket = bucket
+
+    async def inspect(self) -> Bucket:
+        """As :func:`inspect`."""
+        return await inspect(self._bus, self.bucket)
 
     async def get(self, key: str) -> Entry | None:
         """The last value of ``key``, or None. On a cluster it may be slightly old: writes compare."""
@@ -312,6 +341,18 @@ class Store:
             entries, pending = await self._query(query)
             found += entries
             if not entries or not pending:
+                return found
+            start = entries[-1].revision + 1
+
+    async def log(self, start: int, most: float = inf) -> Entries:
+        """Kept revisions of all keys from a revision on, ``most`` of them, oldest first. Not for proxies."""
+        found: Entries = []
+        while True:
+            batch = int(min(256, most - len(found)))
+            query = {"seq": start, "next_by_subj": subjects.stored(self.bucket, ">"), "batch": batch}
+            entries, pending = await self._query(query)
+            found += entries
+            if not entries or not pending or len(found) >= most:
                 return found
             start = entries[-1].revision + 1
 

@@ -13,9 +13,10 @@ from ray_mesh.cli.analyze import analyze
 from ray_mesh.cli.backup import backup, restore
 from ray_mesh.cli.check import check
 from ray_mesh.cli.config import config
+from ray_mesh.cli.history import diff, history, rollback
 from ray_mesh.cli.lifecycle import demo, down, up
 from ray_mesh.cli.nats import nats_accounts
-from ray_mesh.cli.objects import apply, delete, get, history
+from ray_mesh.cli.objects import apply, delete, get
 from ray_mesh.cli.observe import events, graph, observe, proxies, status, version, wait
 from ray_mesh.cli.schema import schema
 from ray_mesh.cli.sidecar import sidecar, token
@@ -64,6 +65,8 @@ for command in (
     get,
     delete,
     history,
+    diff,
+    rollback,
     analyze,
     status,
     proxies,

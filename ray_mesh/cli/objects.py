@@ -1,4 +1,4 @@
-"""Commands on objects: apply, get, delete, history."""
+"""Commands on objects: apply, get, delete."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from ray_mesh.cli.connection import connect
 from ray_mesh.cli.output import Format, output_option, render, say, show
 
 if TYPE_CHECKING:
-    from ray_mesh.sdk.answers import Applied, Object
+    from ray_mesh.sdk.answers import Applied, Change, Object
 
-_namespace = click.option(
+namespace_option = click.option(
     "-n", "--namespace", default="default", show_default=True, help="Namespace of the object."
+)
+message_option = click.option(
+    "-m", "--message", "comment", default="", metavar="TEXT", help="What the change is for, kept in history."
 )
 
 
@@ -29,18 +32,18 @@ _namespace = click.option(
     metavar="FILE|FOLDER|-",
     help="What to apply, as one set; may be repeated. - reads stdin.",
 )
+@message_option
 @click.option("--dry-run", is_flag=True, help="Check and compare; store nothing.")
 @click.option("--wait", "waits", is_flag=True, help="Return when every live proxy has applied it.")
 @output_option
 @click.pass_context
-def apply(context: click.Context, files: tuple[str, ...], dry_run: bool, waits: bool, form: Format) -> None:
+def apply(
+    context: click.Context, files: tuple[str, ...], comment: str, dry_run: bool, waits: bool, form: Format
+) -> None:
     """Apply documents: all of them are stored, or none."""
-    sources = [sys.stdin.read() + "\n" if file == "-" else file for file in files]
     with connect(context) as mesh:
-        applied = mesh.apply(sources, dry_run=dry_run)
-        show(applied, form, lambda: _changes(applied))
-        _tell_findings(applied)
-        say("dry run: nothing was stored" if dry_run else f"revision {applied.revision}")
+        applied = mesh.apply(read_sources(files), comment=comment, dry_run=dry_run)
+        tell_applied(applied, form)
         if waits and not dry_run:
             mesh.wait(applied.revision, timeout_s=context.obj["timeout_s"])
             say(f"revision {applied.revision} is applied by every live proxy")
@@ -70,37 +73,30 @@ def get(context: click.Context, kind: str, name: str, namespace: str, form: Form
 @click.command()
 @click.argument("kind")
 @click.argument("name")
-@_namespace
+@namespace_option
 @output_option
 @click.pass_context
 def delete(context: click.Context, kind: str, name: str, namespace: str, form: Format) -> None:
     """Delete the object NAME of a KIND."""
     with connect(context) as mesh:
-        applied = mesh.delete(kind, name, namespace=namespace)
-        show(applied, form, lambda: _changes(applied))
-        _tell_findings(applied)
-        say(f"revision {applied.revision}")
+        tell_applied(mesh.delete(kind, name, namespace=namespace), form)
 
 
-@click.command()
-@click.argument("kind")
-@click.argument("name")
-@_namespace
-@output_option
-@click.pass_context
-def history(context: click.Context, kind: str, name: str, namespace: str, form: Format) -> None:
-    """Show the versions of the object NAME of a KIND, oldest first."""
-    with connect(context) as mesh:
-        versions = mesh.history(kind, name, namespace=namespace)
-    rows = [
-        (one.revision, _when(one.at), one.author, "deleted" if one.manifest is None else "written")
-        for one in versions
-    ]
-    show(versions, form, lambda: render(("REVISION", "AT", "AUTHOR", "CHANGE"), rows))
+def read_sources(files: tuple[str, ...]) -> list[str]:
+    """What ``-f`` names, with the text of stdin for ``-``."""
+    return [sys.stdin.read() + "\n" if file == "-" else file for file in files]
 
 
-def _changes(applied: Applied) -> str:
-    return "\n".join(f"{one.kind} {one.namespace}/{one.name} {one.action}" for one in applied.changes)
+def tell_applied(applied: Applied, form: Format) -> None:
+    """What a change did, or would do: its changes as data, findings and the revision beside it."""
+    show(applied, form, lambda: changes_of(applied.changes))
+    _tell_findings(applied)
+    say("dry run: nothing was stored" if applied.dry_run else f"revision {applied.revision}")
+
+
+def changes_of(changes: tuple[Change, ...]) -> str:
+    """One line for each change."""
+    return "\n".join(f"{one.kind} {one.namespace}/{one.name} {one.action}" for one in changes)
 
 
 def _tell_findings(applied: Applied) -> None:
@@ -112,11 +108,12 @@ def _tell_findings(applied: Applied) -> None:
 
 def _objects(objects: tuple[Object, ...]) -> str:
     rows = [
-        (one.kind, one.namespace, one.name, one.revision, _when(one.admitted_at), one.author)
+        (one.kind, one.namespace, one.name, one.revision, when(one.admitted_at), one.author)
         for one in objects
     ]
     return render(("KIND", "NAMESPACE", "NAME", "REVISION", "SINCE", "AUTHOR"), rows)
 
 
-def _when(at: float) -> str:
+def when(at: float) -> str:
+    """A time for people, in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

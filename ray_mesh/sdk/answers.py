@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, TypeVar
 
 from ray_mesh.errors import PeerError
@@ -68,7 +68,30 @@ class Version:
     at: float
     author: str
     set_id: str
+    comment: str
     manifest: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One change of the mesh: what was stored as one set. Actions are ``written`` or ``deleted``."""
+
+    revision: int
+    at: float
+    author: str
+    comment: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One object that is not the same on two sides; None where there is none."""
+
+    kind: str
+    namespace: str
+    name: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +198,18 @@ def read_applied(plain: Any) -> Applied:
         read_many(Change, plain["changes"]),
         read_many(Finding, plain["findings"]),
         applied.dry_run,
+    )
+
+
+def read_revisions(plain: Any) -> tuple[Revision, ...]:
+    """The answer of a history of the mesh.
+
+    Raises:
+        PeerError: as :func:`read`.
+    """
+    found = read_many(Revision, plain)
+    return tuple(
+        replace(one, changes=read_many(Change, raw["changes"])) for one, raw in zip(found, plain, strict=True)
     )
 
 

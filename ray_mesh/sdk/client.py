@@ -17,7 +17,16 @@ from ray_mesh.errors import NotFound, Unavailable
 from ray_mesh.explain.answer import Explanation, read_explanation
 from ray_mesh.explain.question import Caller, ask, write_question
 from ray_mesh.sdk import answers
-from ray_mesh.sdk.answers import Applied, Event, Object, Proxy, Status, Version
+from ray_mesh.sdk.answers import (
+    Applied,
+    Difference,
+    Event,
+    Object,
+    Proxy,
+    Revision,
+    Status,
+    Version,
+)
 from ray_mesh.sdk.attachment import AsyncAttachment
 from ray_mesh.sdk.documents import Source, gather
 from ray_mesh.sdk.graph import Graph
@@ -88,15 +97,18 @@ class AsyncMesh:
         """Actors, nodes, proxies and what is wrong."""
         return answers.read_status(await self._transport.get("/v1/status"))
 
-    async def apply(self, sources: Source | Sequence[Source], *, dry_run: bool = False) -> Applied:
-        """Apply YAML text, paths or manifests as one set: all of it is stored, or nothing.
+    async def apply(
+        self, sources: Source | Sequence[Source], *, comment: str = "", dry_run: bool = False
+    ) -> Applied:
+        """Apply YAML text, paths or manifests as one set: all of it is stored, or nothing. The comment is
+        kept in its history.
 
         Raises:
             ConfigError: the analyzer refuses it; ``findings`` say where and what to do.
             Conflict: others keep changing the same objects.
         """
-        query = {"dry_run": "true"} if dry_run else {}
         body = {"sources": gather(sources)}
+        query = _change(comment, dry_run)
         return answers.read_applied(await self._transport.send("POST", "/v1/apply", query, body=body))
 
     async def get(self, kind: str, name: str, *, namespace: str = "default") -> Object:
@@ -179,6 +191,71 @@ class AsyncMesh:
         body = {"sources": gather(sources), "namespace": namespace, "suppress": list(suppress)}
         answer: dict[str, Any] = await self._transport.send("POST", "/v1/analyze", body=body)
         return answer
+
+    async def revisions(self, limit: int = 20, *, registrations: bool = False) -> tuple[Revision, ...]:
+        """The newest ``limit`` revisions of the mesh, oldest first. Workloads that attached or left are
+        left out unless ``registrations``."""
+        query = {"limit": limit, "registrations": "true" if registrations else "false"}
+        return answers.read_revisions((await self._transport.get("/v1/history", query))["items"])
+
+    async def diff(self, sources: Source | Sequence[Source]) -> tuple[Difference, ...]:
+        """What applying documents would change; objects that they do not name are left alone.
+
+        Raises:
+            ConfigError: a document is invalid.
+        """
+        body = {"sources": gather(sources)}
+        answer = await self._transport.send("POST", "/v1/diff", body=body)
+        return answers.read_many(Difference, answer["items"])
+
+    async def diff_revisions(
+        self,
+        before: int,
+        after: int | None = None,
+        *,
+        kind: str = "",
+        name: str = "",
+        namespace: str = "default",
+    ) -> tuple[Difference, ...]:
+        """What is different at two revisions, or between one and now: in the whole mesh without its attached
+        workloads, or in the one object of a ``kind`` and ``name``.
+
+        Raises:
+            NotFound: there is no such revision yet, or never was such an object.
+            ConfigError: that is not kept any more, or the revision is in the middle of a set.
+        """
+        query = {"from": before} | ({} if after is None else {"to": after})
+        path = _path("diff", kind, namespace, name) if name else "/v1/diff"
+        return answers.read_many(Difference, (await self._transport.get(path, query))["items"])
+
+    async def rollback(self, to: int, *, comment: str = "", dry_run: bool = False) -> Applied:
+        """Make all objects what they were at a revision, as one set. Attached workloads stay.
+
+        Raises:
+            NotFound: there is no such revision yet.
+            ConfigError: it is not kept any more, is in the middle of a set, or the analyzer refuses it.
+            Conflict: others keep changing the same objects.
+        """
+        query = {"to": to, **_change(comment, dry_run)}
+        return answers.read_applied(await self._transport.send("POST", "/v1/rollback", query))
+
+    async def rollback_object(
+        self,
+        kind: str,
+        name: str,
+        *,
+        namespace: str = "default",
+        to: int | None = None,
+        comment: str = "",
+        dry_run: bool = False,
+    ) -> Applied:
+        """Make one object what it was at a revision, or before its last change.
+
+        Raises as :meth:`rollback`.
+        """
+        query = ({} if to is None else {"to": to}) | _change(comment, dry_run)
+        path = _path("rollback", kind, namespace, name)
+        return answers.read_applied(await self._transport.send("POST", path, query))
 
     async def proxies(self) -> tuple[Proxy, ...]:
         """Live proxies: SYNCED, STALE or REJECTED, and why."""
@@ -361,6 +438,11 @@ def is_running(pid: int) -> bool:
     except OSError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def _change(comment: str, dry_run: bool) -> dict[str, Any]:
+    said = {"comment": comment} if comment else {}
+    return said | ({"dry_run": "true"} if dry_run else {})
 
 
 def _path(*parts: str) -> str:

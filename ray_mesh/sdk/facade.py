@@ -13,7 +13,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ray_mesh.explain.answer import Explanation
-from ray_mesh.sdk.answers import Applied, Event, Object, Proxy, Status, Version
+from ray_mesh.sdk.answers import (
+    Applied,
+    Difference,
+    Event,
+    Object,
+    Proxy,
+    Revision,
+    Status,
+    Version,
+)
 from ray_mesh.sdk.attachment import Attachment, Ticket
 from ray_mesh.sdk.background import BackgroundLoop
 from ray_mesh.sdk.client import TIMEOUT_S, AsyncMesh
@@ -80,9 +89,11 @@ class Mesh:
         """Actors, nodes, proxies and what is wrong."""
         return self._loop.run(self._mesh.status())
 
-    def apply(self, sources: Source | Sequence[Source], *, dry_run: bool = False) -> Applied:
+    def apply(
+        self, sources: Source | Sequence[Source], *, comment: str = "", dry_run: bool = False
+    ) -> Applied:
         """Apply YAML text, paths or manifests as one set, as :meth:`AsyncMesh.apply`."""
-        return self._loop.run(self._mesh.apply(sources, dry_run=dry_run))
+        return self._loop.run(self._mesh.apply(sources, comment=comment, dry_run=dry_run))
 
     def get(self, kind: str, name: str, *, namespace: str = "default") -> Object:
         """One object, or NotFound."""
@@ -139,6 +150,49 @@ class Mesh:
     ) -> dict[str, Any]:
         """What is wrong with the documents of the mesh and of ``sources``, as :meth:`AsyncMesh.analyze`."""
         return self._loop.run(self._mesh.analyze(sources, namespace=namespace, suppress=suppress))
+
+    def revisions(self, limit: int = 20, *, registrations: bool = False) -> tuple[Revision, ...]:
+        """The newest revisions of the mesh, oldest first, as :meth:`AsyncMesh.revisions`."""
+        return self._loop.run(self._mesh.revisions(limit, registrations=registrations))
+
+    def diff(self, sources: Source | Sequence[Source]) -> tuple[Difference, ...]:
+        """What applying documents would change, as :meth:`AsyncMesh.diff`."""
+        return self._loop.run(self._mesh.diff(sources))
+
+    def diff_revisions(
+        self,
+        before: int,
+        after: int | None = None,
+        *,
+        kind: str = "",
+        name: str = "",
+        namespace: str = "default",
+    ) -> tuple[Difference, ...]:
+        """What is different at two revisions, as :meth:`AsyncMesh.diff_revisions`."""
+        return self._loop.run(
+            self._mesh.diff_revisions(before, after, kind=kind, name=name, namespace=namespace)
+        )
+
+    def rollback(self, to: int, *, comment: str = "", dry_run: bool = False) -> Applied:
+        """Make all objects what they were at a revision, as :meth:`AsyncMesh.rollback`."""
+        return self._loop.run(self._mesh.rollback(to, comment=comment, dry_run=dry_run))
+
+    def rollback_object(
+        self,
+        kind: str,
+        name: str,
+        *,
+        namespace: str = "default",
+        to: int | None = None,
+        comment: str = "",
+        dry_run: bool = False,
+    ) -> Applied:
+        """Make one object what it was, as :meth:`AsyncMesh.rollback_object`."""
+        return self._loop.run(
+            self._mesh.rollback_object(
+                kind, name, namespace=namespace, to=to, comment=comment, dry_run=dry_run
+            )
+        )
 
     def proxies(self) -> tuple[Proxy, ...]:
         """Live proxies: SYNCED, STALE or REJECTED, and why."""

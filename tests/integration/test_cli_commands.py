@@ -113,6 +113,34 @@ async def test_analyze_the_mesh_and_what_is_about_to_come(command: Command) -> N
     assert "virtualservice" not in (await command("get")).out.lower()
 
 
+async def test_looking_back_and_going_back(command: Command, gateway: Gateway) -> None:
+    first = await gateway.mesh.apply(SERVICE, comment="as it was")
+    await gateway.mesh.apply(SERVICE.replace("9080", "9081"))
+    at = str(first.revision)
+    revisions = await command("history")
+    assert [line.split()[0] for line in revisions.out.splitlines()] == ["REVISION", "1", "2"]
+    assert "Service default/reviews" in revisions.out
+    assert "as it was" in revisions.out
+    different = await command("diff", "--from", at)
+    assert different.code == 1
+    assert different.out.startswith(
+        "--- Service default/reviews (revision 1)\n+++ Service default/reviews (now)\n"
+    )
+    assert "-    port: 9080\n+    port: 9081\n" in different.out
+    as_data = await command("diff", "Service", "reviews", "--from", at, "-o", "json")
+    assert (as_data.code, json.loads(as_data.out)[0]["name"]) == (1, "reviews")
+    same = await command("diff", "-f", "-", "-o", "yaml", stdin=SERVICE.replace("9080", "9081"))
+    assert (same.code, yaml.safe_load(same.out)) == (0, [])
+    assert (await command("diff", "-f", "-", stdin=SERVICE.replace("ports", "potrs"))).code == 65
+    assert (await command("diff", "--from", "77")).code == 3
+    for wrong in (["diff"], ["diff", "-f", "x", "--from", "1"], ["diff", "Service"], ["rollback"]):
+        assert (await command(*wrong)).code == 2
+    back = await command("rollback", "--to", at, "--wait", "-m", "it was better")
+    assert (back.code, back.out) == (0, "Service default/reviews configured\n")
+    assert "it was better" in (await command("history", "Service", "reviews")).out
+    assert (await command("rollback", "Service", "reviews", "--dry-run")).out == back.out
+
+
 async def test_invalid_configuration_is_65_and_says_where(command: Command) -> None:
     wrong = await command("apply", "-f", "-", stdin=SERVICE.replace("selector", "selectr"))
     assert wrong.code == 65
