@@ -123,7 +123,7 @@ def test_defaults() -> None:
         ),
         (
             rule(f"filters: [{REDIRECT}, {{type: URLRewrite, urlRewrite: {{hostname: a.org}}}}]"),
-            "May specify either RequestRedirect or URLRewrite, but not both",
+            "May specify either httpRouteFilterRequestRedirect or httpRouteFilterRequestRewrite",
         ),
         (
             rule(
@@ -171,6 +171,14 @@ def test_defaults() -> None:
         (
             text("GRPCRoute", "{rules: [{matches: [{method: {}}]}]}"),
             "'service' or 'method' must be specified",
+        ),
+        (
+            text("GRPCRoute", "{rules: [{matches: [{method: {service: '.*'}}]}]}"),
+            "service must only contain valid characters",
+        ),
+        (
+            text("HTTPRoute", "{rules: [" + ", ".join(["{matches: [" + "{}, " * 20 + "]}"] * 7) + "]}"),
+            "total number of matches across all rules",
         ),
         (text("ReferenceGrant", "{from: [], to: []}"), "at least 1 item"),
         (listeners(), "at least 1 item"),
@@ -247,6 +255,13 @@ def test_what_is_invalid(document: str, message: str) -> None:
                 f"backendRef: {{name: a, port: 80}}}}}}], {BACKEND}"
             ),
             "no authorization by another service",
+        ),
+        (
+            rule(
+                "filters: [{type: URLRewrite, urlRewrite: "
+                f"{{path: {{type: ReplaceFullPath, replaceFullPath: foo}}}}}}], {BACKEND}"
+            ),
+            "does not begin with /",
         ),
         (listeners(LISTENER).replace("istio", "nginx"), "nginx: write ray-mesh or istio"),
         (listeners(LISTENER.replace("HTTP", "UDP")), "UDP: listeners speak"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ray_mesh.compile import codes
-from ray_mesh.compile.finding import Finding, error, spell, unsupported
+from ray_mesh.compile.finding import Finding, Told, error, make, spell, unsupported
 from ray_mesh.compile.gateway_api.attachment import api_gateways_for, api_ingress_for
 from ray_mesh.compile.gateway_api.listeners import Placed, is_like
 from ray_mesh.compile.gateways import gateways_for
@@ -23,11 +23,14 @@ def api_gateway_findings(world: World, document: Document) -> Iterator[Finding]:
         labels = spell(spec.infrastructure.labels)
         message = f"no ingress workload serves this Gateway: none has gatewayPorts and the labels {labels}"
         fix = "attach one, or correct infrastructure.labels"
-        yield error(document, codes.NOT_FOUND, ("spec", "infrastructure", "labels"), message, fix)
+        # Files have no ingress workloads: they attach.
+        told: Told = "always" if world.has("kind", "Workload") else "admission"
+        path: Path = ("spec", "infrastructure", "labels")
+        yield make("error", document, codes.NOT_FOUND, path, message, fix, told=told)
         return
     exposed = {int(port) for workload in ingress for port in workload.read(WorkloadSpec).gateway_ports}
     for index, listener in enumerate(spec.listeners):
-        path: Path = ("spec", "listeners", index)
+        path = ("spec", "listeners", index)
         if listener.port not in exposed:
             names = ", ".join(f"{one.namespace}/{one.name}" for one in ingress)
             ports = ", ".join(str(port) for port in sorted(exposed))

@@ -79,7 +79,8 @@ class PathModifier(Model):
                 yield Flaw((name,), f"{name} must be specified when type is set to '{kind}'")
             elif self.type != kind and value is not None:
                 yield Flaw((name,), f"type must be '{kind}' when {name} is set")
-            yield from path_flaws(name, value)
+            for flaw in path_flaws(name, value):
+                yield Flaw(flaw.path, flaw.message, later=True)
 
 
 class RequestRedirect(Model):
@@ -149,7 +150,9 @@ class Cors(Model):
         )
         for field, values in lists:
             if "*" in values and len(values) > 1:
-                yield Flaw((field,), "cannot contain '*' alongside others")
+                others = "origins" if field == "allowOrigins" else "methods"
+                shown = field[0].upper() + field[1:]
+                yield Flaw((field,), f"{shown} cannot contain '*' alongside other {others}")
         for field, values in (*lists, ("exposeHeaders", self.expose_headers)):
             if len(set(values)) < len(values):
                 yield Flaw((field,), "something is named twice")
@@ -243,4 +246,5 @@ def repeated_flaws(types: Iterable[str], once: tuple[str, ...]) -> Iterator[Flaw
         if counted[name] > 1:
             yield Flaw(("filters",), f"{name} filter cannot be repeated")
     if counted["RequestRedirect"] and counted["URLRewrite"]:
-        yield Flaw(("filters",), "May specify either RequestRedirect or URLRewrite, but not both")
+        message = "httpRouteFilterRequestRedirect or httpRouteFilterRequestRewrite, but not both"
+        yield Flaw(("filters",), f"May specify either {message}")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ray_mesh.resources.gateway_api.filters import GrpcFilter, repeated_flaws
-from ray_mesh.resources.gateway_api.http_route import HeaderMatch, unique_names
+from ray_mesh.resources.gateway_api.http_route import HeaderMatch, too_many_flaws, unique_names
 from ray_mesh.resources.gateway_api.names import Hostname, SectionName
 from ray_mesh.resources.gateway_api.references import SESSIONS, BackendRef, RouteSpec, SessionPersistence
 from ray_mesh.resources.schema import Flaw, Model
@@ -33,7 +33,8 @@ class MethodMatch(Model):
             return
         for field, text, pattern in (("service", self.service, _SERVICE), ("method", self.method, _METHOD)):
             if text and not pattern.fullmatch(text):
-                yield Flaw((field,), f"{text!r} is not the name of a gRPC {field}")
+                shown = f"^{pattern.pattern}$"
+                yield Flaw((field,), f"{field} must only contain valid characters (matching {shown})")
 
 
 class GrpcMatch(Model):
@@ -70,4 +71,5 @@ class GrpcRouteSpec(RouteSpec):
 
     def flaws(self) -> Iterator[Flaw]:
         yield from super().flaws()
+        yield from too_many_flaws(len(rule.matches) for rule in self.rules)
         yield from unique_names(rule.name for rule in self.rules)

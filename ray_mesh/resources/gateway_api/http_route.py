@@ -170,9 +170,9 @@ class HttpRouteRule(Model):
         yield from repeated_flaws((one.type for one in self.filters), _ONCE)
         if self.backend_refs and any(one.request_redirect for one in self.filters):
             yield Flaw(("filters",), "RequestRedirect filter must not be used together with backendRefs")
-        yield from self._prefix_flaws(self.filters, "")
+        yield from self._prefix_flaws(self.filters, "When")
         for one in self.backend_refs:
-            yield from self._prefix_flaws(one.filters, "Within backendRefs, ")
+            yield from self._prefix_flaws(one.filters, "Within backendRefs, when")
         authorities = [one for one in self.filters if _authority(one)]
         if len(authorities) > 1:
             yield Flaw(("filters",), "the host is set by requestHeaderModifier and by urlRewrite")
@@ -183,7 +183,7 @@ class HttpRouteRule(Model):
             for name, path in _new_paths(one):
                 if path is not None and path.type == "ReplacePrefixMatch" and not is_prefix:
                     message = (
-                        f"{where}When using {name} filter with path.replacePrefixMatch, "
+                        f"{where} using {name} filter with path.replacePrefixMatch, "
                         "exactly one PathPrefix match must be specified"
                     )
                     yield Flaw(("matches",), message)
@@ -210,9 +210,17 @@ class HttpRouteSpec(RouteSpec):
 
     def flaws(self) -> Iterator[Flaw]:
         yield from super().flaws()
-        if sum(len(rule.conditions) for rule in self.rules) > MAX_MATCHES:
-            yield Flaw(("rules",), f"a route has at most {MAX_MATCHES} matches in all: write two routes")
+        yield from too_many_flaws(len(rule.conditions) for rule in self.rules)
         yield from unique_names(rule.name for rule in self.rules)
+
+
+def too_many_flaws(matches: Iterable[int]) -> Iterator[Flaw]:
+    """Rules with too many matches together."""
+    if sum(matches) > MAX_MATCHES:
+        message = (
+            "total number of matches across all rules in a route must be less than 128: write two routes"
+        )
+        yield Flaw(("rules",), message)
 
 
 def unique_names(names: Iterable[str | None]) -> Iterator[Flaw]:
