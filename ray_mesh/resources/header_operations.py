@@ -56,8 +56,10 @@ class HeaderOperations(Model):
     def flaws(self) -> Iterator[Flaw]:
         for field, pairs in (("set", self.set), ("add", self.add)):
             for name, value in pairs.items():
-                if field == "add" or name.lower() not in _AUTHORITY:
+                if name.lower() not in _AUTHORITY:
                     yield from name_flaws((field, name), name)
+                elif field == "add":
+                    yield Flaw((field, name), ": a request has one authority, set it", later=True)
                 elif not is_authority(value):
                     yield Flaw((field, name), f"{value!r} is not a host, or a host and port")
                 yield from _value_flaws((field, name), value)
@@ -86,8 +88,10 @@ class Headers(Model):
         return tuple(plain(value) for name, value in pairs if name.lower() in _AUTHORITY)
 
     def flaws(self) -> Iterator[Flaw]:
-        if self.response and any(name.lower() in _AUTHORITY for name in self.response.set):
-            yield Flaw(("response", "set"), "a response has no authority")
+        for field in ("set", "add"):
+            names = getattr(self.response, field) if self.response else ()
+            if any(name.lower() in _AUTHORITY for name in names):
+                yield Flaw(("response", field), "a response has no authority")
 
 
 def changes_of(operations: HeaderOperations) -> tuple[tuple[str, ...], dict[str, str], dict[str, str]]:

@@ -132,7 +132,7 @@ class Delay(Model):
 class Abort(Model):
     """An answer without calling upstream, in a share of requests."""
 
-    http_status: Annotated[int, Field(ge=200, le=599)] | None = None
+    http_status: Annotated[int, Field(ge=200, le=600)] | None = None
     grpc_status: Annotated[str | None, LATER] = None
     http2_error: Annotated[str | None, Field(alias="http2Error")] = None
     percentage: InjectedShare | None = None
@@ -141,6 +141,8 @@ class Abort(Model):
         causes = [self.http_status, self.grpc_status, self.http2_error]
         if sum(cause is not None for cause in causes) != 1:
             yield Flaw((), "set one of httpStatus, grpcStatus and http2Error")
+        elif self.http_status == 600:
+            yield Flaw(("httpStatus",), "600: up to 599", later=True)
         elif self.http2_error is not None:
             yield Flaw(("http2Error",), "not supported, by Istio neither: write httpStatus")
         elif self.grpc_status is not None and self.grpc_status not in GRPC_STATUSES:
