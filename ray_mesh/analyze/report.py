@@ -96,7 +96,7 @@ def analyze_files(
     world = _applied(World({}), readings)
     pods = {one.key: one for one in workloads_of(world, foreign, namespace)}
     facts = Facts(credentials_of(foreign, namespace, now))
-    examined = list(world.documents.values())
+    examined = [*world.documents.values(), *_doubles(world, readings)]
     before = _files_findings(readings, namespace)
     return _report(world.replace(pods), examined, before, readings, facts, None, now, only, suppressions)
 
@@ -114,7 +114,7 @@ def analyze_mesh(
     """The documents of a running mesh, with those of some texts as if they were applied."""
     readings = [one for name, text in sources for one in read_each(text, name, namespace)]
     after = _applied(world, readings)
-    examined = list(after.documents.values())
+    examined = [*after.documents.values(), *_doubles(after, readings)]
     before = _files_findings(readings, namespace)
     return _report(after, examined, before, readings, NOTHING_KNOWN, grounds, now, only, suppressions)
 
@@ -128,6 +128,15 @@ def _applied(world: World, readings: Iterable[Reading]) -> World:
             old = world.get(one.key)
             found.setdefault(one.key, replace(one, admitted_at=old.admitted_at) if old else one)
     return world.replace(found)
+
+
+def _doubles(world: World, readings: Iterable[Reading]) -> Iterator[Document]:
+    """Documents for an object that another document of the files is for already."""
+    for reading in readings:
+        one = reading.document
+        kept = world.get(one.key) if one is not None else None
+        if one is not None and kept is not None and kept.positions is not one.positions:
+            yield one
 
 
 def _report(
@@ -194,7 +203,7 @@ def _files_findings(readings: list[Reading], namespace: str) -> list[Finding]:
         found += [_problem_finding(one, subject) for one in reading.problems if not _is_told(one, subject)]
         if reading.document is not None and reading.document.key in seen:
             message = f"{subject.title} is more than once in these files"
-            found.append(subject.find("error", codes.TWICE_IN_SET, (), message, "keep one"))
+            found.append(subject.find("warning", codes.TWICE_IN_SET, (), message, "keep one"))
         seen.add(subject.key)
     return in_order([*found, *_skipped_findings(skipped)])
 

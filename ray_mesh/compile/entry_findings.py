@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from ray_mesh.compile import codes
 from ray_mesh.compile.callee import Callee, hosts_of
 from ray_mesh.compile.endpoints import plain_endpoints
-from ray_mesh.compile.finding import Finding, error, warning
+from ray_mesh.compile.finding import Finding, error, unsupported, warning
 from ray_mesh.compile.grounds import Grounds
 from ray_mesh.compile.services import allows_plaintext
 from ray_mesh.compile.world import World
@@ -23,7 +23,7 @@ def service_findings(world: World, document: Document) -> Iterator[Finding]:
         for entry in world.find("entry for", host):
             message = f"host {host} is that of {entry.title}"
             fix = "delete the ServiceEntry, or name the Service otherwise"
-            yield error(document, codes.HOST_TAKEN, ("metadata", "name"), message, fix)
+            yield unsupported(document, codes.HOST_TAKEN, ("metadata", "name"), message, fix)
 
 
 def service_entry_findings(world: World, document: Document) -> Iterator[Finding]:
@@ -33,7 +33,9 @@ def service_entry_findings(world: World, document: Document) -> Iterator[Finding
         owner = _owner(world, document, host)
         if owner:
             message = f"host {written} is {owner}: a ServiceEntry takes no host over"
-            yield error(document, codes.HOST_TAKEN, ("spec", "hosts", index), message, "use another host")
+            yield unsupported(
+                document, codes.HOST_TAKEN, ("spec", "hosts", index), message, "use another host"
+            )
     for callee in world.callees_in(document):
         yield from _plaintext_findings(world, document, callee)
 

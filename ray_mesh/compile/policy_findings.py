@@ -85,6 +85,9 @@ def _has_target(spec: AuthorizationPolicySpec) -> bool:
 
 
 def _namespace_findings(world: World, document: Document, source: Source, path: Path) -> Iterator[Finding]:
+    """Namespaces that there are not, where any are declared: without a Namespace one exists by being used."""
+    if not world.has("kind", "Namespace"):
+        return
     for field, values in (("namespaces", source.namespaces), ("notNamespaces", source.not_namespaces)):
         for position, value in enumerate(values or ()):
             if not _exists(world, value):

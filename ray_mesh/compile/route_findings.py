@@ -9,12 +9,12 @@ from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.client_rules import every_rule, merge_rules
 from ray_mesh.compile.delegation import delegate_of, merge
 from ray_mesh.compile.exports import PUBLIC, exported_to, sees
-from ray_mesh.compile.finding import Finding, Told, error, make, spell, warning
+from ray_mesh.compile.finding import Finding, Told, error, make, spell, unsupported, warning
 from ray_mesh.compile.gateways import served_hosts
 from ray_mesh.compile.host_findings import conflict_findings, ingress_findings
 from ray_mesh.compile.match_findings import match_findings
 from ray_mesh.compile.merge_findings import merge_findings
-from ray_mesh.compile.world import World, gateways_of
+from ray_mesh.compile.world import World, gateways_of, pattern_entry
 from ray_mesh.resources import Document, GatewaySpec, VirtualServiceSpec
 from ray_mesh.resources.destination import Destination
 from ray_mesh.resources.hosts import MESH_GATEWAY, gateway_host, pattern_covers, resolve_gateway
@@ -202,6 +202,11 @@ def _destination_findings(
 ) -> Iterator[Finding]:
     host = world.resolve(destination.host, document.namespace)
     callee = world.callee(host)
+    if callee is None and (entry := pattern_entry(world, host)) is not None:
+        message = f"not supported yet: a route to {host}, which only the pattern of {entry.title} covers"
+        fix = "write a ServiceEntry for this host"
+        yield unsupported(document, codes.NOT_HONOURED, (*path, "host"), message, fix)
+        return
     if callee is None:
         message = f'Referenced host not found: "{destination.host}" ({host})'
         yield error(

@@ -8,7 +8,7 @@ from ray_mesh.compile import codes
 from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.client_rules import rules_for
 from ray_mesh.compile.finding import Finding, make, spell, unsupported, warning
-from ray_mesh.compile.world import World
+from ray_mesh.compile.world import World, pattern_entry
 from ray_mesh.resources import DestinationRuleSpec, Document
 from ray_mesh.resources.destination_rule import ClientTls, TrafficPolicy
 from ray_mesh.resources.hosts import pattern_covers
@@ -24,7 +24,7 @@ def destination_rule_findings(world: World, document: Document) -> Iterator[Find
     covered = [one for one in world.callees() if pattern_covers(host, one.host)] if "*" in host else []
     if (callee := world.callee(host)) is not None:
         covered = [callee]
-    if not covered:
+    if not covered and pattern_entry(world, host) is None:
         message = (
             f"The host {written} defined in the DestinationRule does not match any services in the mesh."
         )

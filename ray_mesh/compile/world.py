@@ -27,7 +27,7 @@ from ray_mesh.resources import (
     WorkloadBindingSpec,
     WorkloadSpec,
 )
-from ray_mesh.resources.hosts import MESH_GATEWAY, SERVICE_SUFFIX, meanings, resolve_gateway
+from ray_mesh.resources.hosts import MESH_GATEWAY, SERVICE_SUFFIX, meanings, pattern_covers, resolve_gateway
 from ray_mesh.resources.mesh import MESH_NAME, ROOT_NAMESPACE
 
 MESH_CONFIG_KEY = f"meshconfig.{ROOT_NAMESPACE}.{MESH_NAME}"
@@ -199,6 +199,14 @@ def destination_hosts(document: Document) -> set[str]:
 def is_wildcard(host: str) -> bool:
     """Whether a host of a ServiceEntry is a pattern."""
     return host.startswith("*.")
+
+
+def pattern_entry(world: World, host: str) -> Document | None:
+    """The first ServiceEntry with a pattern that covers a host."""
+    for entry in world.find("wildcard"):
+        if any(is_wildcard(one) and pattern_covers(one, host) for one in hosts_of(entry)):
+            return entry
+    return None
 
 
 def rule_hosts(rule: Document) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray_mesh.errors import ConfigError
@@ -91,21 +91,33 @@ def _read(manifest: Manifest, namespace: str) -> Reading:
     document, problems = check(manifest, namespace, flawed=True)
     invalid = any(not problem.later for problem in problems)
     if document is None and invalid:
-        document = _repaired(manifest, namespace, problems)
+        document = _repaired(manifest, namespace)
     is_repaired = invalid and document is not None
     return Reading(manifest.value, manifest.positions, document, tuple(problems), is_repaired)
 
 
-def _repaired(manifest: Manifest, namespace: str, problems: list[Problem]) -> Document | None:
-    """The document without what cannot be read in it."""
+def _repaired(manifest: Manifest, namespace: str) -> Document | None:
+    """The document without what cannot be read in it; a Gateway without servers has none."""
     value = copy.deepcopy(manifest.value)
+    spec, version = value.get("spec"), str(value.get("apiVersion"))
+    lacks_servers = value.get("kind") == "Gateway" and version.startswith("networking.istio.io/")
+    if not isinstance(spec, dict) or spec.get("servers") or not lacks_servers:
+        return _without_what_is_wrong(Manifest(value, manifest.positions), namespace)
+    spec["servers"] = [{"port": {"number": 1, "name": "none", "protocol": "TCP"}, "hosts": ["none"]}]
+    document = _without_what_is_wrong(Manifest(value, manifest.positions), namespace)
+    if document is None:
+        return None
+    return replace(document, spec=document.spec.model_copy(update={"servers": ()}))
+
+
+def _without_what_is_wrong(manifest: Manifest, namespace: str) -> Document | None:
     for _ in range(_REPAIRS):
-        paths = {problem.path for problem in problems if not problem.later}
-        if not all(_leave_out(value, path) for path in sorted(paths, key=_last_first)):
-            return None
-        document, problems = check(Manifest(value, manifest.positions), namespace, flawed=True)
+        document, problems = check(manifest, namespace, flawed=True)
         if document is not None:
             return document
+        paths = {problem.path for problem in problems if not problem.later}
+        if not paths or not all(_leave_out(manifest.value, path) for path in sorted(paths, key=_last_first)):
+            return None
     return None
 
 

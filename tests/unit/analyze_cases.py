@@ -338,6 +338,31 @@ CASES: dict[str, tuple[str, list[str]]] = {
         gateway("g", selector="{istio: ingresstypo}"),
         ["error IST0101 Gateway default/g spec.selector"],
     ),
+    "no servers": (
+        join(
+            doc("Gateway", "g", "{selector: {istio: ingresstypo}}"),
+            REVIEWS,
+            routes("r", "[a.org]", f"[{to('reviews')}]", ", gateways: [g]"),
+        ),
+        [
+            "error IST0101 Gateway default/g spec.selector",
+            "error IST0106 Gateway default/g spec.servers",
+            "warning IST0132 VirtualService default/r spec.gateways[0]",
+        ],
+    ),
+    "a host that a pattern covers": (
+        join(
+            doc(
+                "ServiceEntry",
+                "e",
+                "{hosts: ['*.a.org'], ports: [{number: 80, name: http, protocol: HTTP}], resolution: NONE}",
+            ),
+            REVIEWS,
+            routes("r", "[reviews]", f"[{to('x.a.org')}]"),
+            doc("DestinationRule", "d", "{host: x.a.org}"),
+        ),
+        [f"warning RM0201 VirtualService default/r {ROUTE}.host"],
+    ),
     "a port that the ingress does not expose": (
         gateway("g", port=8004),
         ["warning IST0162 Gateway default/g spec.servers[0].port.number"],
@@ -415,6 +440,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "namespaces that nobody has": (
         join(
             pod("prod-a/x", "{app: x}"),
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: prod-a}\n",
             doc(
                 "AuthorizationPolicy",
                 "prod-a/p",
@@ -444,8 +470,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
             ),
         ),
         [
-            "error RM0111 ServiceEntry default/a spec.hosts[0]",
-            "error RM0111 ServiceEntry default/b spec.hosts[0]",
+            "warning RM0111 ServiceEntry default/a spec.hosts[0]",
+            "warning RM0111 ServiceEntry default/b spec.hosts[0]",
             "warning IST0177 ServiceEntry default/a spec.hosts[0]",
             "warning IST0177 ServiceEntry default/b spec.hosts[0]",
         ],
@@ -494,7 +520,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "twice": (
         join(service("reviews"), service("reviews")),
-        ["error RM0001 Service default/reviews "],
+        ["warning RM0001 Service default/reviews "],
     ),
     "a list": (
         "apiVersion: v1\nkind: List\nitems:\n- apiVersion: networking.istio.io/v1\n  kind: DestinationRule\n"
