@@ -103,9 +103,23 @@ def _policy(case: Case, document: Document) -> Policy:
     policy = compile_policy(document, case.mesh.trust_domain)
     if document.read(AuthorizationPolicySpec).action == "CUSTOM":
         return replace(policy, action="DENY")
-    if not case.doubts.get(document.title) or policy.action == "DENY":
+    if policy.action == "DENY":
         return policy
-    return replace(policy, rules=(_NEVER,) * len(policy.rules))
+    doubted = _doubted(case, document)
+    rules = (_NEVER if index in doubted else rule for index, rule in enumerate(policy.rules))
+    return replace(policy, rules=tuple(rules))
+
+
+def _doubted(case: Case, document: Document) -> set[int]:
+    """The rules of which this build does not enforce something; all when it is something of the policy."""
+    found: set[int] = set()
+    for problem in case.doubts.get(document.title, ()):
+        match problem.path:
+            case ("spec", "rules", int(index), *_):
+                found.add(index)
+            case _:
+                found.update(range(len(document.read(AuthorizationPolicySpec).rules)))
+    return found
 
 
 def _not_enforced(case: Case, documents: Sequence[Document]) -> Iterator[Note]:
@@ -125,14 +139,14 @@ def _not_matched(
     """The rules that were asked and do not hold, each with its first condition that fails."""
     for document, policy in by_name.values():
         decided_before = policy.action == "ALLOW" and decision.policy and not decision.allowed
-        if policy.name == decision.policy or decided_before or case.doubts.get(document.title):
+        if policy.name == decision.policy or decided_before:
             continue
         if not policy.rules:
             yield Note(
                 f"not {document.title} ({policy.action}): it has no rules", case.places.at(document, "spec")
             )
         for number, rule in enumerate(policy.rules):
-            reason = why_not(rule, asked)
+            reason = "" if rule is _NEVER else why_not(rule, asked)
             if reason:
                 says = f"not {document.title} rules[{number}] ({policy.action}): {reason}"
                 yield Note(says, case.places.at(document, "spec", "rules", number))

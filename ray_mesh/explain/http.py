@@ -57,7 +57,7 @@ def follow(
     route = choice.route
     if route is None:
         host, path = asked.host.decode("latin-1"), asked.path.decode("latin-1")
-        return way.end(refusal(replies.no_route(host, path)))
+        return way.end(refusal(replies.no_route(host, path), choice.step.ground))
     aborted = _fault(case, way, route)
     if aborted is not None:
         return way.end(aborted)

@@ -52,7 +52,7 @@ def read_files(sources: Iterable[tuple[str, str]], namespace: str = "") -> Files
     What runs pods (Deployment, Pod, ...) counts as a workload; other kinds of Kubernetes are passed over.
 
     Raises:
-        ConfigError: a text is not YAML, or a document is invalid; one line per problem.
+        ConfigError: a text is not YAML, a document is invalid (one line per problem), or there is none.
     """
     files = Files()
     problems: list[Problem] = []
@@ -72,6 +72,8 @@ def read_files(sources: Iterable[tuple[str, str]], namespace: str = "") -> Files
                         files.warnings += [str(one) for one in found]
                 else:
                     files.warnings += [str(one) for one in found if one.later]
+    if not files.documents and not problems:
+        raise ConfigError("the files have no document of the mesh")
     invalid = [str(one) for one in problems if not one.later]
     if invalid:
         raise ConfigError("\n".join(invalid))

@@ -9,7 +9,7 @@ from ray_mesh.compile.delegation import rules_of
 from ray_mesh.compile.exports import sees
 from ray_mesh.compile.routes import Place, applies
 from ray_mesh.compile.world import gateways_of
-from ray_mesh.explain.answer import NOWHERE, Note, Step
+from ray_mesh.explain.answer import NOWHERE, Ground, Note, Step
 from ray_mesh.explain.asked import Asked
 from ray_mesh.explain.case import Case
 from ray_mesh.explain.conditions import (
@@ -49,7 +49,7 @@ def choose_route(
     path = asked.path.decode("latin-1")
     says = f"no route matches {asked.method.decode('latin-1')} {path}"
     notes = [*_not(case, missed, scope, asked), *further]
-    return Choice(None, Step("route", says, NOWHERE, tuple(notes), refuses=True))
+    return Choice(None, Step("route", says, _of_routes(case, routes), tuple(notes), refuses=True))
 
 
 def _taken(case: Case, route: Route, scope: Scope, asked: Asked, notes: list[Note]) -> Step:
@@ -83,10 +83,31 @@ def _not(
     match that came furthest is told first."""
     for (origin, name), found in missed.items():
         failures = [failure for _, failure in sorted(found, key=lambda pair: -pair[0])]
-        reasons = "; ".join(dict.fromkeys(why_not(one, scope, asked) for one in failures))
+        reasons = _joined(why_not(one, scope, asked) for one in failures)
         fields = {one.field for one in failures}
         ground = case.places.within(origin, *fields.pop()) if len(fields) == 1 else case.places.origin(origin)
         yield Note(f"not {origin} ({name}): {reasons}", ground)
+
+
+def _joined(reasons: Iterable[str]) -> str:
+    """Reasons in one line: what is the same thing compared with several is said once."""
+    compared: dict[str, dict[str, None]] = {}
+    for reason in reasons:
+        found, _, wanted = reason.partition(", not ")
+        compared.setdefault(found, {})[wanted] = None
+    said = (
+        f"{found}, not {' or '.join(wanted)}" if any(wanted) else found for found, wanted in compared.items()
+    )
+    return "; ".join(said)
+
+
+def _of_routes(case: Case, routes: Sequence[Route]) -> Ground:
+    """The list of rules in which none matched, when all are of one document."""
+    places = {(title, path[:2]) for title, path in (split_origin(route.origin) for route in routes)}
+    if len(places) != 1:
+        return NOWHERE
+    title, path = places.pop()
+    return case.places.named(title, *path)
 
 
 def not_in_force(

@@ -151,3 +151,17 @@ def test_what_an_external_authorizer_says_is_not_known_so_it_counts_as_a_denial(
     assert found.verdict.status == 403
     assert found.shares[0].steps[-1].says == "denied by AuthorizationPolicy default/ask rules[0] (CUSTOM)"
     assert told(SERVICE + policy("log", "{action: AUDIT, rules: [{}]}")).verdict.outcome == "forwarded"
+
+
+def test_a_rule_that_is_enforced_holds_beside_one_that_is_not() -> None:
+    rules = (
+        "[{when: [{key: 'request.auth.claims[iss]', values: [a]}]}, {to: [{operation: {methods: [GET]}}]}]"
+    )
+    found = told(SERVICE + policy("mixed", f"{{action: ALLOW, rules: {rules}}}"))
+    assert found.verdict.outcome == "forwarded"
+    assert found.shares[0].steps[-1].ground.path == "spec.rules[1]"
+
+
+def test_files_without_any_document() -> None:
+    with pytest.raises(ConfigError, match="no document"):
+        told("# nothing\n")
