@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -65,6 +64,7 @@ def _file_options(command: _Command) -> _Command:
             metavar="FILE|FOLDER|-",
             help="Ask these documents instead of a running mesh; may be repeated.",
         ),
+        click.option("-R", "--recursive", is_flag=True, help="With -f: folders in folders too."),
         click.option("--offline", is_flag=True, help="Ask no mesh: needs -f."),
         click.option(
             "-n", "--namespace", "own", default="", help="With -f: for documents that do not say theirs."
@@ -106,6 +106,7 @@ def explain(
     client_ip: str,
     sni: str,
     files: tuple[str, ...],
+    recursive: bool,
     offline: bool,
     own: str,
     to_labels: str,
@@ -140,7 +141,7 @@ def explain(
     method = request[0] if len(request) == 2 else "GET"
     question = ask(caller, request[-1], method, _headers(headers), client_ip=client_ip, sni=sni)
     if files:
-        told = _of_files(question, files, own, _labels(to_labels), assume_services)
+        told = _of_files(question, files, recursive, own, _labels(to_labels), assume_services)
     else:
         with connect(context) as mesh:
             told = mesh.explain(
@@ -161,15 +162,19 @@ def explain(
 
 
 def _of_files(
-    question: Question, files: Sequence[str], namespace: str, to_labels: dict[str, str], services: bool
+    question: Question,
+    files: Sequence[str],
+    recursive: bool,
+    namespace: str,
+    to_labels: dict[str, str],
+    services: bool,
 ) -> Explanation:
     from ray_mesh.explain.explaining import explain as explain_world
     from ray_mesh.explain.offline import assumed_world, read_files
-    from ray_mesh.sdk.documents import gather
+    from ray_mesh.sdk.documents import gather_named
 
-    texts = [("stdin", sys.stdin.read()) for file in files if file == "-"]
-    named = [(one["name"], one["text"]) for file in files if file != "-" for one in gather(file)]
-    read = read_files([*named, *texts], namespace)
+    named = [(one.name, one.text) for one in gather_named(files, recursive=recursive)]
+    read = read_files(named, namespace)
     world, assumed = assumed_world(read, to_labels, services=services, port=question.port or 80)
     return explain_world(world, question, doubts=read.doubts, warnings=[*read.warnings, *assumed])
 

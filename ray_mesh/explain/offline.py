@@ -12,12 +12,12 @@ from ray_mesh.compile.client_rules import every_rule, merge_rules
 from ray_mesh.errors import ConfigError
 from ray_mesh.explain.assuming import assume_service, assume_workload
 from ray_mesh.resources import DestinationRuleSpec, Document, VirtualServiceSpec
-from ray_mesh.resources.document import check
 from ray_mesh.resources.hosts import SERVICE_SUFFIX, meanings
 from ray_mesh.resources.kinds import KINDS
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
 from ray_mesh.resources.problems import Problem
-from ray_mesh.resources.source import Manifest, Path, Positions, read_yaml
+from ray_mesh.resources.reading import Reading, read_each
+from ray_mesh.resources.source import Manifest, Path, Positions
 
 _TEMPLATES: Mapping[str, Path] = {
     "Pod": (),
@@ -56,38 +56,32 @@ def read_files(sources: Iterable[tuple[str, str]], namespace: str = "") -> Files
     """
     files = Files()
     problems: list[Problem] = []
-    for name, text in sources:
-        for manifest in _each(read_yaml(text, name)):
-            if manifest.value.get("kind") in _TEMPLATES:
-                _add(files, _pod(manifest, namespace))
-            elif _is_foreign(manifest):
-                files.passed_over.add(str(manifest.value["kind"]))
-            else:
-                document, found = check(manifest, namespace)
-                problems += found
-                if document is not None:
-                    _add(files, document)
-                    files.doubts[document.title] = found
-                    if KINDS[document.kind].later:
-                        files.warnings += [str(one) for one in found]
-                else:
-                    files.warnings += [str(one) for one in found if one.later]
+    for reading in (one for name, text in sources for one in read_each(text, name, namespace)):
+        kind = reading.value.get("kind")
+        if kind in _TEMPLATES:
+            _add(files, _pod(Manifest(reading.value, reading.positions), namespace))
+        elif _is_foreign(reading):
+            files.passed_over.add(str(kind))
+        else:
+            problems += reading.problems
+            _take(files, reading)
     if not files.documents and not problems:
         raise ConfigError("the files have no document of the mesh")
-    invalid = [str(one) for one in problems if not one.later]
+    invalid = [str(one).replace(": : ", ": ", 1) for one in problems if not one.later]
     if invalid:
         raise ConfigError("\n".join(invalid))
     files.doubts = {title: found for title, found in files.doubts.items() if found}
-    files.warnings += [
-        f"{title} is there more than once: the one in {where} counts"
-        for title, where in files.repeated.items()
-    ]
-    if files.passed_over:
-        files.warnings.append(
-            f"passed over, since they say nothing to the mesh: {', '.join(sorted(files.passed_over))}"
-        )
-    files.warnings += _of_other_root(files.documents.values())
+    files.warnings += _remarks(files)
     return files
+
+
+def _remarks(files: Files) -> Iterator[str]:
+    for title, where in files.repeated.items():
+        yield f"{title} is there more than once: the one in {where} counts"
+    if files.passed_over:
+        kinds = ", ".join(sorted(files.passed_over))
+        yield f"passed over, since they say nothing to the mesh: {kinds}"
+    yield from _of_other_root(files.documents.values())
 
 
 def assumed_world(
@@ -115,22 +109,15 @@ def assumed_world(
     return world.replace(workloads), warnings
 
 
-def _each(manifests: Iterable[Manifest]) -> Iterator[Manifest]:
-    """The manifests, and the items of what ``kubectl get -o yaml`` prints as a List."""
-    for manifest in manifests:
-        items = manifest.value.get("items")
-        if str(manifest.value.get("kind", "")).endswith("List") and isinstance(items, list):
-            inside = (_item(manifest, index) for index, item in enumerate(items) if isinstance(item, dict))
-            yield from _each(inside)
-        else:
-            yield manifest
-
-
-def _item(manifest: Manifest, index: int) -> Manifest:
-    marks = {
-        path[2:]: mark for path, mark in manifest.positions.marks.items() if path[:2] == ("items", index)
-    }
-    return Manifest(manifest.value["items"][index], Positions(manifest.positions.source, marks))
+def _take(files: Files, reading: Reading) -> None:
+    document, told = reading.document, [one for one in reading.problems if one.later]
+    if document is None:
+        files.warnings += map(str, told)
+        return
+    _add(files, document)
+    files.doubts[document.title] = told
+    if KINDS[document.kind].later:
+        files.warnings += map(str, told)
 
 
 def _add(files: Files, document: Document) -> None:
@@ -147,9 +134,9 @@ def _of_other_root(documents: Iterable[Document]) -> Iterator[str]:
             yield f"{only}: the root namespace of this mesh is {ROOT_NAMESPACE}"
 
 
-def _is_foreign(manifest: Manifest) -> bool:
+def _is_foreign(reading: Reading) -> bool:
     """Whether it is of Kubernetes and says nothing to the mesh."""
-    kind, version = manifest.value.get("kind"), str(manifest.value.get("apiVersion", ""))
+    kind, version = reading.value.get("kind"), str(reading.value.get("apiVersion", ""))
     return (
         kind not in KINDS
         and isinstance(kind, str)
