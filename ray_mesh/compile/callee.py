@@ -22,10 +22,12 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Callee:
-    """One host of a document. Two are the same when both are equal."""
+    """One host of a document, and ServiceEntries that add endpoints and ports to it (:func:`adds_to`), oldest
+    first. Two are the same when all of it is equal."""
 
     document: Document
     host: str
+    others: tuple[Document, ...] = ()
 
     @property
     def namespace(self) -> str:
@@ -33,26 +35,15 @@ class Callee:
         return self.document.namespace
 
     @property
+    def documents(self) -> tuple[Document, ...]:
+        """All that say something of it."""
+        return (self.document, *self.others)
+
+    @property
     def ports(self) -> tuple[Port, ...]:
         """Its ports, in order."""
-        spec = self.document.spec
-        if isinstance(spec, ServiceEntrySpec):
-            found = [
-                Port(one.number, one.name, one.target_port or one.number, said(one.protocol) or "auto")
-                for one in spec.ports
-            ]
-        else:
-            ports = self.document.read(ServiceSpec).ports
-            found = [
-                Port(
-                    one.port,
-                    one.name or "",
-                    one.port,
-                    of_port(one.port, one.name or "", one.app_protocol) or "auto",
-                )
-                for one in ports
-            ]
-        return tuple(sorted(found, key=lambda one: one.number))
+        found = {port.number: port for one in reversed(self.documents) for port in ports_of(one)}
+        return tuple(found[number] for number in sorted(found))
 
     @property
     def is_external(self) -> bool:
@@ -66,14 +57,17 @@ class Callee:
         return selector_of(self.document)
 
     @property
-    def listed(self) -> tuple[WorkloadEntrySpec, ...]:
-        """The endpoints in the document itself. A name to resolve is its own endpoint."""
-        spec = self.document.spec
-        if not isinstance(spec, ServiceEntrySpec) or self.is_dynamic:
+    def listed(self) -> tuple[tuple[Document, WorkloadEntrySpec], ...]:
+        """The endpoints in the documents themselves. A name to resolve is its own endpoint."""
+        if self.is_dynamic:
             return ()
-        if spec.resolution != "STATIC" and not spec.endpoints and spec.workload_selector is None:
-            return (WorkloadEntrySpec(address=self.host),)
-        return spec.endpoints
+        return tuple((one, spec) for one in self.documents for spec in _listed(one, self.host))
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The identities that its endpoints must have one of; none: any will do."""
+        spec = self.document.spec
+        return spec.subject_alt_names if isinstance(spec, ServiceEntrySpec) else ()
 
     @property
     def is_dynamic(self) -> bool:
@@ -83,7 +77,52 @@ class Callee:
             isinstance(spec, ServiceEntrySpec)
             and self.host.startswith("*.")
             and spec.resolution in ("NONE", "DYNAMIC_DNS")
+            and spec.workload_selector is None
         )
+
+
+def ports_of(document: Document) -> list[Port]:
+    """The ports that a document gives its hosts."""
+    spec = document.spec
+    if isinstance(spec, ServiceEntrySpec):
+        return [
+            Port(one.number, one.name, one.target_port or one.number, said(one.protocol) or "auto")
+            for one in spec.ports
+        ]
+    return [
+        Port(
+            one.port,
+            one.name or "",
+            one.port,
+            of_port(one.port, one.name or "", one.app_protocol) or "auto",
+        )
+        for one in document.read(ServiceSpec).ports
+    ]
+
+
+def adds_to(owner: Document, other: Document) -> bool:
+    """Whether a ServiceEntry may share a host with an older one: of one namespace, found in the same way
+    without a selector, and what both say of a port is the same."""
+    one, two = owner.spec, other.spec
+    if not isinstance(one, ServiceEntrySpec) or not isinstance(two, ServiceEntrySpec):
+        return False
+    if owner.namespace != other.namespace or one.workload_selector or two.workload_selector:
+        return False
+    spoken = {port.number: port.protocol for port in ports_of(owner)}
+    return (
+        (one.resolution, one.location, one.export_to) == (two.resolution, two.location, two.export_to)
+        and one.subject_alt_names == two.subject_alt_names
+        and all(spoken.get(port.number, port.protocol) == port.protocol for port in ports_of(other))
+    )
+
+
+def _listed(document: Document, host: str) -> tuple[WorkloadEntrySpec, ...]:
+    spec = document.spec
+    if not isinstance(spec, ServiceEntrySpec):
+        return ()
+    if spec.resolution != "STATIC" and not spec.endpoints and spec.workload_selector is None:
+        return (WorkloadEntrySpec(address=host),)
+    return spec.endpoints
 
 
 def selector_of(document: Document) -> Mapping[str, str] | None:

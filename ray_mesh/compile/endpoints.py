@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ray_mesh import snapshot
-from ray_mesh.compile.callee import Callee, labels_of
+from ray_mesh.compile.callee import Callee, Port, labels_of, ports_of
 from ray_mesh.compile.selection import selects
 from ray_mesh.compile.workloads import identity_of, sni_of
 from ray_mesh.compile.world import World
@@ -37,18 +37,24 @@ def compile_endpoints(world: World, key: str, live: Iterable[LiveWorkload]) -> s
     endpoints: dict[str, snapshot.Endpoint] = {}
     for one in sorted(live):
         workload = world.get(one.key)
-        if workload is not None and one.key not in endpoints and _serves(callee, workload, one):
-            endpoints[one.key] = _endpoint(world, workload, one)
+        if workload is None or one.key in endpoints or not _serves(callee, workload, one):
+            continue
+        endpoint = _endpoint(world, workload, one)
+        if not callee.identities or endpoint.identity in callee.identities:
+            endpoints[one.key] = endpoint
     plain = dict.fromkeys(plain_endpoints(world, callee))
     return snapshot.Endpoints(callee.host, (*endpoints.values(), *plain))
 
 
 def plain_endpoints(world: World, callee: Callee) -> Iterator[snapshot.Endpoint]:
-    """The endpoints of a host that have no proxy, one for each of its ports."""
+    """The endpoints of a host that have no proxy, one for each of its ports; none where they have to prove an
+    identity."""
+    if callee.identities:
+        return
     for entry in world.entries(callee):
-        yield from _plain(callee, entry, entry.read(WorkloadEntrySpec), labels_of(entry))
-    for spec in callee.listed:
-        yield from _plain(callee, callee.document, spec, spec.labels)
+        yield from _plain(callee.ports, entry, entry.read(WorkloadEntrySpec), labels_of(entry))
+    for document, spec in callee.listed:
+        yield from _plain(ports_of(document), document, spec, spec.labels)
 
 
 def _serves(callee: Callee, workload: Document, live: LiveWorkload) -> bool:
@@ -77,9 +83,9 @@ def _endpoint(world: World, workload: Document, live: LiveWorkload) -> snapshot.
 
 
 def _plain(
-    callee: Callee, origin: Document, spec: WorkloadEntrySpec, labels: Mapping[str, str]
+    ports: Iterable[Port], origin: Document, spec: WorkloadEntrySpec, labels: Mapping[str, str]
 ) -> Iterator[snapshot.Endpoint]:
-    for port in callee.ports if spec.address else ():
+    for port in ports if spec.address else ():
         yield snapshot.Endpoint(
             workload=origin.key,
             address=str(spec.address).lower(),

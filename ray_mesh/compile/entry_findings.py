@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ray_mesh.compile import codes
-from ray_mesh.compile.callee import Callee, hosts_of
+from ray_mesh.compile.callee import Callee, adds_to, hosts_of
 from ray_mesh.compile.endpoints import plain_endpoints
 from ray_mesh.compile.finding import Finding, error, unsupported, warning
 from ray_mesh.compile.grounds import Grounds
@@ -104,8 +104,11 @@ def _owner(world: World, document: Document, host: str) -> str:
     elif "." not in namespace and (world.has("service in", namespace) or world.has("workload in", namespace)):
         return f"what callers say for service {name} of namespace {namespace}, which is in use"
     for other in world.find("entry for", host):
-        if other.key != document.key:
-            return f"that of {other.title}"
+        if other.key != document.key and not adds_to(other, document):
+            return (
+                f"that of {other.title} (entries share one within a namespace, with the same resolution, "
+                "location, exportTo and protocols, and without workloadSelector)"
+            )
     return ""
 
 

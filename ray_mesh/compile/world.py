@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from ray_mesh import snapshot
-from ray_mesh.compile.callee import Callee, hosts_of, labels_of
+from ray_mesh.compile.callee import Callee, adds_to, hosts_of, labels_of
 from ray_mesh.compile.gateway_api.terms import terms as gateway_api_terms
 from ray_mesh.compile.selection import (
     Term,
@@ -109,14 +109,17 @@ class World:
         return bool(self._index.get(term))
 
     def callee(self, host: str) -> Callee | None:
-        """What is called under a full host: a Service before any ServiceEntry, the oldest of these."""
+        """What is called under a full host: a Service before any ServiceEntry, of these the oldest, with
+        those that add to it."""
         if host.endswith(SERVICE_SUFFIX):
             name, _, namespace = host.removesuffix(SERVICE_SUFFIX).partition(".")
             service = self._documents.get(f"service.{namespace}.{name}")
             if service is not None:
                 return Callee(service, host)
         entries = self.oldest("entry for", host)
-        return Callee(entries[0], host) if entries else None
+        if not entries:
+            return None
+        return Callee(entries[0], host, tuple(one for one in entries[1:] if adds_to(entries[0], one)))
 
     def resolve(self, host: str, namespace: str) -> str:
         """The full host that a host in a document of a namespace means in this world."""
@@ -124,15 +127,21 @@ class World:
         return next((one for one in known if self.callee(one) is not None), known[0])
 
     def callees_in(self, document: Document) -> list[Callee]:
-        """What a Service or ServiceEntry is called by, without hosts that another document has."""
+        """What a Service or ServiceEntry is called by or adds to, without hosts that another document has."""
         found = (self.callee(host) for host in hosts_of(document))
-        return [one for one in found if one is not None and one.document.key == document.key]
+        return [
+            one
+            for one in found
+            if one is not None and any(each.key == document.key for each in one.documents)
+        ]
 
     def callees(self) -> Iterator[Callee]:
         """Everything that can be called."""
         for kind in ("Service", "ServiceEntry"):
             for document in self.find("kind", kind):
-                yield from self.callees_in(document)
+                for one in self.callees_in(document):
+                    if one.document.key == document.key:
+                        yield one
 
     def callees_of(self, workload: Document) -> list[Callee]:
         """What a Workload or WorkloadEntry stands behind."""
@@ -154,7 +163,7 @@ class World:
         """The labels of everything that may serve a host."""
         for document in (*self.attached(callee), *self.entries(callee)):
             yield labels_of(document)
-        for endpoint in callee.listed:
+        for _, endpoint in callee.listed:
             yield endpoint.labels
 
     def has_behind(self, callee: Callee, labels: Mapping[str, str]) -> bool:

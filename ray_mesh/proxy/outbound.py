@@ -154,12 +154,16 @@ class Outbound(Caller):
 
     def _known(self, request: Request, service: Service, authority: tuple[str, int]) -> RouteTable | Reply:
         client = self.source.client
+        host = bare(authority[0])
+        if service.is_dynamic and (refusal := why_not_passed(host)):
+            request.service = BLACKHOLE
+            return replies.not_passed(host, refusal)
         seen = seen_by(service, client)
         port = asked_port(seen, authority[1], is_explicit=b":" in request.host)
         if isinstance(port, Reply):
             return port
         scope = Scope(client.namespace, client.labels, port)
-        return RouteTable(seen.routes, scope, self.source.announced, authority[0])
+        return RouteTable(seen.routes, scope, self.source.announced, host)
 
     def _unknown(
         self, request: Request, authority: tuple[str, int], hidden: str, passes: bool

@@ -40,6 +40,17 @@ async def system_lookup(name: str) -> list[str]:
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
+def is_here(address: str) -> bool:
+    """Whether an IP address is one of this machine: then a socket can be bound to it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
 class Resolver:
     """Names to addresses, each answer beginning with another address than the one before."""
 

@@ -25,7 +25,7 @@ from ray_mesh.proxy.hosting import Hosting
 from ray_mesh.proxy.http1_server import Http1Server, ServerEntry
 from ray_mesh.proxy.journal import AccessRecord, Journal
 from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
-from ray_mesh.proxy.outside import Lookup, Outside, Resolver, system_lookup
+from ray_mesh.proxy.outside import Lookup, Outside, Resolver, is_here, system_lookup
 from ray_mesh.proxy.overload import USUAL, Level, Overload, OverloadLimits
 from ray_mesh.proxy.pages import pages_of
 from ray_mesh.proxy.passing import Boundary
@@ -388,7 +388,7 @@ class DataPlane:
             return "loopback, and the mesh is not on loopback alone"
         if self._registry.is_endpoint(address, port):
             return "a port of the mesh itself"
-        if not is_loopback and address != own:
+        if not (is_loopback or address == own or is_here(address)):
             return ""
         if port == self.inbound_port or any(port in local.ports for local in self._hosting):
             return "a port of the mesh itself or of one of its workloads"

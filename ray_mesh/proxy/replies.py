@@ -88,8 +88,8 @@ def not_in_mesh(host: str, why: str = "") -> Reply:
 
 
 def not_passed(host: str, why: str) -> Reply:
-    """No service has that host, and though others may be called this one never is."""
-    message = f"host {host!r} {why}: outboundTrafficPolicy ALLOW_ANY does not go there"
+    """No service has that very host, and though others may be called this one never is."""
+    message = f"host {host!r} {why}: what is called by any name (ALLOW_ANY, patterns) does not go there"
     return Reply(502, "NR", "host_not_in_mesh", message)
 
 

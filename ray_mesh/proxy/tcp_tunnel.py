@@ -138,6 +138,8 @@ class Tunnels:
             if found is None or found.service is None:
                 continue
             reason = why_unknown(found.service, client, host)
+            if found.service.is_dynamic and (refusal := why_not_passed(connection.requested)):
+                raise TcpRefused(replies.not_passed(host, refusal))
             if not reason:
                 connection.service = meaning
                 return seen_by(found.service, client)

@@ -67,7 +67,7 @@ class ServiceEntrySpec(Model):
     endpoints: Annotated[tuple[WorkloadEntrySpec, ...], Field(max_length=4096)] = ()
     workload_selector: EntrySelector | None = None
     export_to: tuple[str, ...] = ()
-    subject_alt_names: Annotated[tuple[str, ...], Later("external hosts are called without TLS")] = ()
+    subject_alt_names: tuple[str, ...] = ()
 
     def flaws(self) -> Iterator[Flaw]:
         yield from self._host_flaws()
@@ -157,6 +157,9 @@ class ServiceEntrySpec(Model):
                 yield Flaw(("endpoints", index, "ports", name), f"there is no port {name!r} in spec.ports")
 
     def _selector_flaws(self) -> Iterator[Flaw]:
+        if self.subject_alt_names and self.workload_selector is None:
+            message = "without workloadSelector: what has no proxy proves no name"
+            yield Flaw(("subjectAltNames",), message, later=True)
         if self.workload_selector is None:
             return
         if "endpoints" in self.model_fields_set:

@@ -181,9 +181,9 @@ class App:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def start(self, port: int = 0) -> None:
-        """Listen on loopback."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+    async def start(self, port: int = 0, address: str = "127.0.0.1") -> None:
+        """Listen, on loopback unless told otherwise."""
+        self._server = await asyncio.start_server(self._serve, address, port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

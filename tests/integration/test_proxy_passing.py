@@ -251,12 +251,19 @@ async def test_a_sidecar_says_whom_a_workload_knows(
 # Patterns.
 
 
-def patterns(app: App, resolution: str = "NONE", protocol: str = "HTTP", exact: str = "") -> str:
+async def anywhere(mesh: Mesh, name: str) -> App:
+    """An application that listens on an address of this machine that is not loopback."""
+    app = App(name)
+    await app.start(address=own_address())
+    mesh.apps.append(app)
+    return app
+
+
+def patterns(app: App, resolution: str = "NONE", protocol: str = "HTTP") -> str:
     ports = f"ports: [{{number: {app.port}, name: p, protocol: {protocol}}}]"
-    hosts = ", ".join(["'*.apps.localhost'", *([exact] if exact else [])])
     return (
         f"{NETWORKING}: ServiceEntry\nmetadata: {{name: wide}}\n"
-        f"spec: {{hosts: [{hosts}], {ports}, resolution: {resolution}}}\n---\n"
+        f"spec: {{hosts: ['*.apps.test'], {ports}, resolution: {resolution}}}\n---\n"
     )
 
 
@@ -272,56 +279,56 @@ def apply_all(mesh: Mesh, text: str) -> None:
 async def test_a_pattern_stands_for_the_host_that_is_asked_for(
     mesh: Mesh, site: Site, resolution: str
 ) -> None:
-    app = await mesh.app("any")
+    app = await anywhere(mesh, "any")
     apply_all(mesh, patterns(app, resolution))
     for name in ("a", "b", "c.d"):
-        site.names[f"{name}.apps.localhost"] = ["127.0.0.1"]
-        answer = await fetch(site.port, "/", f"{name}.apps.localhost:{app.port}")
+        site.names[f"{name}.apps.test"] = [own_address()]
+        answer = await fetch(site.port, "/", f"{name}.apps.test:{app.port}")
         assert answer.status == 200, answer.body
-        assert dict(answer.json()["fields"])["Host"] == f"{name}.apps.localhost:{app.port}"
-    assert {one[0] for one in site.counted()} == {"*.apps.localhost"}
-    refused = await fetch(site.port, "/", "apps.localhost")
+        assert dict(answer.json()["fields"])["Host"] == f"{name}.apps.test:{app.port}"
+    assert {one[0] for one in site.counted()} == {"*.apps.test"}
+    refused = await fetch(site.port, "/", "apps.test")
     assert (refused.status, refused.json()["error"]) == (502, "host_not_in_mesh"), "not the suffix itself"
-    refused = await fetch(site.port, "/", "a.apps.localhost:1")
+    refused = await fetch(site.port, "/", "a.apps.test:1")
     assert (refused.status, refused.json()["error"]) == (502, "no_such_port")
 
 
 async def test_of_patterns_the_longest_counts_and_an_exact_host_before_all(mesh: Mesh, site: Site) -> None:
-    wide, exact = await mesh.app("wide"), await mesh.app("exact")
-    named = entry(at(exact), host="a.apps.localhost").replace("number: 80", f"number: {wide.port}")
+    wide, exact = await anywhere(mesh, "wide"), await mesh.app("exact")
+    named = entry(at(exact), host="a.apps.test").replace("number: 80", f"number: {wide.port}")
     apply_all(mesh, patterns(wide) + named)
     for name in ("a", "b"):
-        site.names[f"{name}.apps.localhost"] = ["127.0.0.1"]
-    assert (await fetch(site.port, "/", f"b.apps.localhost:{wide.port}")).json()["app"] == "wide"
-    assert (await fetch(site.port, "/", f"a.apps.localhost:{wide.port}")).json()["app"] == "exact"
+        site.names[f"{name}.apps.test"] = [own_address()]
+    assert (await fetch(site.port, "/", f"b.apps.test:{wide.port}")).json()["app"] == "wide"
+    assert (await fetch(site.port, "/", f"a.apps.test:{wide.port}")).json()["app"] == "exact"
 
 
 async def test_rules_of_a_pattern_hold_for_its_hosts(mesh: Mesh, site: Site) -> None:
-    app = await mesh.app("any")
-    site.names["a.apps.localhost"] = ["127.0.0.1"]
+    app = await anywhere(mesh, "any")
+    site.names["a.apps.test"] = [own_address()]
     limits = "trafficPolicy: {connectionPool: {http: {http2MaxRequests: 7}}}"
     rule = (
         f"{NETWORKING}: DestinationRule\nmetadata: {{name: a}}\n"
-        f"spec: {{host: '*.apps.localhost', {limits}}}\n---\n"
+        f"spec: {{host: '*.apps.test', {limits}}}\n---\n"
     )
     routes = (
-        f"{NETWORKING}: VirtualService\nmetadata: {{name: a}}\nspec: {{hosts: ['*.apps.localhost'], "
+        f"{NETWORKING}: VirtualService\nmetadata: {{name: a}}\nspec: {{hosts: ['*.apps.test'], "
         "http: [{directResponse: {status: 418}, match: [{uri: {exact: /tea}}]}]}\n---\n"
     )
     apply_all(mesh, patterns(app) + rule)
-    assert (await fetch(site.port, "/", f"a.apps.localhost:{app.port}")).status == 200
-    [destination] = [one for one in site.plane.destinations() if one.host == "*.apps.localhost"]
+    assert (await fetch(site.port, "/", f"a.apps.test:{app.port}")).status == 200
+    [destination] = [one for one in site.plane.destinations() if one.host == "*.apps.test"]
     [cluster] = destination.clusters
     assert cluster.breaker is not None
     apply_all(mesh, patterns(app) + routes)
-    assert (await fetch(site.port, "/tea", f"a.apps.localhost:{app.port}")).status == 418
+    assert (await fetch(site.port, "/tea", f"a.apps.test:{app.port}")).status == 418
 
 
 async def test_a_tunnel_to_a_host_of_a_pattern(mesh: Mesh, site: Site) -> None:
-    app = await mesh.app("any")
+    app = await anywhere(mesh, "any")
     apply_all(mesh, patterns(app, protocol="TCP"))
-    site.names["a.apps.localhost"] = ["127.0.0.1"]
-    client, head = await site.tunnel(f"a.apps.localhost:{app.port}")
+    site.names["a.apps.test"] = [own_address()]
+    client, head = await site.tunnel(f"a.apps.test:{app.port}")
     assert head.startswith(b"HTTP/1.1 200 "), head
     await client.send(b"GET /in HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (await client.answer()).json()["line"] == "GET /in HTTP/1.1"

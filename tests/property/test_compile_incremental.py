@@ -95,6 +95,14 @@ FOUND_BY = st.one_of(
             "workloadSelector": {"labels": {"app": app}},
         }
     ),
+    NAMES.map(
+        lambda app: {
+            "location": "MESH_INTERNAL",
+            "resolution": "STATIC",
+            "workloadSelector": {"labels": {"app": app}},
+            "subjectAltNames": ["spiffe://mesh.local/ns/default/sa/sa"],
+        }
+    ),
     VERSIONS.map(
         lambda version: {
             "resolution": "STATIC",

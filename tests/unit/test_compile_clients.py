@@ -6,7 +6,15 @@ import pytest
 from compile_world import document, gateway, ingress, routes, service, subsets, to, workload, world
 
 from ray_mesh import snapshot
-from ray_mesh.compile import World, admit, affected, compile_endpoints, compile_key
+from ray_mesh.compile import (
+    Grounds,
+    LiveWorkload,
+    World,
+    admit,
+    affected,
+    compile_endpoints,
+    compile_key,
+)
 from ray_mesh.errors import ConfigError, NotSupported
 from ray_mesh.proxy.view import Client, client_of, rules_for, seen_by, why_unexported, why_unknown
 from ray_mesh.resources import Document, load
@@ -410,3 +418,71 @@ def test_a_pattern_with_endpoints_has_these() -> None:
     endpoints = compile_endpoints(of, "endpoints._.example.com", ())
     assert endpoints is not None
     assert [one.address for one in endpoints.endpoints] == ["10.9.9.9"]
+
+
+# Several ServiceEntries for one host, and identities.
+
+
+def api_entry(name: str, address: str, when: float, number: int = 80, more: str = "") -> Document:
+    ports = f"ports: [{{number: {number}, name: {name.rpartition('/')[2]}, protocol: HTTP}}]"
+    there = f"hosts: [api.example.com], resolution: STATIC, endpoints: [{{address: {address}}}]"
+    return document("ServiceEntry", name, f"{{{there}, {ports}{more}}}", admitted_at=when)
+
+
+def test_entries_of_one_namespace_share_a_host() -> None:
+    older, newer = api_entry("a", "192.0.2.1", 1.0), api_entry("b", "192.0.2.2", 2.0, 81)
+    third = api_entry("c", "192.0.2.3", 3.0)
+    of = world(older, newer, third)
+    assert admit(world(older), [newer, third]) == []
+    found = compiled(of, API)
+    assert [(one.number, one.name) for one in found.ports] == [(80, "a"), (81, "b")]
+    endpoints = compile_endpoints(of, "endpoints.-.api.example.com", ())
+    assert endpoints is not None
+    at = [(one.address, one.service_port) for one in endpoints.endpoints]
+    assert at == [("192.0.2.1", 80), ("192.0.2.2", 81), ("192.0.2.3", 80)]
+    assert [one.host for one in of.callees()] == ["api.example.com"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        api_entry("prod/b", "192.0.2.2", 2.0),
+        api_entry("b", "192.0.2.2", 2.0, more=", exportTo: ['.']"),
+        api_entry("b", "192.0.2.2", 2.0, more=", location: MESH_INTERNAL"),
+    ],
+)
+def test_other_entries_do_not(other: Document) -> None:
+    older = api_entry("a", "192.0.2.1", 1.0)
+    assert "RM0111" in [one.code for one in admit(world(older), [other])]
+    endpoints = compile_endpoints(world(older, other), "endpoints.-.api.example.com", ())
+    assert endpoints is not None
+    assert [one.address for one in endpoints.endpoints] == ["192.0.2.1"], "the older one has it"
+
+
+def test_what_an_entry_adds_is_looked_at_too() -> None:
+    grounds = Grounds((("n1", "192.0.2.2"),), frozenset({80}))
+    findings = admit(
+        world(api_entry("a", "192.0.2.1", 1.0)), [api_entry("b", "192.0.2.2", 2.0)], grounds=grounds
+    )
+    assert [(one.code, one.path) for one in findings] == [("RM0112", "spec.endpoints[0].address")]
+
+
+def test_endpoints_have_to_have_an_identity_that_the_entry_names() -> None:
+    def served(names: str) -> list[str]:
+        spec = (
+            "{hosts: [db], location: MESH_INTERNAL, resolution: STATIC, workloadSelector: {labels: {app: "
+            f"reviews}}}}, ports: [{{number: 80, name: h, protocol: HTTP}}]{names}}}"
+        )
+        there = document("WorkloadEntry", "w", "{address: 192.0.2.1, labels: {app: reviews}}")
+        of = world(document("ServiceEntry", "db", spec), workload("reviews", "v1"), there)
+        live = [LiveWorkload("workload.default.reviews-v1", "n1", "192.0.2.9", 1)]
+        found = compile_endpoints(of, "endpoints.default.db", live)
+        assert found is not None
+        return [one.address for one in found.endpoints]
+
+    account = "spiffe://mesh.local/ns/default/sa/bookinfo-reviews"
+    assert served("") == ["192.0.2.9", "192.0.2.1"]
+    assert served(f", subjectAltNames: ['{account}']") == ["192.0.2.9"], "what proves nothing is left out"
+    assert served(", subjectAltNames: [other]") == []
+    with pytest.raises(NotSupported, match="what has no proxy proves no name"):
+        api_entry("a", "192.0.2.1", 1.0, more=", subjectAltNames: [api.example.com]")
