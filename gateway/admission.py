@@ -197,7 +197,9 @@ class Admission:
 
     async def _analyze(self, documents: Sequence[Document], deletions: Sequence[str]) -> tuple[Finding, ...]:
         """What is small is analyzed at once; a large set must not keep the loop from its heartbeats."""
-        analyze = partial(admit, self.world, self._dated(documents), deletions, self._grounds())
+        analyze = partial(
+            admit, self.world, self._dated(documents), deletions, self._grounds(), self._clock()
+        )
         is_small = len(documents) <= LONG_SET
         findings = tuple(analyze() if is_small else await asyncio.to_thread(analyze))
         if has_errors(findings):

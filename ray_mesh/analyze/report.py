@@ -20,9 +20,9 @@ from ray_mesh.compile.examine import examine
 from ray_mesh.compile.facts import NOTHING_KNOWN, Facts
 from ray_mesh.compile.finding import SEVERITIES, Finding, Severity, in_analysis, in_order, plain
 from ray_mesh.compile.grounds import Grounds
-from ray_mesh.compile.suppress import Suppressed, Suppression, of_mesh, of_object, split
-from ray_mesh.compile.world import MESH_CONFIG_KEY, World
-from ray_mesh.resources import Document, MeshConfigSpec
+from ray_mesh.compile.suppress import Suppressed, Suppression, split, written
+from ray_mesh.compile.world import World
+from ray_mesh.resources import Document
 from ray_mesh.resources.problems import Problem
 from ray_mesh.resources.reading import Reading, read_each
 from ray_mesh.resources.refused import ELSEWHERE, INSTEAD
@@ -157,7 +157,9 @@ def _report(
         if grounds is not None:
             found += address_findings(world, document, grounds)
         findings += [one for one in found if document.key not in repaired or one.code in _OF_REPAIRED]
-    chosen, complaints = _written_suppressions(world, documents, readings, now)
+    objects: list[Document | Subject] = [*documents]
+    objects += [subject_of(one) for one in readings if one.document is None]
+    chosen, complaints = written(world, objects, now)
     told, silent = split(in_analysis([*findings, *complaints]), [*suppressions, *chosen])
     told = [one for one in told if _is_asked(one, only)]
     silent = [one for one in silent if _is_asked(one.finding, only)]
@@ -167,25 +169,6 @@ def _report(
 def _is_asked(finding: Finding, namespace: str) -> bool:
     """Whether a finding is of the namespace; one without object always is."""
     return not namespace or "." not in finding.key or finding.key.split(".")[1] == namespace
-
-
-def _written_suppressions(
-    world: World, documents: Iterable[Document], readings: Iterable[Reading], now: float
-) -> tuple[list[Suppression], list[Finding]]:
-    good: list[Suppression] = []
-    bad: list[Finding] = []
-    config = world.get(MESH_CONFIG_KEY)
-    if config is not None:
-        entries = [one.model_dump(exclude_none=True) for one in config.read(MeshConfigSpec).analysis.suppress]
-        good, bad = of_mesh(config.title, config.key, entries, config.positions, now)
-    objects: list[Document | Subject] = [*documents]
-    objects += [subject_of(one) for one in readings if one.document is None]
-    for one in objects:
-        if one.annotations:
-            more, complaints = of_object(one.title, one.key, one.annotations, one.positions, now)
-            good += more
-            bad += complaints
-    return good, bad
 
 
 def _files_findings(readings: list[Reading], namespace: str) -> list[Finding]:

@@ -13,9 +13,10 @@ from ray_mesh.compile import codes
 from ray_mesh.compile.callee import hosts_of
 from ray_mesh.compile.entry_findings import address_findings
 from ray_mesh.compile.examine import examine
-from ray_mesh.compile.finding import Finding, at_admission, error
+from ray_mesh.compile.finding import Finding, at_admission, error, in_order
 from ray_mesh.compile.gateway_api.terms import API_GATEWAY
 from ray_mesh.compile.grounds import Grounds
+from ray_mesh.compile.suppress import split, written
 from ray_mesh.compile.world import World, rule_hosts
 from ray_mesh.resources import Document, WorkloadBindingSpec
 
@@ -25,11 +26,12 @@ def admit(
     documents: Iterable[Document],
     deletions: Iterable[str] = (),
     grounds: Grounds | None = None,
+    now: float | None = None,
 ) -> list[Finding]:
     """What is to be said about applying ``documents`` and deleting the keys in ``deletions``, together.
 
     Errors come first; a change with any error must be refused whole. Without ``grounds`` nothing is
-    known of where the mesh runs.
+    known of where the mesh runs. What is suppressed at the time ``now`` is left out, unless it is an error.
     """
     applied, deleted = list(documents), list(deletions)
     changes: dict[str, Document | None] = dict.fromkeys(deleted)
@@ -40,7 +42,16 @@ def admit(
         findings += examine(after, document)
         findings += address_findings(after, document, grounds or Grounds())
     findings += _broken(world, after, changes)
-    return at_admission(findings)
+    told = at_admission(findings)
+    return told if now is None else _without_suppressed(after, applied, told, now)
+
+
+def _without_suppressed(
+    after: World, applied: list[Document], findings: list[Finding], now: float
+) -> list[Finding]:
+    suppressions, complaints = written(after, applied, now)
+    told, _ = split((one for one in findings if one.severity != "error"), suppressions)
+    return in_order([*(one for one in findings if one.severity == "error"), *told, *complaints])
 
 
 def has_errors(findings: Iterable[Finding]) -> bool:

@@ -188,6 +188,12 @@ def _rule_findings(world: World, document: Document, rule: HttpRoute, path: Path
         )
         fix = f"write percentage: {{value: {rule.fault.delay.percent}}}"
         yield warning(document, codes.DEPRECATED, (*path, "fault", "delay", "percent"), message, fix)
+    for field in ("mirror_percent", "mirror_percent_snake"):
+        if getattr(rule, field) is not None:
+            shown = "mirrorPercent" if field == "mirror_percent" else "mirror_percent"
+            message = f'Schema validation warning: using deprecated setting "{shown}", use "mirrorPercentage" instead'
+            fix = f"write mirrorPercentage: {{value: {getattr(rule, field)}}}"
+            yield warning(document, codes.SCHEMA_WARNING, (*path, shown), message, fix)
     for index, share in enumerate(rule.route):
         below = (*path, "route", index, "destination")
         takes_traffic = len(rule.route) == 1 or bool(share.weight)

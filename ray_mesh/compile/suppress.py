@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
 from ray_mesh.compile import codes
 from ray_mesh.compile.finding import Finding
+from ray_mesh.compile.world import MESH_CONFIG_KEY, World
 from ray_mesh.resources.document import ANALYZE_SUPPRESS
 from ray_mesh.resources.source import Path, Positions, show
 
@@ -95,6 +96,44 @@ def _pattern(written: str) -> str:
 def _names(finding: Finding) -> Iterator[str]:
     kind, _, rest = finding.object.partition(" ")
     yield f"{kind}/{rest}" if "/" in rest else f"{kind}//{rest}"
+
+
+class Annotated(Protocol):
+    """An object that may hold suppressions."""
+
+    @property
+    def title(self) -> str:
+        """How messages name it."""
+
+    @property
+    def key(self) -> str:
+        """The key of desired state."""
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """Those of its metadata."""
+
+    @property
+    def positions(self) -> Positions:
+        """Where its values stand."""
+
+
+def written(
+    world: World, objects: Iterable[Annotated], now: float
+) -> tuple[list[Suppression], list[Finding]]:
+    """The suppressions of MeshConfig and of some objects, and what is wrong with those that do not hold."""
+    good: list[Suppression] = []
+    bad: list[Finding] = []
+    config = world.get(MESH_CONFIG_KEY)
+    if config is not None:
+        entries = [one.model_dump(exclude_none=True) for one in world.config.analysis.suppress]
+        good, bad = of_mesh(config.title, config.key, entries, config.positions, now)
+    for one in objects:
+        if one.annotations:
+            more, complaints = of_object(one.title, one.key, one.annotations, one.positions, now)
+            good += more
+            bad += complaints
+    return good, bad
 
 
 def of_object(

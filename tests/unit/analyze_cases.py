@@ -426,6 +426,40 @@ CASES: dict[str, tuple[str, list[str]]] = {
         service("reviews", "[{port: 80}]"),
         ["info IST0118 Service default/reviews spec.ports[0]"],
     ),
+    "names of ports that lead outside": (
+        doc(
+            "Service",
+            "out",
+            "{type: ExternalName, externalName: a.org, ports: [{name: tcp, port: 1}, {name: web, port: 2}, "
+            "{name: https-a, port: 3}]}",
+        ),
+        [
+            "warning IST0150 Service default/out spec.ports[0]",
+            "warning IST0150 Service default/out spec.ports[1]",
+        ],
+    ),
+    "older fields": (
+        join(
+            REVIEWS,
+            routes(
+                "r",
+                "[reviews]",
+                "[{mirror: {host: reviews}, mirrorPercent: 5, route: [{destination: {host: reviews}}]}]",
+            ),
+            doc(
+                "DestinationRule",
+                "d",
+                "{host: reviews, trafficPolicy: {outlierDetection: {consecutiveErrors: 5}, "
+                "loadBalancer: {consistentHash: {useSourceIp: true, minimumRingSize: 9}}}}",
+            ),
+        ),
+        [
+            "warning IST0133 DestinationRule default/d "
+            "spec.trafficPolicy.loadBalancer.consistentHash.minimumRingSize",
+            "warning IST0133 DestinationRule default/d spec.trafficPolicy.outlierDetection.consecutiveErrors",
+            "warning IST0133 VirtualService default/r spec.http[0].mirrorPercent",
+        ],
+    ),
     "a policy for nobody": (
         join(
             pod("foo/x", "{app: x}"),

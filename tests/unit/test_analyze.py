@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from analyze_cases import CASES, REVIEWS, SELECTED, doc, join, routes, service, to
@@ -16,6 +18,9 @@ from ray_mesh.compile import Grounds, World
 from ray_mesh.compile.suppress import from_option
 from ray_mesh.resources import load
 
+CONFORMANCE = Path(
+    os.environ.get("RAY_MESH_CONFORMANCE", Path(__file__).parents[3] / "shared" / "conformance")
+)
 NOW = datetime(2027, 1, 15, tzinfo=UTC).timestamp()
 NOWHERE = join(REVIEWS, routes("r", "[reviews]", f"[{to('nowhere')}]"))
 
@@ -210,3 +215,22 @@ def test_a_large_mesh_is_analyzed_in_seconds() -> None:
     report = analyzed(join(*parts))
     assert {one.code for one in report.findings} == {"IST0173"}
     assert time.process_time() - started < 10
+
+
+def test_of_two_documents_for_one_object_both_are_looked_at() -> None:
+    text = join(REVIEWS, *(routes("r", "[reviews]", f"[{to(host)}]") for host in ("nobody", "nowhere")))
+    found = [one.message for one in analyzed(text).findings if one.code == "IST0101"]
+    assert ["nobody" in found[0], "nowhere" in found[1], len(found)] == [True, True, 2]
+
+
+def test_a_namespace_exists_by_being_used_unless_some_are_declared() -> None:
+    text = doc("AuthorizationPolicy", "foo/p", "{rules: [{from: [{source: {namespaces: [bar]}}]}]}")
+    assert [one.code for one in analyzed(text).findings] == ["IST0127"]
+
+
+@pytest.mark.skipif(not CONFORMANCE.exists(), reason=f"no {CONFORMANCE}")
+def test_every_document_of_istios_can_be_looked_at() -> None:
+    files = sorted(CONFORMANCE.rglob("*.yaml"))
+    for path in files:
+        report = analyzed(path.read_text()) if path.parent.name != "istio-api" else None
+        assert report is None or to_json(report)["counts"]["suppressed"] == 0, path

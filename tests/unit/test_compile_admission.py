@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from compile_world import (
     binding,
@@ -255,3 +257,20 @@ def test_rules_that_a_merge_leaves_nothing_to_are_told(first: str, second: str, 
     messages = [one.message for one in admit(of, [rule("b", second, 2.0)]) if one.code == "RM0102"]
     lost = "default/b spec.http[0] gets no request of"
     assert sorted(lost in one for one in messages) == [False, *[True] * is_lost]
+
+
+def test_what_is_suppressed_is_not_told_and_never_let_in() -> None:
+    def suppressing(codes: str, http: str) -> Document:
+        note = f"[{{code: {codes}, reason: known}}]"
+        rule = routes("reviews", http)
+        return replace(rule, annotations={"mesh.ray.io/suppress": note})
+
+    uneven = f"[{{route: [{to('reviews', weight=1)}, {to('ratings', weight=1)}]}}]"
+    assert codes(admit(mesh(), [suppressing("RM0104", uneven)], now=0.0)) == []
+    assert codes(admit(mesh(), [suppressing("RM0104", uneven)])) == ["warning RM0104 spec.http[0].route"]
+    refused = admit(mesh(), [suppressing("'*'", f"[{{route: [{to('nowhere')}]}}]")], now=0.0)
+    assert codes(refused) == [f"error IST0101 {DESTINATION}.host"]
+    bare = replace(
+        routes("reviews", f"[{{route: [{to('reviews')}]}}]"), annotations={"mesh.ray.io/suppress": "x"}
+    )
+    assert [one.code for one in admit(mesh(), [bare], now=0.0)] == ["RM0204"]
