@@ -48,12 +48,19 @@ def ranked_routes(
 ) -> Iterator[tuple[Rank, snapshot.Route]]:
     """Every match of an HTTPRoute as a route, and its rank: the least goes first."""
     for index, rule in enumerate(document.read(HttpRouteSpec).rules):
-        route = _route(world, document, index, rule)
+        fields = _fields(world, document, index, rule)
         for number, match in enumerate(rule.conditions):
             rank = (*_precedence(match), document.admitted_at, document.key, index, number)
-            for place, uri in enumerate(_uris(match.path)):
-                changed = replace(route, **ways(rule.filters, match.path, uri, listening))
-                yield (*rank, place), replace(changed, matches=(_match(match, uri),))
+            for place, uris in enumerate(_groups(rule, match)):
+                said = ways(rule.filters, match.path, uris[0], listening) if rule.filters else {}
+                matches = tuple(_match(match, uri) for uri in uris)
+                yield (*rank, place), snapshot.Route(matches=matches, **fields, **said)
+
+
+def _groups(rule: HttpRouteRule, match: RouteMatch) -> list[tuple[snapshot.StringMatch | None, ...]]:
+    """The ways to write a match of the path: together, unless the new path depends on which of them holds."""
+    uris = _uris(match.path)
+    return [(uri,) for uri in uris] if any(one.replaces_prefix for one in rule.filters) else [uris]
 
 
 def _precedence(match: RouteMatch) -> Rank:
@@ -96,25 +103,26 @@ def _name(one: snapshot.NamedMatch) -> str:
     return one.name
 
 
-def _route(world: World, document: Document, index: int, rule: HttpRouteRule) -> snapshot.Route:
-    """What is the same for all matches of a rule."""
+def _fields(world: World, document: Document, index: int, rule: HttpRouteRule) -> dict[str, Any]:
+    """The fields of :class:`snapshot.Route` that are the same for all matches of a rule."""
     timeouts = rule.timeouts
     destinations = tuple(_share(world, document, one) for one in rule.backend_refs if one.weight)
     is_answered = any(one.request_redirect for one in rule.filters)
-    return snapshot.Route(
-        name=f"{document.namespace}/{document.name}/{rule.name or index}",
-        origin=f"{document.title} spec.rules[{index}]",
-        matches=(),
-        destinations=destinations,
-        timeout_s=duration_s(timeouts.request) if timeouts and timeouts.request else 0.0,
-        direct_response=None if destinations or is_answered else snapshot.DirectResponse(INVALID),
-        mirrors=_mirrors(world, document, rule),
-        retries=_retries(rule),
-    )
+    return {
+        "name": f"{document.namespace}/{document.name}/{rule.name or index}",
+        "origin": f"{document.title} spec.rules[{index}]",
+        "destinations": destinations,
+        "timeout_s": duration_s(timeouts.request) if timeouts and timeouts.request else 0.0,
+        "direct_response": None if destinations or is_answered else snapshot.DirectResponse(INVALID),
+        "mirrors": _mirrors(world, document, rule),
+        "retries": _retries(rule),
+    }
 
 
 def _share(world: World, document: Document, backend: HttpBackendRef) -> snapshot.Destination:
     share = destination(world, document, backend, backend.weight)
+    if not backend.filters:
+        return share
     own = ways(backend.filters, PathMatch(), None, Listening())
     return replace(share, **{name: own[name] for name in _OF_A_SHARE})
 

@@ -221,6 +221,17 @@ class HttpFilter(Model):
     external_auth: Annotated[ExternalAuth | None, _EXTERNAL] = None
     extension_ref: Annotated[ExtensionReference | None, _EXTENSION] = None
 
+    @property
+    def new_path(self) -> PathModifier | None:
+        """The new path that it says, in the request or in an answer."""
+        said = self.url_rewrite or self.request_redirect
+        return said.path if said is not None else None
+
+    @property
+    def replaces_prefix(self) -> bool:
+        """Whether what it does depends on the prefix that matched."""
+        return self.new_path is not None and self.new_path.type == "ReplacePrefixMatch"
+
     def flaws(self) -> Iterator[Flaw]:
         yield from _type_flaws(self.type, self)
         if self.external_auth is not None:

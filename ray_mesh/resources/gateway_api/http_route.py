@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ray_mesh.patterns import compile_pattern
-from ray_mesh.resources.gateway_api.filters import HttpFilter, Method, PathModifier, repeated_flaws
+from ray_mesh.resources.gateway_api.filters import HttpFilter, Method, repeated_flaws
 from ray_mesh.resources.gateway_api.names import (
     Duration,
     HeaderName,
@@ -180,20 +180,12 @@ class HttpRouteRule(Model):
     def _prefix_flaws(self, filters: Iterable[HttpFilter], where: str) -> Iterator[Flaw]:
         is_prefix = len(self.conditions) == 1 and self.conditions[0].path.type == "PathPrefix"
         for one in filters:
-            for name, path in _new_paths(one):
-                if path is not None and path.type == "ReplacePrefixMatch" and not is_prefix:
-                    message = (
-                        f"{where} using {name} filter with path.replacePrefixMatch, "
-                        "exactly one PathPrefix match must be specified"
-                    )
-                    yield Flaw(("matches",), message)
-
-
-def _new_paths(one: HttpFilter) -> Iterator[tuple[str, PathModifier | None]]:
-    if one.request_redirect is not None:
-        yield "RequestRedirect", one.request_redirect.path
-    if one.url_rewrite is not None:
-        yield "URLRewrite", one.url_rewrite.path
+            if one.replaces_prefix and not is_prefix:
+                message = (
+                    f"{where} using {one.type} filter with path.replacePrefixMatch, "
+                    "exactly one PathPrefix match must be specified"
+                )
+                yield Flaw(("matches",), message)
 
 
 def _authority(one: HttpFilter) -> str:
