@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from ray_mesh import addresses
 from ray_mesh.errors import ConfigError
 
 MAX_BYTES = 4 << 20
@@ -23,6 +24,9 @@ MAX_DEPTH = 32
 MAX_NODES = 300_000
 """Values in one text, counted after anchors are expanded."""
 
+MAX_ADDRESSES = 8
+"""Addresses in one text that YAML takes for maps; each costs reading the text again."""
+
 Path: TypeAlias = tuple[str | int, ...]
 """Steps from the root of a document to a value: field names and list positions."""
 
@@ -30,6 +34,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
 _FLOAT = re.compile(r"[-+]?[0-9]{1,20}\.[0-9]{0,20}([eE][-+]?[0-9]{1,3})?")
+_ADDRESS = frozenset("0123456789abcdefABCDEF:.")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -78,8 +83,7 @@ def read_yaml(text: str, source: str, first_line: int = 1) -> list[Manifest]:
     """
     _check_size(text, source)
     try:
-        _check_events(text, source, first_line)
-        roots = list(yaml.compose_all(text, Loader=_LOADER))
+        roots = _compose(text, source, first_line)
     except yaml.MarkedYAMLError as error:
         where = _where(source, error.problem_mark, first_line) if error.problem_mark else source
         raise ConfigError(f"{where}: not YAML: {error.problem}") from error
@@ -88,6 +92,35 @@ def read_yaml(text: str, source: str, first_line: int = 1) -> list[Manifest]:
     reader = _Reader(source, first_line)
     manifests = [reader.manifest(root) for root in roots if root is not None]
     return [manifest for manifest in manifests if manifest is not None]
+
+
+def _compose(text: str, source: str, first_line: int) -> list[yaml.Node | None]:
+    """The roots of a text. An IPv6 address such as ``[2001:db8::]`` is one value, as kubectl reads it, though
+    to YAML 1.1 it is the start of a map."""
+    for _ in range(MAX_ADDRESSES):
+        try:
+            _check_events(text, source, first_line)
+            return list(yaml.compose_all(text, Loader=_LOADER))
+        except yaml.MarkedYAMLError as error:
+            quoted = _quoted(text, error.problem_mark.index) if error.problem_mark else text
+            if quoted == text:
+                raise
+            text = quoted
+    raise ConfigError(f"{source}: more than {MAX_ADDRESSES} addresses that end in :: are not in quotes")
+
+
+def _quoted(text: str, index: int) -> str:
+    """The text with an address in quotes that ends in ``::`` where reading it stopped; else as it is."""
+    start = index
+    while start and text[start - 1] in _ADDRESS:
+        start -= 1
+    end = start
+    while end < len(text) and text[end] in _ADDRESS:
+        end += 1
+    address = text[start:end]
+    if not address.endswith("::") or addresses.parse(address) is None:
+        return text
+    return f"{text[:start]}'{address}'{text[end:]}"
 
 
 def read_json(text: str, source: str) -> Manifest:

@@ -17,7 +17,7 @@ from ray_mesh.errors import NotSupported
 from ray_mesh.resources import KINDS, load, read
 from ray_mesh.resources.document import check
 from ray_mesh.resources.problems import Problem
-from ray_mesh.resources.source import Manifest, Positions
+from ray_mesh.resources.source import Manifest, read_yaml
 
 ROOT = Path(os.environ.get("RAY_MESH_CONFORMANCE", Path(__file__).parents[3] / "shared" / "conformance"))
 BOOKINFO = sorted((ROOT / "bookinfo").glob("*.yaml"))
@@ -49,21 +49,20 @@ def test_bookinfo_loads(path: Path) -> None:
 
 def cases() -> Iterator[Any]:
     for path in CASES:
-        # YAML 1.2, which Istio reads, takes this for text; PyYAML takes it for a map.
-        text = path.read_text().replace(" 001:db8::]", " '001:db8::']")
-        for number, document in enumerate(filter(None, yaml.safe_load_all(text))):
-            name = document["metadata"]["name"]
-            yield pytest.param(document, document.pop("_err", ""), id=f"{path.stem}-{number}-{name}")
+        for number, manifest in enumerate(read_yaml(path.read_text(), path.name)):
+            expected = manifest.value.pop("_err", "")
+            name = manifest.value["metadata"]["name"]
+            yield pytest.param(manifest, expected, id=f"{path.stem}-{number}-{name}")
 
 
 def invalid(problems: list[Problem]) -> list[str]:
     return [str(problem) for problem in problems if not problem.later]
 
 
-@pytest.mark.parametrize(("plain", "expected"), list(cases()))
-def test_what_istio_accepts_and_rejects(plain: dict[str, Any], expected: str) -> None:
-    document, problems = check(Manifest(plain, Positions("case")))
-    if plain["kind"] in WAIVED:
+@pytest.mark.parametrize(("manifest", "expected"), list(cases()))
+def test_what_istio_accepts_and_rejects(manifest: Manifest, expected: str) -> None:
+    document, problems = check(manifest)
+    if manifest.value["kind"] in WAIVED:
         assert document is None
         assert [problem.never for problem in problems] == [True]
     elif expected:

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from ray_mesh.errors import ConfigError
-from ray_mesh.resources.source import MAX_BYTES, MAX_DEPTH, MAX_DOCUMENTS, read_json, read_yaml, show
+from ray_mesh.resources.source import (
+    MAX_ADDRESSES,
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_DOCUMENTS,
+    read_json,
+    read_yaml,
+    show,
+)
 
 
 def value(text: str) -> Any:
@@ -114,3 +122,13 @@ def test_paths_are_shown_as_people_write_them() -> None:
 def test_json_is_read_under_the_same_rules(text: str) -> None:
     with pytest.raises(ConfigError):
         read_json(text, "stored")
+
+
+def test_an_address_in_brackets_is_text() -> None:
+    assert read_yaml("a: [1.2.3.4, 001:db8::, fe80::/10]", "f")[0].value == {
+        "a": ["1.2.3.4", "001:db8::", "fe80::/10"]
+    }
+    assert read_yaml("a: {b: 2001:db8::}", "f")[0].value == {"a": {"b": "2001:db8::"}}
+    assert read_yaml("a: ' [2001:db8::] '", "f")[0].value == {"a": " [2001:db8::] "}
+    assert "not YAML" in refusal("a: [b:]")
+    assert "not in quotes" in refusal(f"a: [{', '.join(['2001:db8::'] * (MAX_ADDRESSES + 1))}]")
