@@ -161,6 +161,18 @@ async def test_looking(command: Command, gateway: Gateway) -> None:
     assert version["mesh"] == version["client"]
 
 
+async def test_explaining_requests_of_the_mesh(command: Command, gateway: Gateway) -> None:
+    await gateway.mesh.apply([SERVICE, BINDING])
+    await gateway.mesh.attach("reviews", "v1", 9080)
+    explain = ("config", "explain", "--from", "default/reviews-v1")
+    told = await command(*explain, "POST", "http://reviews:9080/x", "-H", "end-user: bob")
+    assert (told.code, told.err) == (0, "")
+    assert "FORWARDED  forwarded to reviews.default.svc.cluster.local\n" in told.out
+    assert "@ Service default/reviews:" in told.out
+    refused = await command(*explain, "http://nothing/", "-o", "json")
+    assert (refused.code, json.loads(refused.out)["verdict"]["flag"]) == (80, "NR")
+
+
 async def test_wait_in_vain_is_5(command: Command, gateway: Gateway) -> None:
     gateway.peers.is_applying = False
     revision = (await gateway.mesh.apply(SERVICE)).revision
