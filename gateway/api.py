@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -205,7 +206,8 @@ class Api:
         question = read_question(await reading.json_body(request))
         await self._parts.admission.refresh()
         live = self._parts.view.served(time.monotonic())
-        told = explain(self._parts.admission.world, question, live=live, locate=as_printed)
+        world = self._parts.admission.world
+        told = await asyncio.to_thread(explain, world, question, live=live, locate=as_printed)
         return answer(asdict(told))
 
     async def analyze(self, request: web.Request) -> web.Response:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ray_mesh import snapshot
 from ray_mesh.compile import LiveWorkload, World, compile_endpoints
+from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.mesh import compile_mesh
 from ray_mesh.compile.services import compile_service
 from ray_mesh.explain.places import Places
@@ -40,20 +41,23 @@ class Case:
 
     def destination(self, host: str) -> Destination | None:
         """A host with its service and its endpoints, as a proxy has it when nothing has failed yet."""
-        service = self.service(host)
-        endpoints = compile_endpoints(self.world, snapshot.key_for("endpoints", host), self.served())
-        if service is None or endpoints is None:
+        service, callee = self.service(host), self.world.callee(host)
+        if service is None or callee is None:
             return None
+        key = snapshot.key_for("endpoints", host)
+        endpoints = compile_endpoints(self.world, key, self.served(callee))
         destination = Destination(host)
         destination.set_service(service, 0.0)
-        destination.set_endpoints(endpoints.endpoints, 0.0)
+        destination.set_endpoints(endpoints.endpoints if endpoints is not None else (), 0.0)
         return destination
 
-    def served(self) -> Sequence[LiveWorkload]:
-        """The workloads that proxies serve."""
-        if self.live is not None:
-            return self.live
-        return [_as_if_live(one) for one in self.world.find("kind", "Workload")]
+    def served(self, callee: Callee) -> list[LiveWorkload]:
+        """The workloads behind a host that proxies serve."""
+        behind = list(self.world.attached(callee))
+        if self.live is None:
+            return [_as_if_live(one) for one in behind]
+        keys = {one.key for one in behind}
+        return [one for one in self.live if one.key in keys]
 
 
 def _as_if_live(workload: Document) -> LiveWorkload:

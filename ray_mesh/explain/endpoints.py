@@ -89,7 +89,7 @@ def _left_out(case: Case, callee: Callee, cluster: Cluster) -> Iterator[Note]:
             f"not {name_of(member)}: it has no proxy, and no trafficPolicy.tls.mode DISABLE allows plain text"
         )
         yield Note(says, case.places.at(document, "spec"))
-    served = {one.key for one in case.served()}
+    served = {one.key for one in case.served(callee)}
     for document in (*case.world.attached(callee), *case.world.entries(callee)):
         if document.key in taken:
             continue
