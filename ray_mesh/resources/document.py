@@ -120,9 +120,12 @@ class _Check:
         kind = self._kind()
         if kind is None:
             return None, self._problems
-        self._check_top_level(kind)
+        self._check_top_level()
         metadata = self._metadata(kind)
         if metadata is None:
+            return None, self._problems
+        if kind.needs_spec and self._value.get("spec") is None:
+            self._add(("spec",), "required")
             return None, self._problems
         if kind.later:
             self._add(("kind",), f"not supported yet: kind {self._value['kind']}: {kind.later}", later=True)
@@ -174,8 +177,8 @@ class _Check:
             message = f"not supported: kind {name} of {version}: {instead}"
             refusal = self._problem(("kind",), message, later=True)
             self._problems.append(replace(refusal, never=name in INSTEAD))
-        elif name not in KINDS and (close := get_close_matches(name, KINDS, 1, 0.75)):
-            self._add(("kind",), f"unknown kind {name}; did you mean {close[0]}?")
+        elif name not in KINDS and (near := _nearest_kind(name)):
+            self._add(("kind",), f"unknown kind {name}; did you mean {near}?")
         else:
             self._add(("kind",), f"not supported yet: kind {name} of {version}", later=True)
         return None
@@ -185,14 +188,12 @@ class _Check:
         name = metadata.get("name") if isinstance(metadata, dict) else None
         return str(name) if isinstance(name, str) else "without name"
 
-    def _check_top_level(self, kind: Kind) -> None:
+    def _check_top_level(self) -> None:
         for name in self._value:
             if name not in _TOP_LEVEL:
                 self._add((name,), f"unknown field{nearest(name, _TOP_LEVEL)}")
         if not isinstance(self._value.get("spec"), dict | None):
             self._add(("spec",), "spec is a map")
-        elif kind.needs_spec and self._value.get("spec") is None:
-            self._add(("spec",), "required")
 
     def _metadata(self, kind: Kind) -> Metadata | None:
         value = self._value.get("metadata")
@@ -270,6 +271,12 @@ def _meant(name: str, version: str) -> str | None:
     groups = {kind.group: one for one, kind in KINDS.items() if one.partition(".")[0] == name}
     close = get_close_matches(api_group(version), groups, 1, 0.8)
     return groups[close[0]] if close else None
+
+
+def _nearest_kind(name: str) -> str:
+    by_fold = {one.partition(".")[0].lower(): one.partition(".")[0] for one in (*KINDS, *INSTEAD)}
+    close = get_close_matches(name.lower(), by_fold, 1, 0.75)
+    return by_fold[close[0]] if close else ""
 
 
 def _nearest_version(version: str, known: tuple[str, ...]) -> str:

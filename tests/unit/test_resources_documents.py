@@ -271,6 +271,24 @@ def test_refused_by_name(text: str, expected: str) -> None:
             "apiVersion: networking.istio.io/v2\nkind: Gateway\nmetadata: {name: a}\n",
             "write networking.istio.io/v1",
         ),
+        (
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HttpRoute\nmetadata: {name: a}\n",
+            "did you mean HTTPRoute?",
+        ),
+        (
+            "apiVersion: netwroking.istio.io/v1beta1\nkind: Sidecar\nmetadata: {name: a}\n",
+            "apiVersion: netwroking.istio.io/v1beta1 is not a version of Sidecar: "
+            "write networking.istio.io/v1beta1",
+        ),
+        (
+            "apiVersion: networking.istio.io/v1\nkind: ProxyConfig\nmetadata: {name: a}\n",
+            "write networking.istio.io/v1beta1",
+        ),
+        ("apiVersion: v1\nkind: Namespace\nmetadata: {name: a, namespace: b}\n", "lies in no other"),
+        (
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\n",
+            "f.yaml:1:1: ServiceEntry default/a: spec: required",
+        ),
         ("apiVersion: v1\nkind: Service\n", "metadata is missing"),
         ("apiVersion: v1\nkind: Service\nmetadata: {}\n", "metadata.name: required"),
         (document("Service", "{}", "{name: A_b}"), "metadata.name: 'A_b' is not a DNS label"),
@@ -312,6 +330,42 @@ def test_refused_by_name(text: str, expected: str) -> None:
 )
 def test_invalid_documents(text: str, expected: str) -> None:
     assert expected in refusal(text)
+
+
+def test_a_namespace_lies_in_itself() -> None:
+    [one] = load("apiVersion: v1\nkind: Namespace\nmetadata: {name: prod, labels: {team: a}}\n", "f", "other")
+    assert (one.key, one.namespace, one.labels) == ("namespace.prod.prod", "prod", {"team": "a"})
+    assert from_json(one.json).json == one.json
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "instead", "never"),
+    [
+        ("networking.istio.io/v1alpha3", "EnvoyFilter", "write VirtualService, DestinationRule", True),
+        ("extensions.istio.io/v1alpha1", "WasmPlugin", "no code is loaded into proxies", True),
+        ("networking.k8s.io/v1", "Ingress", "write a Gateway", False),
+        ("v1", "ConfigMap", "MeshConfig", False),
+        ("v1", "List", "---", False),
+        ("apps/v1", "Deployment", "attaches to the mesh", False),
+        ("argoproj.io/v1alpha1", "Rollout", "not supported yet", False),
+    ],
+)
+def test_other_kinds_are_refused_with_what_to_write_instead(
+    api_version: str, kind: str, instead: str, never: bool
+) -> None:
+    text = f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a}}\n"
+    documents, [problem] = read(text, "f.yaml")
+    assert documents == []
+    assert (problem.later, problem.never) == (True, never)
+    assert instead in not_supported(text)
+
+
+def test_a_kind_that_is_not_honoured_is_valid() -> None:
+    text = document("Telemetry", "{tracing: [{}]}")
+    [one], problems = read(text, "f.yaml")
+    assert one.kind == "Telemetry"
+    assert [problem.later for problem in problems] == [True]
+    assert "f.yaml:2:1: Telemetry default/one: not supported yet: kind Telemetry: " in not_supported(text)
 
 
 def test_what_a_server_adds_is_left_out() -> None:
