@@ -146,6 +146,9 @@ class Admin:
     def record(self, request: Request) -> None:
         """See :class:`.sides.Entry`. Pages are no traffic."""
 
+    def record_flaw(self, request: Request) -> None:
+        """See :class:`.http1_server.ServerEntry`. Pages are no traffic."""
+
     def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
         """See :class:`.sides.Entry`. Pages go nowhere."""
         raise NotImplementedError

@@ -91,6 +91,11 @@ class Caller:
         if back_at is not None:
             self.effects.wheel.add(back_at, cluster.destination)
 
+    def record_flaw(self, request: Request) -> None:
+        """See :class:`.http1_server.ServerEntry`."""
+        if self.effects.journal.flaws.admits(request.started_at):
+            self.record(request)
+
     def route(self, request: Request, table: RouteTable) -> None:
         """Send a request where the table says, with its faults and its timeout."""
         route = table.choose(request)

@@ -36,7 +36,7 @@ from ray_mesh.proxy.head import (
     without,
 )
 from ray_mesh.proxy.path import Paths, split_absolute
-from ray_mesh.proxy.pipeline import Request
+from ray_mesh.proxy.pipeline import Request, flaw
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.sides import Entry
 from ray_mesh.proxy.timers import Closing, Place, Wheel
@@ -95,6 +95,9 @@ class ServerEntry(Entry, Protocol):
         self, transport: asyncio.Transport, target: bytes, head: RequestHead, rest: bytes
     ) -> Reply | None:
         """Take the connection over for CONNECT (None), or say why not. ``rest`` followed the head."""
+
+    def record_flaw(self, request: Request) -> None:
+        """Count what was no request, and record it unless there are too many."""
 
 
 class ListeningConfig(Protocol):
@@ -478,7 +481,10 @@ class Http1Server(asyncio.Protocol):
     def _refuse(self, reply: Reply) -> None:
         """Answer bytes that are no request, and close."""
         self._rest = b""
-        is_brief = self._entry is not None and self._entry.is_brief
+        entry = self._entry
+        if entry is not None:
+            entry.record_flaw(flaw(entry, self, reply))
+        is_brief = entry is not None and entry.is_brief
         self._write(reply.render(close=True, is_brief=is_brief))
         self._linger()
 

@@ -224,6 +224,11 @@ class Inbound:
         recorder.record(request.duration_s, request.request_bytes, request.response_bytes)
         self._effects.journal.keep((request, recorder.edge))
 
+    def record_flaw(self, request: Request) -> None:
+        """See :class:`.http1_server.ServerEntry`."""
+        if self._effects.journal.flaws.admits(request.started_at):
+            self.record(request)
+
     def tcp_recorder(self, connection: TcpConnection, peer: Peer, hello: Hello | None) -> Recorder:
         """The totals of a TCP connection with the flags that it has now."""
         claim = peer.claim(hello.source.encode()) if hello is not None else _UNCLAIMED

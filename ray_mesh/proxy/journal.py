@@ -13,6 +13,7 @@ from ray_mesh.telemetry.series import Edge
 from ray_mesh.telemetry.table import SeriesTable
 
 RECORDS = 512
+RECORDED_PER_S = 20
 _GONE = "client_gone"
 
 
@@ -54,11 +55,30 @@ class AccessRecord:
     policy: str
 
 
+class Flaws:
+    """What came and was no request: all is counted, and at most ``RECORDED_PER_S`` of a second are
+    recorded, so that who sends nothing else does not push the requests out of the journal."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._second = 0
+        self._recorded = 0
+
+    def admits(self, now: float) -> bool:
+        """Count one; whether it may be recorded."""
+        self.count += 1
+        if int(now) != self._second:
+            self._second, self._recorded = int(now), 0
+        self._recorded += 1
+        return self._recorded <= RECORDED_PER_S
+
+
 class Journal:
     """The series of a plane and a ring of its newest requests."""
 
     def __init__(self) -> None:
         self.series = SeriesTable()
+        self.flaws = Flaws()
         self._ring: deque[tuple[Request | TcpConnection, Edge]] = deque(maxlen=RECORDS)
         self.keep = self._ring.append
 

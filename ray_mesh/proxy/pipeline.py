@@ -28,10 +28,10 @@ from ray_mesh.proxy import replies
 from ray_mesh.proxy.breaker import Breaker, Hold
 from ray_mesh.proxy.cluster import Cluster, Member
 from ray_mesh.proxy.facts import Facts
-from ray_mesh.proxy.head import ResponseHead
+from ray_mesh.proxy.head import RequestHead, ResponseHead
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.replies import Reply
-from ray_mesh.proxy.sides import Connection
+from ray_mesh.proxy.sides import Connection, Entry, Stream
 from ray_mesh.proxy.timers import Alarm, Wheel
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ PENDING_BYTES = 64 * 1024
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
+_NO_HEAD = RequestHead(b"\r\n", b"\r\n")
 _now = time.monotonic
 
 
@@ -455,6 +456,15 @@ class Request(Facts):
         if self.retrying is not None:
             self.retrying.end()
             self.retrying = None
+
+
+def flaw(entry: Entry, stream: Stream, reply: Reply) -> Request:
+    """What is recorded of bytes that were no request and were answered with ``reply``."""
+    request = Request(entry, stream, b"", b"", b"", _NO_HEAD, b"", b"")
+    request.stream = None
+    request.done = True
+    request.reply, request.status, request.flags = reply, reply.status, reply.flag
+    return request
 
 
 def breaker_open(breaker: Breaker, limit: str, value: float) -> Reply:

@@ -335,6 +335,7 @@ class DataPlane:
             in_flight=sum(not connection.is_idle for connection in self.connections),
             workloads=len(self._hosting.locals),
             hosts=len(self._registry),
+            flaws=self._journal.flaws.count,
             overload_level=self._overload.level,
             pressure=self._overload.pressure,
             memory_bytes=self._vitals.sample.memory_bytes,

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from ray_mesh.telemetry.export import metrics
 from ray_mesh.telemetry.series import Series
 
-_COUNTERS = frozenset({"gc_pauses", "handed_over", "taken", "gc_pause_total_s"})
+_COUNTERS = frozenset({"flaws", "gc_pauses", "handed_over", "taken", "gc_pause_total_s"})
 
 
 class _Families(Collector):

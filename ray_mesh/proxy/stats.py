@@ -11,13 +11,15 @@ class PlaneStats:
     """For people: what is open now, how the process is, and events so far by reason.
 
     ``handed_over`` and ``taken`` are connections that went to and came from other workers of the node.
-    ``lag_s`` is how late the loop was all the time of late, ``lag_max_s`` the longest single lateness.
+    ``flaws`` is what came and was no request. ``lag_s`` is how late the loop was all the time of late,
+    ``lag_max_s`` the longest single lateness.
     """
 
     connections: int
     in_flight: int
     workloads: int
     hosts: int
+    flaws: int
     overload_level: int
     pressure: float
     memory_bytes: int

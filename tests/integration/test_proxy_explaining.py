@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from proxy_mesh import Mesh, fetch, free_port, host_of, mesh, until  # noqa: F401
+from proxy_mesh import Client, Mesh, fetch, free_port, host_of, mesh, until  # noqa: F401
 
 from ray_mesh import snapshot
 from ray_mesh.snapshot import Destination, Gateway, GatewayServer, Route, VirtualHost
@@ -76,6 +76,25 @@ async def test_a_client_is_told_what_is_wrong_with_its_own_message(mesh: Mesh) -
     answer = await fetch(port, "/", "a_b,c")
     assert (answer.status, answer.json()["flag"]) == (400, "DPE")
     assert "Host" in answer.json()["message"]
+
+
+async def test_what_is_no_request_is_recorded_but_does_not_push_requests_out(mesh: Mesh) -> None:
+    port = await edge(mesh)
+    plane = mesh.planes["one"]
+    assert (await fetch(port, "/", "elsewhere.example.com")).status == 404
+    for number in range(60):
+        client = await Client.connect(port)
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        assert (await client.answer()).status == 400, number
+        await client.close()
+    assert plane.stats().flaws == 60
+    first, *flaws = plane.access_records()
+    assert first.status == 404
+    assert 20 <= len(flaws) < 60
+    (kind,) = {(one.status, one.flags, one.reason, one.path, one.upstream) for one in flaws}
+    assert kind == (400, "DPE", "bad_request", "", "")
+    assert "two Host fields" in flaws[0].message
+    assert [(each.edge.code, each.edge.flags) for each in plane.series.totals() if each.edge.flags == "DPE"]
 
 
 async def test_a_record_has_where_a_request_went_and_when(mesh: Mesh) -> None:
