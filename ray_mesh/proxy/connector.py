@@ -12,6 +12,7 @@ from ray_mesh.errors import PeerError
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.cluster import Member
 from ray_mesh.proxy.http1_client import BUFFER_BYTES, Http1Client
+from ray_mesh.proxy.kernel_buffers import bound_inside
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.tls import Identity, chain_deadline, verified_peer
@@ -35,9 +36,10 @@ class Plaintext:
     async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> Http1Client:
         """See :class:`UpstreamConnector`."""
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
+        transport, connection = await loop.create_connection(
             lambda: Http1Client(pool), endpoint.address, endpoint.port
         )
+        bound_inside(transport.get_extra_info("socket"))
         return connection
 
 
@@ -67,6 +69,7 @@ class MutualTls:
             transport.abort()
             raise
         transport.set_write_buffer_limits(BUFFER_BYTES)
+        bound_inside(transport.get_extra_info("socket"))
         connection.security = "mutual_tls"
         connection.expires_at = min(identity.expires_at, chain_deadline(chain))
         return connection

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ray_mesh.errors import ConfigError
 from ray_mesh.proxy.accepting import HANDSHAKE_TIMEOUT_S, TLS_SHUTDOWN_TIMEOUT_S, Acceptor
+from ray_mesh.proxy.kernel_buffers import bound_sending
 from ray_mesh.proxy.timers import Wheel
 from ray_mesh.proxy.workers import Workers
 
@@ -39,6 +40,7 @@ def _open(address: str, port: int, shared: bool) -> socket.socket:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound_sending(opened)
         opened.bind((address, port))
     except OSError as error:
         opened.close()

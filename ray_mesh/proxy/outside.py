@@ -19,6 +19,7 @@ from ray_mesh import addresses
 from ray_mesh.errors import PeerError
 from ray_mesh.proxy.eyeballs import first_of, interleaved
 from ray_mesh.proxy.http1_client import Http1Client
+from ray_mesh.proxy.kernel_buffers import bound_sending
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.tls import Identity
 from ray_mesh.snapshot import Endpoint
@@ -144,7 +145,8 @@ class Outside:
             return await loop.create_connection(make, address, endpoint.port)
 
         ways = [partial(open_at, address) for address in fit]
-        _, connection = await first_of(ways, lambda made: made[0].abort())
+        transport, connection = await first_of(ways, lambda made: made[0].abort())
+        bound_sending(transport.get_extra_info("socket"))
         return connection
 
     def _why_not(self, endpoint: Endpoint, address: str) -> str:

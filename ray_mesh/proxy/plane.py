@@ -24,6 +24,7 @@ from ray_mesh.proxy.health import HealthChecks
 from ray_mesh.proxy.hosting import Hosting
 from ray_mesh.proxy.http1_server import Http1Server, ServerEntry
 from ray_mesh.proxy.journal import AccessRecord, Journal
+from ray_mesh.proxy.kernel_buffers import bound_inside
 from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
 from ray_mesh.proxy.outside import Lookup, Outside, Resolver, is_here, system_lookup
 from ray_mesh.proxy.overload import USUAL, Level, Overload, OverloadLimits
@@ -138,6 +139,7 @@ class DataPlane:
         """
         address, port = self.config.bind_address, self.config.inbound_port
         bound = self._reservations.claim(port, address) or bind(address, port)
+        bound_inside(bound)
         if self.config.shares_load:
             meeting = f"{address}-{bound.getsockname()[1]}"
             self.workers = Workers(meeting, self._count, self._take)

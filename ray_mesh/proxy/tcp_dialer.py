@@ -10,6 +10,7 @@ from typing import Any
 
 from ray_mesh import codec
 from ray_mesh.errors import PeerError
+from ray_mesh.proxy.kernel_buffers import bound_inside
 from ray_mesh.proxy.outside import Outside
 from ray_mesh.proxy.tcp_relay import FramedSide, Side
 from ray_mesh.proxy.tcp_wire import Hello, Message, Verdict, message
@@ -143,6 +144,7 @@ class TcpDialer:
         except BaseException:
             transport.abort()
             raise
+        bound_inside(transport.get_extra_info("socket"))
         side = FramedSide()
         reader.hand_over(side, early)
         trust, seen_at = identity.trust, time.time()
@@ -154,5 +156,6 @@ class TcpDialer:
 
     async def app(self, address: str, port: int) -> Side:
         """A connection to an application. Raises OSError."""
-        _, side = await asyncio.get_running_loop().create_connection(Side, address, port)
+        transport, side = await asyncio.get_running_loop().create_connection(Side, address, port)
+        bound_inside(transport.get_extra_info("socket"))
         return side

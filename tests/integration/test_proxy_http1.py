@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -321,12 +322,14 @@ async def test_a_large_body_streams_both_ways_in_bounded_memory(mesh: Mesh) -> N
 
 
 async def test_a_slow_reader_holds_the_application_back(mesh: Mesh) -> None:
+    """What it does not read is held in few places: ends that hold little themselves show how little."""
     written = 0
     size, piece = 64 * 1024 * 1024, b"x" * 65536
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal written
         await app.read(reader)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
         while written < size:
             writer.write(piece)
@@ -335,13 +338,14 @@ async def test_a_slow_reader_holds_the_application_back(mesh: Mesh) -> None:
 
     port, app = await mesh.pair(serve)
     client = await Client.connect(port)
+    client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
     await client.send(request_bytes("GET", "/", "reviews"))
     last, quiet_since = -1, time.monotonic()
     while time.monotonic() - quiet_since < 0.3:
         if written != last:
             last, quiet_since = written, time.monotonic()
         await asyncio.sleep(0.01)
-    assert 0 < written < size // 2
+    assert 0 < written < 8 * 1024 * 1024
     assert len((await client.answer()).body) == size
     await client.close()
 

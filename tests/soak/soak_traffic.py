@@ -10,7 +10,9 @@ from collections import Counter
 from contextlib import suppress
 
 from proxy_mesh import Client, credential
-from soak_world import SHAKY, STEADY, World, body_of, reset
+from soak_bodies import body_of, reset
+from soak_tcp import PLAIN_TCP, SHAKY_TCP, STEADY_TCP, TcpCaller
+from soak_world import SHAKY, STEADY, World
 
 DEADLINE_S = 60.0
 """For a machine that is busy with other things, too; the slowest answer is reported."""
@@ -120,11 +122,13 @@ class Caller:
         return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
-def callers(world: World, seed: int) -> list[Caller]:
+def callers(world: World, seed: int) -> list[Caller | TcpCaller]:
     """All clients: together about 250 requests a second, which leaves a core mostly free."""
     steady = [Caller(world, STEADY, seed + number, 0.05) for number in range(8)]
     shaky = [Caller(world, SHAKY, seed + 100 + number, 0.1) for number in range(12)]
-    return steady + shaky
+    services = (STEADY_TCP, STEADY_TCP, PLAIN_TCP, PLAIN_TCP, SHAKY_TCP, SHAKY_TCP, SHAKY_TCP)
+    tcp = [TcpCaller(world, service, seed + 200 + number) for number, service in enumerate(services)]
+    return [*steady, *shaky, *tcp]
 
 
 def lost(tally: Counter[str]) -> dict[str, int]:
@@ -135,5 +139,5 @@ def lost(tally: Counter[str]) -> dict[str, int]:
         if "corrupted" in what
         or "hung" in what
         or "unexpected" in what
-        or (what.startswith(f"{STEADY}: ") and what != f"{STEADY}: ok")
+        or (what.startswith(STEADY) and not what.endswith(": ok"))
     }

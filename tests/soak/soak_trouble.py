@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from proxy_mesh import free_port, host_of
+from soak_tcp import SHAKY_TCP, STEADY_TCP, apply_tcp
 from soak_world import SHAKY, STEADY, World
 
 from ray_mesh import snapshot
@@ -50,7 +51,7 @@ class Trouble:
         """Endpoints, routes, policies, or a workload that comes or goes."""
         mesh, choose = self._world.mesh, self._random.choice
         service = choose((STEADY, SHAKY))
-        what = choose(("endpoints", "routes", "policies", "visitor"))
+        what = choose(("endpoints", "routes", "policies", "visitor", "tcp endpoints", "tcp policies"))
         if what == "visitor":
             plane = mesh.planes["one"]
             if "workload.default.visitor" in plane.resources():
@@ -58,7 +59,11 @@ class Trouble:
             else:
                 await mesh.workload("visitor", free_port(), node="one", with_identity=False)
                 plane.set_identity("workload.default.visitor", mesh.svid("visitor"))
-        elif what == "policies":
+        elif what == "tcp endpoints":
+            apply_tcp(self._world, choose((STEADY_TCP, SHAKY_TCP)), choose(((0, 1), (0,), (1,))))
+        elif what in ("policies", "tcp policies"):
+            if what == "tcp policies":
+                service = choose((STEADY_TCP, SHAKY_TCP))
             name = f"{service}-{choose((0, 1))}"
             policies = choose(((), (ANYBODY,)))
             workload = replace(mesh.workloads[name], policies=policies)
@@ -89,8 +94,9 @@ class Trouble:
                 plane.set_identity(f"workload.default.{name}", mesh.svid(name))
 
     async def _restart(self) -> None:
-        """One application of the shaky service ends, its connections with it, and comes back."""
-        app = self._world.apps[f"{SHAKY}-{self._random.choice((0, 1))}"]
+        """One application of a shaky service ends, its connections with it, and comes back."""
+        world, number = self._world, self._random.choice((0, 1))
+        app = self._random.choice((world.apps[f"{SHAKY}-{number}"], world.ports[f"{SHAKY_TCP}-{number}"]))
         port = app.port
         await app.stop()
         await asyncio.sleep(0.2)

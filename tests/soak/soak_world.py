@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import socket
-import struct
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from proxy_mesh import App, Mesh, free_port, host_of
+from soak_bodies import body_of, reset
+from soak_tcp import CheckedPort, build_tcp
 
-BLOCK = random.Random(7).randbytes(4 << 20)
-"""Every body is a piece of this; which one follows from the request's seed, so that a body that is
-damaged, cut, or another request's is found by comparing."""
 STEADY, SHAKY = "steady", "shaky"
 PIECE_S = 0.01
-
-
-def body_of(seed: int, size: int) -> bytes:
-    """The body that belongs to a seed."""
-    start = seed * 7919 % (len(BLOCK) - size)
-    return BLOCK[start : start + size]
-
-
-def reset(writer: asyncio.StreamWriter) -> None:
-    """Close so that the other side gets RST."""
-    if not writer.transport.is_closing():
-        connection: socket.socket = writer.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
 
 
 class CheckedApp(App):
@@ -110,10 +92,11 @@ class World:
     mesh: Mesh
     tally: Counter[str] = field(default_factory=Counter)
     apps: dict[str, CheckedApp] = field(default_factory=dict)
+    ports: dict[str, CheckedPort] = field(default_factory=dict)
     port: int = 0
 
     async def build(self) -> None:
-        """``client`` on node one; two workloads of each service on node two."""
+        """``client`` on node one; two workloads of each service on node two; TCP beside it."""
         self.port = await self.mesh.workload("client", free_port(), node="one")
         for service in (STEADY, SHAKY):
             for number in range(2):
@@ -123,6 +106,7 @@ class World:
                 self.mesh.apps.append(app)
                 await self.mesh.workload(name, app.port, services=(host_of(service),))
             self.mesh.service(service, [self.mesh.endpoint(f"{service}-{number}") for number in range(2)])
+        await build_tcp(self)
 
     def members(self) -> list[Any]:
         """Every endpoint's state on both planes."""

@@ -12,4 +12,6 @@ async def test_nothing_is_lost_or_corrupted_and_nothing_leaks() -> None:
     assert report["lost"] == {}
     assert report["leaks"] == {}
     assert report["outcomes"]["steady: ok"] > 100
+    assert report["outcomes"]["steady-tcp: ok"] > 3
+    assert report["outcomes"]["steady-plain: ok"] > 3
     assert report["outcomes"]["trouble: change"] > 10
