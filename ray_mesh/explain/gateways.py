@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ray_mesh.compile.gateways import compile_gateway
 from ray_mesh.compile.routes import Place
 from ray_mesh.explain.answer import Ground, Note, Step, Verdict
@@ -69,16 +71,23 @@ def _secure(case: Case, source: Source, way: Way, server: GatewayServer, asked: 
     way.add(Step("tls", f"server name {sni} is of hosts {', '.join(entry.server.hosts)}: {mode}{proof}"))
     if entry.server.virtual_hosts is None:
         return _connection(case, source, way, entry.server.routes, server.port, sni)
-    name = (split_authority(asked.host) or ("", 0))[0]
-    if door.choose(name) is not entry:
-        return _refuse(way, "virtual host", replies.misdirected(name))
-    return _request(case, source, way, entry.server.virtual_hosts, asked, server.port)
+    hosts = entry.server.virtual_hosts
+    return _request(case, source, way, hosts, asked, server.port, lambda name: door.choose(name) is entry)
 
 
 def _request(
-    case: Case, source: Source, way: Way, hosts: tuple[VirtualHost, ...], asked: Asked, port: int
+    case: Case,
+    source: Source,
+    way: Way,
+    hosts: tuple[VirtualHost, ...],
+    asked: Asked,
+    port: int,
+    is_owner: Callable[[str], bool] = lambda name: True,
 ) -> Way:
-    """Policies of the gateway first, then the virtual host, as the proxy has it."""
+    """Policies of the gateway first, then the virtual host, as the proxy has it. ``is_owner`` says whether a
+    host is of the TLS server that the connection came to."""
+    if asked.method == b"CONNECT":
+        return _refuse(way, "listener", replies.NO_TUNNELS)
     passage = pass_guards(case, source.document, authorization_input("", "", port, asked))
     for step in passage.steps:
         way.add(step)
@@ -92,9 +101,10 @@ def _request(
     if found is None:
         notes = tuple(why_no_host(case, source, authority[0], port))
         return _refuse(way, "virtual host", replies.no_virtual_host(authority[0], port), notes)
+    if not is_owner(authority[0]):
+        return _refuse(way, "virtual host", replies.misdirected(authority[0]))
     if found.to_https:
-        reply = replies.to_https(authority[0], (asked.path + asked.query).decode("latin-1"))
-        return _redirected(way, reply)
+        return _to_https(way, authority[0], asked)
     way.add(Step("virtual host", f"{authority[0]} is of {', '.join(found.hosts)}"))
     labels = frozenset(source.workload.labels)
     scope = Scope(source.workload.namespace, labels, port, is_gateway=True)
@@ -125,8 +135,8 @@ def _refuse(way: Way, stage: str, reply: Reply, notes: tuple[Note, ...] = ()) ->
     return way.end(refusal(reply))
 
 
-def _redirected(way: Way, reply: Reply) -> Way:
-
+def _to_https(way: Way, host: str, asked: Asked) -> Way:
+    reply = replies.to_https(host, (asked.path + asked.query).decode("latin-1"))
     says = f"{reply.status}, {reply.message} ({reply.fields[0]})"
     way.add(Step("answer", says))
     return way.end(Verdict("answered", says, reply.status, "", reply.reason))

@@ -596,3 +596,48 @@ def test_a_pattern_is_called_by_the_host_that_was_asked_for() -> None:
     assert told([entry], "https://a.example.com/").verdict.outcome == "forwarded"
     other = told([entry], "a.example.com:443", "CONNECT", sni="b.example.com")
     assert (other.verdict.status, other.verdict.reason) == (403, "other_server_name")
+
+
+TLS_EDGE = [
+    ingress(ports="{'80': 18080, '443': 18443}"),
+    document(
+        "Gateway",
+        "bookinfo-gateway",
+        "{selector: {istio: ingressgateway}, servers: ["
+        "{port: {number: 80, name: http, protocol: HTTP}, hosts: [shop.com], tls: {httpsRedirect: true}}, "
+        "{port: {number: 443, name: https, protocol: HTTPS}, hosts: [shop.com], "
+        "tls: {mode: SIMPLE, serverCertificate: /c.pem, privateKey: /k.pem}}, "
+        "{port: {number: 443, name: other, protocol: HTTPS}, hosts: [other.com], "
+        "tls: {mode: MUTUAL, serverCertificate: /c.pem, privateKey: /k.pem, caCertificates: /a.pem}}, "
+        "{port: {number: 443, name: tls, protocol: TLS}, hosts: [raw.com], tls: {mode: PASSTHROUGH}}]}",
+    ),
+    document(
+        "VirtualService",
+        "all",
+        "{hosts: [shop.com, other.com, raw.com], gateways: [bookinfo-gateway], "
+        f"http: [{{route: [{to('reviews', port=9080)}]}}], "
+        f"tls: [{{match: [{{sniHosts: [raw.com]}}], route: [{to('mysql')}]}}]}}",
+    ),
+    *MYSQL,
+]
+
+
+@pytest.mark.parametrize(
+    ("url", "sni", "outcome", "reason"),
+    [
+        ("https://shop.com/", "", "forwarded", ""),
+        ("https://other.com/", "", "forwarded", ""),
+        ("https://other.com/", "shop.com", "refused", "no_virtual_host"),
+        ("https://nobody.com/", "", "refused", "unrecognized_name"),
+        ("https://raw.com/", "", "forwarded", ""),
+        ("http://shop.com:443/", "", "refused", "bad_client_hello"),
+        ("http://shop.com/x?y", "", "answered", "https_only"),
+    ],
+)
+def test_tls_at_a_gateway(url: str, sni: str, outcome: str, reason: str) -> None:
+    verdict = told(TLS_EDGE, url, caller=OUTSIDE, sni=sni).verdict
+    assert (verdict.outcome, verdict.reason) == (outcome, reason), verdict
+
+
+def test_a_gateway_opens_no_tunnels() -> None:
+    assert told(EDGE, "bookinfo.com:8080", "CONNECT", caller=OUTSIDE).verdict.reason == "no_tunnels"
