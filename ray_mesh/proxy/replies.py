@@ -134,7 +134,10 @@ def rate_limited(limit: RateLimit, retry_in_s: int) -> Reply:
 def no_route(host: str, path: str) -> Reply:
     """The host is known, but no route matches."""
     return Reply(
-        404, "NR", "no_route", f"no route of {host} matches {path}; check the VirtualService's matches"
+        404,
+        "NR",
+        "no_route",
+        f"no route of {host} matches {path}; check the matches of its VirtualServices and HTTPRoutes",
     )
 
 

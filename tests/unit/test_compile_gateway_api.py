@@ -582,6 +582,8 @@ def test_connections_to_a_service() -> None:
     found = mesh_service(db, tcp, tls, name="db")
     assert [one.matches for one in found.tcp_routes] == [(ConnectionMatch(port=1),)]
     assert [one.matches for one in found.tls_routes] == [(ConnectionMatch(("a.org",)),)]
+    assert [(one.namespace, one.is_http) for one in found.owners] == [("default", False)] * 2
+    assert {found.tls_routes[0].owner, found.tcp_routes[0].owner} == {0, 1}
 
 
 def test_hostnames_mean_nothing_in_the_mesh_and_that_is_told() -> None:

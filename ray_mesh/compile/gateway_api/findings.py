@@ -97,9 +97,18 @@ def _service_findings(
             yield warning(document, codes.ROUTE_DETACHED, path, message, "name its ports by protocol")
         if document.kind == "HTTPRoute":
             yield from _overridden(world, callee, document, path)
-    if isinstance(document.spec, HttpRouteSpec) and document.spec.hostnames:
+    if _is_for_the_mesh_only(document.spec):
         message = "hostnames say nothing to callers in the mesh: the route is for the Service's host"
         yield warning(document, codes.ROUTE_DETACHED, ("spec", "hostnames"), message, "leave them out")
+
+
+def _is_for_the_mesh_only(spec: object) -> bool:
+    """Whether an HTTPRoute has hostnames, and no Gateway for which they would say something."""
+    return (
+        isinstance(spec, HttpRouteSpec)
+        and bool(spec.hostnames)
+        and not any(one.is_gateway for one in spec.parent_refs)
+    )
 
 
 def _overridden(world: World, callee: Callee, document: Document, path: Path) -> Iterator[Finding]:

@@ -24,39 +24,37 @@ if TYPE_CHECKING:
 
 def with_gateway_api(world: World, callee: Callee, routing: snapshot.Routing) -> snapshot.Routing:
     """A routing of a service with its HTTPRoutes, TLSRoutes and TCPRoutes before what VirtualServices say."""
-    added = _http_routes(world, callee, routing)
-    tls = (*connection_routes(world, callee, "TLSRoute"), *routing.tls_routes)
-    tcp = (*connection_routes(world, callee, "TCPRoute"), *routing.tcp_routes)
-    return replace(added, tls_routes=tls, tcp_routes=tcp)
+    owners = list(routing.owners)
+    routes = _http_routes(world, callee, routing, owners)
+    tls = (*_connection_routes(world, callee, "TLSRoute", owners), *routing.tls_routes)
+    tcp = (*_connection_routes(world, callee, "TCPRoute", owners), *routing.tcp_routes)
+    return replace(routing, owners=tuple(owners), routes=routes, tls_routes=tls, tcp_routes=tcp)
 
 
-def _http_routes(world: World, callee: Callee, routing: snapshot.Routing) -> snapshot.Routing:
+def _http_routes(
+    world: World, callee: Callee, routing: snapshot.Routing, owners: list[snapshot.RouteOwner]
+) -> tuple[snapshot.Route, ...]:
+    """All routes for requests; the documents they are from are added to the owners."""
     found: dict[str, list[tuple[Rank, snapshot.Route]]] = {}
     ports: dict[str, set[int]] = {}
-    owners = list(routing.owners)
     for document, scopes in mesh_routes_of(world, callee, "HTTPRoute"):
-        owner = len(owners)
         owners.append(snapshot.RouteOwner(document.namespace, callee.host))
         for rank, route in ranked_routes(world, document, Listening()):
             for scope in scopes:
-                narrow = replace(_narrow(route, scope), owner=owner)
+                narrow = replace(_narrow(route, scope), owner=len(owners) - 1)
                 found.setdefault(scope.namespace, []).append((rank, narrow))
                 ports.setdefault(scope.namespace, set()).add(scope.port)
-    if not found:
-        return routing
     routes: list[snapshot.Route] = []
     for namespace in sorted(found, key=lambda name: (name == "", name)):
         ordered = [route for _, route in sorted(found[namespace], key=lambda pair: pair[0])]
         routes += ordered
         routes += (replace(end, owner=ordered[0].owner) for end in _ends(callee, namespace, ports[namespace]))
     if 0 in ports.get("", ()):
-        return replace(routing, owners=tuple(owners), routes=tuple(routes))
-    if not any(one.is_http for one in routing.owners):
-        owners.append(snapshot.RouteOwner(callee.namespace, callee.host, is_http=False))
-        routes += (replace(route, owner=len(owners) - 1) for route in routing.routes)
-    else:
-        routes += routing.routes
-    return replace(routing, owners=tuple(owners), routes=tuple(routes))
+        return tuple(routes)
+    if not routes or any(one.is_http for one in routing.owners):
+        return (*routes, *routing.routes)
+    owners.append(snapshot.RouteOwner(callee.namespace, callee.host, is_http=False))
+    return (*routes, *(replace(route, owner=len(owners) - 1) for route in routing.routes))
 
 
 def _narrow(route: snapshot.Route, scope: Scope) -> snapshot.Route:
@@ -74,15 +72,19 @@ def _ends(callee: Callee, namespace: str, ports: set[int]) -> Iterator[snapshot.
         yield snapshot.Route("no-route", origin, (match,), (), direct_response=snapshot.DirectResponse(404))
 
 
-def connection_routes(world: World, callee: Callee, kind: str) -> tuple[snapshot.ConnectionRoute, ...]:
+def _connection_routes(
+    world: World, callee: Callee, kind: str, owners: list[snapshot.RouteOwner]
+) -> tuple[snapshot.ConnectionRoute, ...]:
     """The TLSRoutes or TCPRoutes of a service, those for callers of one namespace first, then the oldest."""
     found = []
     for place, (document, scopes) in enumerate(mesh_routes_of(world, callee, kind)):
+        owners.append(snapshot.RouteOwner(document.namespace, callee.host, is_http=False))
         spec = document.spec
         names = spec.hostnames if isinstance(spec, TlsRouteSpec) else ()
         for scope in scopes:
             match = snapshot.ConnectionMatch(names, scope.port, source_namespace=scope.namespace)
             matches = () if match == snapshot.ConnectionMatch() else (match,)
             rank = (scope.namespace == "", scope.port == 0, place)
-            found.append((rank, connection_route(world, document, matches)))
+            route = replace(connection_route(world, document, matches), owner=len(owners) - 1)
+            found.append((rank, route))
     return tuple(route for _, route in sorted(found, key=lambda pair: pair[0]))
