@@ -11,14 +11,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-_IP = ipaddress.IPv4Address | ipaddress.IPv6Address
+Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _CLOUD_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")))
 """Metadata services that are not link-local."""
 
 
-def parse(address: str) -> _IP | None:
+def parse(address: str) -> Ip | None:
     """The IP address that a text is; None for names, zones and anything else."""
     try:
         return ipaddress.ip_address(address)
@@ -44,7 +44,7 @@ def why_unfit(address: str) -> str:
     return next((reason for one in _forms(ip) if (reason := _why(one))), "") if ip is not None else ""
 
 
-def _why(ip: _IP) -> str:
+def _why(ip: Ip) -> str:
     if ip.is_link_local:
         return "link-local"
     if ip.is_unspecified or (ip.version == 4 and int(ip) >> 24 == 0):
@@ -54,7 +54,7 @@ def _why(ip: _IP) -> str:
     return "a cloud's metadata service" if ip in _CLOUD_METADATA else ""
 
 
-def _forms(ip: _IP) -> Iterator[_IP]:
+def _forms(ip: Ip) -> Iterator[Ip]:
     """An address, and the IPv4 addresses that it may stand for."""
     yield ip
     if isinstance(ip, ipaddress.IPv6Address):

@@ -423,7 +423,7 @@ class Service:
     What depends on the caller each proxy chooses. ``exported_to`` names the namespaces that know the host,
     empty for all. The first of ``routings`` with an owner that the caller may see has its routes: those that
     name its namespace, or (when none does) the service's own and then those that name none.
-    The first of ``client_rules`` that is for the caller holds, else what the service says. The only endpoint
+    The first of ``client_rules`` that is for the caller holds, else what the service says. The endpoint
     of one that ``is_dynamic`` is the host that was asked for, at the port that was asked for.
     """
 
@@ -673,7 +673,8 @@ class Mesh:
     ``explains_to_outside``: replies of the mesh that leave through a gateway carry their sentence.
     ``proxy_protocol``: connections to gateways begin with a PROXY protocol header.
     ``trusted_proxies``: how many proxies in front of the gateways say who the client is.
-    ``wildcards``: the hosts of the mesh that are patterns (``*.suffix``).
+    ``wildcards``: the hosts of the mesh that are patterns (``*.suffix``). ``addresses``: IP addresses and
+    blocks under which hosts are called too.
     """
 
     trust_domain: str
@@ -686,6 +687,7 @@ class Mesh:
     trusted_proxies: int = codec.later(0)
     proxy_protocol: bool = codec.later(False)
     wildcards: tuple[str, ...] = codec.later(())
+    addresses: tuple[tuple[str, str], ...] = codec.later(())
 
 
 Resource: TypeAlias = Service | Endpoints | Workload | Node | Gateway | Mesh

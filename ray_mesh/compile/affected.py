@@ -90,12 +90,14 @@ def _by_hosts(world: World, document: Document) -> Iterator[str]:
     named = [document]
     for host in hosts_of(document):
         yield from host_keys(host)
-        if is_wildcard(host):
+        if is_wildcard(host) or world.has("addresses"):
             yield snapshot.MESH_KEY
         named += world.find("entry for", host)
         for user in world.find("routes to", host):
             yield from _by_virtual_service(world, user)
         yield from touched_by_backend(world, host)
+    if isinstance(document.spec, ServiceEntrySpec) and document.spec.addresses:
+        yield snapshot.MESH_KEY
     for one in named:
         selector = selector_of(one)
         for workload in () if selector is None else world.picked("workload", one.namespace, selector):

@@ -59,7 +59,7 @@ class Callee:
     @property
     def listed(self) -> tuple[tuple[Document, WorkloadEntrySpec], ...]:
         """The endpoints in the documents themselves. A name to resolve is its own endpoint."""
-        if self.is_dynamic:
+        if self.is_dynamic and self.host.startswith("*."):
             return ()
         return tuple((one, spec) for one in self.documents for spec in _listed(one, self.host))
 
@@ -71,14 +71,14 @@ class Callee:
 
     @property
     def is_dynamic(self) -> bool:
-        """Whether the host that is asked for is the endpoint: of a pattern for which nothing is listed."""
+        """Whether what is asked for is the endpoint: a host of a pattern, or an address, for which nothing is
+        listed."""
         spec = self.document.spec
-        return (
-            isinstance(spec, ServiceEntrySpec)
-            and self.host.startswith("*.")
-            and spec.resolution in ("NONE", "DYNAMIC_DNS")
-            and spec.workload_selector is None
-        )
+        if not isinstance(spec, ServiceEntrySpec) or spec.workload_selector is not None:
+            return False
+        if self.host.startswith("*."):
+            return spec.resolution in ("NONE", "DYNAMIC_DNS")
+        return spec.resolution == "NONE" and bool(spec.addresses)
 
 
 def ports_of(document: Document) -> list[Port]:

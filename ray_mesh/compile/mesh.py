@@ -5,6 +5,7 @@ from __future__ import annotations
 from ray_mesh import snapshot
 from ray_mesh.compile.callee import hosts_of
 from ray_mesh.compile.world import World, is_wildcard
+from ray_mesh.resources import ServiceEntrySpec
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
 
 
@@ -22,5 +23,11 @@ def compile_mesh(world: World) -> snapshot.Mesh:
         outbound_policy=policy.mode if policy is not None else "REGISTRY_ONLY",
         wildcards=tuple(
             sorted({host for one in world.find("wildcard") for host in hosts_of(one) if is_wildcard(host)})
+        ),
+        addresses=tuple(
+            (address, callee.host)
+            for entry in world.oldest("addresses")
+            for callee in world.callees_in(entry)[:1]
+            for address in entry.read(ServiceEntrySpec).addresses
         ),
     )

@@ -245,6 +245,8 @@ def _terms(document: Document) -> Iterable[Term]:
                 yield ("entry for", host)
                 if is_wildcard(host):
                     yield ("wildcard",)
+            if document.spec.addresses:
+                yield ("addresses",)
         case GatewaySpec():
             yield from _gateway_terms(document)
         case HealthCheckSpec(host=checked):

@@ -42,8 +42,9 @@ def find_host(case: Case, source: Source, authority: str) -> Meaning:
         return Meaning(Step("host", reply.message, refuses=True), refusal=reply)
     name, port = split
     hidden, notes = "", list[Note]()
-    patterns = Boundary(wildcards=frozenset(case.mesh.wildcards)).patterns(name)
-    for host in (*meanings(name, source.workload.namespace), *patterns):
+    boundary = Boundary()
+    boundary.take(case.mesh)
+    for host in (*meanings(name, source.workload.namespace), *boundary.beyond(name)):
         service, callee = case.service(host), case.world.callee(host)
         if service is not None and callee is not None:
             if reason := why_unknown(service, source.client, name):

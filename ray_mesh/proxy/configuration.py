@@ -99,7 +99,7 @@ class Configuration:
         self._plane.paths = PATHS[mesh.path_normalization]
         self._effects.topology.trusted_proxies = mesh.trusted_proxies
         self._effects.topology.proxy_protocol = mesh.proxy_protocol
-        if self._effects.boundary.take(mesh.outbound_policy, frozenset(mesh.wildcards)):
+        if self._effects.boundary.take(mesh):
             self._forget_views()
         if self._effects.explaining.gateways != mesh.explains_to_outside:
             self._effects.explaining.gateways = mesh.explains_to_outside

@@ -17,7 +17,7 @@ from ray_mesh.proxy.hosts import bare, meanings, split_authority
 from ray_mesh.proxy.http1_server import Recent
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.overload import Level
-from ray_mesh.proxy.passing import BLACKHOLE, why_not_passed
+from ray_mesh.proxy.passing import BLACKHOLE, PASSTHROUGH, why_not_passed
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.registry import Outcome
 from ray_mesh.proxy.replies import Reply
@@ -134,7 +134,7 @@ class Outbound(Caller):
         registry, boundary = self.effects.registry, self.effects.boundary
         passes = client.policy(boundary.policy) == "ALLOW_ANY"
         hidden = ""
-        for host in (*meanings(authority[0], client.namespace), *boundary.patterns(authority[0])):
+        for host in (*meanings(authority[0], client.namespace), *boundary.beyond(authority[0])):
             if host in absent or registry.is_unknown(host):
                 continue
             destination = registry.find(host)
@@ -163,7 +163,7 @@ class Outbound(Caller):
         if isinstance(port, Reply):
             return port
         scope = Scope(client.namespace, client.labels, port)
-        return RouteTable(seen.routes, scope, self.source.announced, host)
+        return RouteTable(seen.routes, scope, self.source.announced, (seen.host, host))
 
     def _unknown(
         self, request: Request, authority: tuple[str, int], hidden: str, passes: bool
@@ -179,7 +179,7 @@ class Outbound(Caller):
             client = self.source.client
             scope = Scope(client.namespace, client.labels, authority[1])
             routes = self.effects.registry.passthrough.routes
-            table = RouteTable(routes, scope, self.source.announced, host)
+            table = RouteTable(routes, scope, self.source.announced, (PASSTHROUGH, host))
             if len(self._passed) >= _MAX_VIEWS:
                 self._passed = {}
             self._passed[request.host] = table

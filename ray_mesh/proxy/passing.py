@@ -8,12 +8,13 @@ addresses, metadata services, loopback and the mesh's own ports are never reache
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from ray_mesh import addresses
 from ray_mesh.proxy.cluster import Destination
-from ray_mesh.proxy.hosts import SUFFIX
+from ray_mesh.proxy.hosts import SUFFIX, bare
 from ray_mesh.snapshot import Destination as To
-from ray_mesh.snapshot import OutboundPolicy, Route, Service
+from ray_mesh.snapshot import Mesh, OutboundPolicy, Route, Service
 
 PASSTHROUGH = "PassthroughCluster"
 """The service under which such calls are counted, as in Istio. No host has capitals."""
@@ -24,19 +25,30 @@ BLACKHOLE = "BlackHoleCluster"
 @dataclass(slots=True)
 class Boundary:
     """What is known of hosts beyond those that are known by name: the policy of the mesh for the others, and
-    the patterns that ServiceEntries have."""
+    the patterns and the blocks of addresses that ServiceEntries have."""
 
     policy: OutboundPolicy = "REGISTRY_ONLY"
     wildcards: frozenset[str] = frozenset()
+    blocks: tuple[tuple[IPv4Network | IPv6Network, str], ...] = ()
 
-    def take(self, policy: OutboundPolicy, wildcards: frozenset[str]) -> bool:
-        """Take new ones; whether they differ."""
-        before = (self.policy, self.wildcards)
-        self.policy, self.wildcards = policy, wildcards
-        return before != (policy, wildcards)
+    def take(self, mesh: Mesh) -> bool:
+        """Take what the mesh says now; whether that differs."""
+        before = (self.policy, self.wildcards, self.blocks)
+        self.policy, self.wildcards = mesh.outbound_policy, frozenset(mesh.wildcards)
+        blocks = [(ip_network(block, strict=False), host) for block, host in mesh.addresses]
+        self.blocks = tuple(sorted(blocks, key=lambda one: -one[0].prefixlen))
+        return before != (self.policy, self.wildcards, self.blocks)
 
-    def patterns(self, host: str) -> tuple[str, ...]:
-        """The patterns of the mesh that cover a host, the longest first."""
+    def beyond(self, host: str) -> tuple[str, ...]:
+        """The hosts of the mesh that an address or another name may mean: patterns that cover it, blocks that
+        it is in; the narrowest first."""
+        ip = addresses.parse(bare(host))
+        return self._patterns(host) if ip is None else self._blocks(ip)
+
+    def _blocks(self, ip: addresses.Ip) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(host for block, host in self.blocks if ip in block))
+
+    def _patterns(self, host: str) -> tuple[str, ...]:
         if not self.wildcards or host.endswith(SUFFIX):
             return ()
         labels = host.split(".")

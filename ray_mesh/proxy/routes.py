@@ -106,11 +106,13 @@ class RouteEntry:
 
 class RouteTable:
     """Routes in order. ``source`` is announced to the next proxy together with the destination.
-    ``requested`` is that of :class:`Target`."""
+    ``requested`` is the full host of the service, and how it was asked for (see :class:`Target`)."""
 
     __slots__ = ("_always", "_index", "_requested", "_scope", "_source")
 
-    def __init__(self, routes: Iterable[Route], scope: Scope, source: bytes, requested: str = "") -> None:
+    def __init__(
+        self, routes: Iterable[Route], scope: Scope, source: bytes, requested: tuple[str, str] = ("", "")
+    ) -> None:
         self._scope = scope
         self._requested = requested
         self._source = source
@@ -150,7 +152,10 @@ class _Slot:
         self.entry: RouteEntry | None = None
 
 
-def _targets(route: Route, scope: Scope, source: bytes, requested: str) -> tuple[Target, ...]:
+def _targets(route: Route, scope: Scope, source: bytes, requested: tuple[str, str]) -> tuple[Target, ...]:
+    def asked(to: Destination) -> str:
+        return requested[1] if to.host == requested[0] else ""
+
     mirrors = [
         (
             one.percent,
@@ -158,14 +163,14 @@ def _targets(route: Route, scope: Scope, source: bytes, requested: str) -> tuple
                 one.destination,
                 scope.port,
                 announcement(source, one.destination.host),
-                requested=requested,
+                requested=asked(one.destination),
             ),
         )
         for one in route.mirrors
     ]
     shadows = tuple(Shadow(route, percent, target) for percent, target in mirrors)
     return tuple(
-        Target(one, scope.port, announcement(source, one.host), change_of(route, one), shadows, requested)
+        Target(one, scope.port, announcement(source, one.host), change_of(route, one), shadows, asked(one))
         for one in route.destinations
     )
 

@@ -94,6 +94,7 @@ class TcpCaller:
         chosen = draw(route.destinations, random.random())
         if chosen is None:
             raise TcpRefused(replies.no_route(connection.service, "(no destination)"))
+        requested = connection.requested if chosen.host == connection.service else ""
         connection.service = chosen.host
         if chosen.status:
             raise TcpRefused(replies.invalid_backend(chosen.host, chosen.status))
@@ -105,7 +106,7 @@ class TcpCaller:
         if reason := why_unexported(destination.service, source.client):
             raise TcpRefused(replies.no_destination(chosen.host, reason))
         cluster = destination.cluster(
-            chosen.subset, time.monotonic(), port, source.place, source.client, connection.requested
+            chosen.subset, time.monotonic(), port, source.place, source.client, requested
         )
         if cluster is None:
             raise TcpRefused(replies.no_subset(chosen.host, chosen.subset))

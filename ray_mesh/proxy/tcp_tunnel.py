@@ -130,7 +130,7 @@ class Tunnels:
         passes = client.policy(boundary.policy) == "ALLOW_ANY"
         connection.requested = bare(host)
         hidden = ""
-        for meaning in (*meanings(host, client.namespace), *boundary.patterns(host)):
+        for meaning in (*meanings(host, client.namespace), *boundary.beyond(host)):
             if passes and registry.was_unknown(meaning) and not registry.is_unknown(meaning):
                 registry.ask_again(meaning)
                 continue

@@ -16,7 +16,6 @@ from ray_mesh.resources.schema import (
     DnsLabel,
     Flaw,
     LabelSelector,
-    Later,
     Model,
     PortNumber,
 )
@@ -25,7 +24,6 @@ from ray_mesh.resources.workload_entry import WorkloadEntrySpec
 
 _SHARED = ("HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-WEB", "HTTPS", "TLS")
 """Protocols whose hosts can be told apart on one port."""
-_BY_NAME = Later("callers reach a host by its name, not by an address")
 
 
 class EntryPort(Model):
@@ -58,9 +56,7 @@ class ServiceEntrySpec(Model):
     """Hosts, how their endpoints are found, and whether they belong to the mesh."""
 
     hosts: Annotated[tuple[str, ...], Field(min_length=1, max_length=256)]
-    addresses: Annotated[
-        tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=256), _BY_NAME
-    ] = ()
+    addresses: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=256)] = ()
     ports: Annotated[tuple[EntryPort, ...], Field(max_length=256)] = ()
     location: Literal["MESH_EXTERNAL", "MESH_INTERNAL"] = "MESH_EXTERNAL"
     resolution: Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"] = "NONE"

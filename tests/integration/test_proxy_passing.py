@@ -333,3 +333,32 @@ async def test_a_tunnel_to_a_host_of_a_pattern(mesh: Mesh, site: Site) -> None:
     await client.send(b"GET /in HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (await client.answer()).json()["line"] == "GET /in HTTP/1.1"
     await client.close()
+
+
+async def test_an_address_of_an_entry_leads_to_its_endpoints(mesh: Mesh, site: Site) -> None:
+    app = await mesh.app("listed")
+    more = "addresses: [198.51.100.0/24], resolution: STATIC"
+    apply_all(mesh, entry(at(app), more=more))
+    answer = await fetch(site.port, "/", "198.51.100.7")
+    assert answer.json()["app"] == "listed"
+    assert site.counted() == [("api.example.com", 200, "none")]
+    assert (await fetch(site.port, "/", "198.51.101.7")).status == 502
+
+
+async def test_an_address_of_an_entry_without_resolution_is_called_itself(mesh: Mesh, site: Site) -> None:
+    app = await anywhere(mesh, "any")
+    ports = f"ports: [{{number: {app.port}, name: p, protocol: TCP}}]"
+    apply_all(
+        mesh,
+        f"{NETWORKING}: ServiceEntry\nmetadata: {{name: block}}\nspec: {{hosts: [db.test], {ports}, "
+        f"addresses: ['{own_address()}/32', 127.0.0.0/8, 169.254.0.0/16], resolution: NONE}}\n",
+    )
+    client, head = await site.tunnel(f"{own_address()}:{app.port}")
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    await client.send(b"GET /in HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await client.answer()).json()["app"] == "any"
+    await client.close()
+    for address in ("127.0.0.1", "169.254.169.254"):
+        client, head = await site.tunnel(f"{address}:{app.port}")
+        assert head.startswith(b"HTTP/1.1 502 "), "an entry opens no way there either"
+        await client.close()

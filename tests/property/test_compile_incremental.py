@@ -158,6 +158,7 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
                 lambda hosts: {"hosts": hosts, "resolution": "NONE"}
             ),
         ),
+        maybe("addresses", st.sampled_from([["192.0.2.1"], ["192.0.2.2"]])),
         EXPORTS,
         st.sets(PORTS, min_size=1).map(
             lambda ports: {

@@ -16,6 +16,7 @@ from ray_mesh.compile import (
     compile_key,
 )
 from ray_mesh.errors import ConfigError, NotSupported
+from ray_mesh.proxy.passing import Boundary
 from ray_mesh.proxy.view import Client, client_of, rules_for, seen_by, why_unexported, why_unknown
 from ray_mesh.resources import Document, load
 
@@ -486,3 +487,25 @@ def test_endpoints_have_to_have_an_identity_that_the_entry_names() -> None:
     assert served(", subjectAltNames: [other]") == []
     with pytest.raises(NotSupported, match="what has no proxy proves no name"):
         api_entry("a", "192.0.2.1", 1.0, more=", subjectAltNames: [api.example.com]")
+
+
+def test_the_mesh_names_addresses_the_oldest_entry_first() -> None:
+    def entry_at(name: str, host: str, listed: str, when: float) -> Document:
+        ports = "ports: [{number: 27017, name: m, protocol: MONGO}]"
+        spec = f"{{hosts: [{host}], addresses: [{listed}], resolution: NONE, {ports}}}"
+        return document("ServiceEntry", name, spec, admitted_at=when)
+
+    newer, older = (
+        entry_at("a", "a.org", "10.0.0.0/8", 2.0),
+        entry_at("b", "b.org", "10.1.0.0/16, '::5'", 1.0),
+    )
+    found = compile_key(world(newer, older), snapshot.MESH_KEY)
+    assert isinstance(found, snapshot.Mesh)
+    assert found.addresses == (("10.1.0.0/16", "b.org"), ("::5", "b.org"), ("10.0.0.0/8", "a.org"))
+    assert compiled(world(older), "service.-.b.org").is_dynamic
+    boundary = Boundary()
+    boundary.take(found)
+    assert boundary.beyond("10.1.2.3") == ("b.org", "a.org")
+    assert boundary.beyond("[::5]") == ("b.org",)
+    assert boundary.beyond("10.2.0.1") == ("a.org",)
+    assert boundary.beyond("11.0.0.1") == ()

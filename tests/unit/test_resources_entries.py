@@ -52,7 +52,6 @@ def test_honoured(spec: str) -> None:
         (f"hosts: ['*.default.svc.cluster.local'], {PORTS}", "covers names of the mesh's own"),
         (f"hosts: ['*.local'], {PORTS}, resolution: NONE", "covers names of the mesh's own services"),
         (f"hosts: [db], {PORTS}, resolution: NONE", "'db', a name of the mesh, which DNS does not know"),
-        (f"hosts: [a.example.com], {PORTS}, resolution: DNS, addresses: [1.2.3.4]", "spec.addresses"),
         (f"hosts: [a.example.com], {PORTS}, resolution: DNS, subjectAltNames: [a]", "subjectAltNames"),
         ("hosts: [a.example.com], resolution: DNS", "spec.ports empty"),
         (
