@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ray_mesh.resources import protocols
+from ray_mesh.resources.host_names import is_host_name
 from ray_mesh.resources.schema import LATER, DnsLabel, Flaw, LabelValue, Later, Model, Only, PortNumber
 
 _OWN_PORT = Later("a workload says its own port when it attaches")
@@ -38,7 +39,7 @@ class ServicePort(Model):
 class ServiceSpec(Model):
     """A name for the workloads of a namespace that ``selector`` picks."""
 
-    ports: Annotated[tuple[ServicePort, ...], Field(min_length=1)]
+    ports: tuple[ServicePort, ...] = ()
     selector: dict[str, LabelValue] = {}
     type: Annotated[
         Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"], Only(("ClusterIP",))
@@ -66,10 +67,20 @@ class ServiceSpec(Model):
             yield Flaw(
                 ("selector",), "a Service without selector: nothing else names its workloads", later=True
             )
-        for field in ("name", "port"):
-            seen: set[object] = set()
-            for index, port in enumerate(self.ports):
-                value = getattr(port, field)
-                if value in seen:
-                    yield Flaw(("ports", index, field), f"{field} {value!r} is used twice")
-                seen.add(value)
+        if not self.ports:
+            may_be = self.type == "ExternalName" or self.cluster_ip == "None"
+            yield Flaw(("ports",), "empty: nobody can call it" if may_be else "required", later=may_be)
+        if self.type == "ExternalName" and not is_host_name(self.external_name or ""):
+            yield Flaw(("externalName",), f"{self.external_name or ''!r} is not a host name")
+        yield from self._port_flaws()
+
+    def _port_flaws(self) -> Iterator[Flaw]:
+        names = [port.name for port in self.ports]
+        places = [(port.port, port.protocol) for port in self.ports]
+        for index, port in enumerate(self.ports):
+            if port.name is None and len(self.ports) > 1:
+                yield Flaw(("ports", index, "name"), "required, since there are several ports")
+            elif port.name in names[:index]:
+                yield Flaw(("ports", index, "name"), f"name {port.name!r} is used twice")
+            if places[index] in places[:index]:
+                yield Flaw(("ports", index, "port"), f"port {port.port} is used twice")

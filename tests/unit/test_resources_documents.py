@@ -238,6 +238,15 @@ def test_valid_fields_that_are_not_honoured_are_refused_by_name(rule: str, names
             "spec.ports[0].appProtocol kubernetes.io/h2c",
         ),
         (document("Service", "{ports: [{port: 80, name: http}]}"), "a Service without selector"),
+        (document("Service", "{selector: {a: b}, clusterIP: None}"), "spec.ports empty"),
+        (document("Service", "{type: ExternalName, externalName: a.b}"), "spec.type ExternalName"),
+        (
+            document(
+                "Service",
+                "{selector: {a: b}, ports: [{port: 53, name: tcp}, {port: 53, name: b, protocol: UDP}]}",
+            ),
+            "spec.ports[1].protocol UDP",
+        ),
         (
             document("Service", "{selector: {a: b}, type: NodePort, ports: [{port: 80, name: http}]}"),
             "spec.type NodePort",
@@ -300,6 +309,15 @@ def test_refused_by_name(text: str, expected: str) -> None:
             "did you mean spec?",
         ),
         (document("Service", "[]"), "spec.ports: required"),
+        (
+            document("Service", "{selector: {a: b}, ports: [{port: 80}, {port: 81, name: a}]}"),
+            "spec.ports[0].name: required, since there are several ports",
+        ),
+        (
+            document("Service", "{selector: {a: b}, ports: [{port: 80, name: a}, {port: 80, name: b}]}"),
+            "port 80 is used twice",
+        ),
+        (document("Service", "{type: ExternalName, externalName: a_b}"), "'a_b' is not a host name"),
         (document("Service", "[a]"), "spec is a map"),
         (
             document("VirtualService", f"{{hosts: ['*'], http: [{{{ROUTE}}}]}}"),

@@ -68,4 +68,4 @@ def _grants(grant: ReferenceGrantSpec, route: Document, backend: BackendObjectRe
 
 def _only_port(world: World, host: str) -> int:
     callee = world.callee(host)
-    return callee.ports[0].number if callee is not None else 0
+    return callee.ports[0].number if callee is not None and callee.ports else 0
