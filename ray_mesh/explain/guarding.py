@@ -71,29 +71,58 @@ def peer_authentication(case: Case, workload: Document) -> Step:
     return Step("peer authentication", says, case.places.at(document, "spec", "mtls", "mode"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A policy as it holds for a workload; ``numbers`` are the places of its rules in the document."""
+
+    document: Document
+    policy: Policy
+    numbers: tuple[int, ...]
+
+    @property
+    def action(self) -> str:
+        """As it is written."""
+        return self.document.read(AuthorizationPolicySpec).action
+
+
 def _authorize(
     case: Case, workload: Document, asked: AuthorizationInput, is_connection: bool
 ) -> tuple[Step, Decision]:
-    documents = policies_for(case.world, workload)
-    policies = [_policy(case, one) for one in documents]
-    if is_connection:
-        policies = list(for_connections(policies))
-    decision = compile_policies(tuple(policies)).check(asked)
-    by_name = {policy.name: (document, policy) for document, policy in zip(documents, policies, strict=True)}
-    notes = [*_not_enforced(case, documents), *_not_matched(case, by_name, decision, asked)]
-    if not documents:
-        return Step(
-            "authorization", "no AuthorizationPolicy holds for it: allowed", Ground(), tuple(notes)
-        ), decision
-    if decision.policy:
-        document, _ = by_name[decision.policy]
-        ground = case.places.at(document, "spec", "rules", decision.rule)
-        word = "allowed" if decision.allowed else "denied"
-        says = f"{word} by {document.title} rules[{decision.rule}] ({document.spec.action})"  # type: ignore[attr-defined]
-    else:
-        ground = _first_allow(case, documents) if not decision.allowed else Ground()
-        says = f"{'allowed' if decision.allowed else 'denied'}: {decision.reason}"
-    return Step("authorization", says, ground, tuple(notes), not decision.allowed), decision
+    held = [_hold(case, one, is_connection) for one in policies_for(case.world, workload)]
+    decision = compile_policies(tuple(one.policy for one in held)).check(asked)
+    notes = (*_not_enforced(case, held), *_not_matched(case, held, decision, asked))
+    says, ground = _outcome(case, held, decision)
+    return Step("authorization", says, ground, notes, not decision.allowed), decision
+
+
+def _outcome(case: Case, held: Sequence[_Held], decision: Decision) -> tuple[str, Ground]:
+    """What was decided, and where it is written."""
+    word = "allowed" if decision.allowed else "denied"
+    if not held:
+        return "no AuthorizationPolicy holds for it: allowed", NOWHERE
+    decided = next((one for one in held if one.policy.name == decision.policy), None)
+    if decided is not None:
+        number = decided.numbers[decision.rule]
+        says = f"{word} by {decided.document.title} rules[{number}] ({decided.action})"
+        return says, case.places.at(decided.document, "spec", "rules", number)
+    allow = next((one for one in held if one.policy.action == "ALLOW"), None)
+    ground = case.places.at(allow.document, "spec") if allow is not None else NOWHERE
+    return f"{word}: {decision.reason}", ground
+
+
+def _hold(case: Case, document: Document, is_connection: bool) -> _Held:
+    policy = _policy(case, document)
+    numbers = tuple(range(len(policy.rules)))
+    if not is_connection:
+        return _Held(document, policy, numbers)
+    kept = [number for number in numbers if _of_connection(policy, number).rules]
+    narrowed = (rule for number in kept for rule in _of_connection(policy, number).rules)
+    return _Held(document, replace(policy, rules=tuple(narrowed)), tuple(kept))
+
+
+def _of_connection(policy: Policy, number: int) -> Policy:
+    """One rule of a policy as it holds for a connection that is not HTTP, if it does."""
+    return for_connections((replace(policy, rules=(policy.rules[number],)),))[0]
 
 
 def _policy(case: Case, document: Document) -> Policy:
@@ -122,34 +151,36 @@ def _doubted(case: Case, document: Document) -> set[int]:
     return found
 
 
-def _not_enforced(case: Case, documents: Sequence[Document]) -> Iterator[Note]:
-    for document in documents:
-        for problem in case.doubts.get(document.title, ()):
-            yield Note(f"{document.title}: {problem.message}", case.places.at(document, *problem.path))
-
-
-def _first_allow(case: Case, documents: Sequence[Document]) -> Ground:
-    allow = next((one for one in documents if one.spec.action == "ALLOW"), None)  # type: ignore[attr-defined]
-    return case.places.at(allow, "spec") if allow is not None else Ground()
+def _not_enforced(case: Case, held: Sequence[_Held]) -> Iterator[Note]:
+    for one in held:
+        for problem in case.doubts.get(one.document.title, ()):
+            ground = case.places.at(one.document, *problem.path)
+            yield Note(f"{one.document.title}: {problem.message}", ground)
 
 
 def _not_matched(
-    case: Case, by_name: dict[str, tuple[Document, Policy]], decision: Decision, asked: AuthorizationInput
+    case: Case, held: Sequence[_Held], decision: Decision, asked: AuthorizationInput
 ) -> Iterator[Note]:
     """The rules that were asked and do not hold, each with its first condition that fails."""
-    for document, policy in by_name.values():
-        decided_before = policy.action == "ALLOW" and decision.policy and not decision.allowed
-        if policy.name == decision.policy or decided_before:
+    for one in held:
+        decided_before = one.policy.action == "ALLOW" and decision.policy and not decision.allowed
+        if one.policy.name == decision.policy or decided_before:
             continue
-        if not policy.rules:
-            yield Note(
-                f"not {document.title} ({policy.action}): it has no rules", case.places.at(document, "spec")
-            )
-        for number, rule in enumerate(policy.rules):
-            reason = "" if rule is _NEVER else why_not(rule, asked)
-            if reason:
-                says = f"not {document.title} rules[{number}] ({policy.action}): {reason}"
-                yield Note(says, case.places.at(document, "spec", "rules", number))
+        named = f"not {one.document.title}"
+        written = one.document.read(AuthorizationPolicySpec).rules
+        if not written:
+            yield Note(f"{named} ({one.action}): it has no rules", case.places.at(one.document, "spec"))
+        for number in range(len(written)):
+            if reason := _why_not_rule(one, number, asked):
+                ground = case.places.at(one.document, "spec", "rules", number)
+                yield Note(f"{named} rules[{number}] ({one.action}): {reason}", ground)
+
+
+def _why_not_rule(held: _Held, number: int, asked: AuthorizationInput) -> str:
+    if number not in held.numbers:
+        return "it asks about requests, and this is a connection"
+    rule = held.policy.rules[held.numbers.index(number)]
+    return "" if rule == _NEVER else why_not(rule, asked)
 
 
 def why_not(rule: Rule, asked: AuthorizationInput) -> str:

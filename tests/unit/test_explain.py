@@ -368,7 +368,13 @@ def test_a_connection_has_its_route_and_the_policies_for_connections() -> None:
     assert found.request == "CONNECT mysql:3306"
     assert found.shares[0].endpoints == ("default/mysql-v1",)
     only_get = allow("get", "{action: ALLOW, rules: [{to: [{operation: {methods: [GET]}}]}]}")
-    assert told([*MYSQL, only_get], "mysql:3306", "CONNECT").verdict.status == 403
+    refused = told([*MYSQL, only_get], "mysql:3306", "CONNECT")
+    assert refused.verdict.status == 403
+    (note,) = notes(step(refused.shares[0], "authorization"))
+    assert note.endswith("rules[0] (ALLOW): it asks about requests, and this is a connection")
+    rules = "[{to: [{operation: {methods: [GET]}}]}, {from: [{source: {namespaces: [default]}}]}]"
+    second = told([*MYSQL, allow("both", f"{{action: ALLOW, rules: {rules}}}")], "mysql:3306", "CONNECT")
+    assert step(second.shares[0], "authorization").ground.path == "spec.rules[1]"
 
 
 def test_tls_routes_are_chosen_by_server_name() -> None:
