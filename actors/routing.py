@@ -15,12 +15,13 @@ from ray_mesh.actors.role import Role
 from ray_mesh.actors.routing_state import Shard, Write
 from ray_mesh.actors.settings import RoleSettings
 from ray_mesh.bus import messages, subjects
+from ray_mesh.bus.chunks import WHOLE_BYTES, fetch_whole, is_chunk, join, writes
 from ray_mesh.bus.client import Message
 from ray_mesh.bus.follower import Follower
 from ray_mesh.bus.store import Entry, Store
 from ray_mesh.bus.store import Write as StoreWrite
 from ray_mesh.compile import split_key
-from ray_mesh.errors import Conflict, MeshError, PeerError, Unavailable
+from ray_mesh.errors import ConfigError, Conflict, MeshError, PeerError, Unavailable
 from ray_mesh.membership import HEARTBEAT_S
 from ray_mesh.resources import Document
 from ray_mesh.security.join import is_of_node
@@ -52,6 +53,9 @@ class RoutingActor(Role):
         self._changed = asyncio.Event()
         self._passes = Passes()
         self._writing: dict[str, str] = {}
+        self._chunks: dict[str, int] = {}
+        self._in_parts: dict[str, Entry] = {}
+        self._parts_due = asyncio.Event()
         self._number = 0
         self._unannounced: dict[str, int] = {}
         self._through: tuple[int, tuple[str, ...]] = (0, ())
@@ -67,13 +71,17 @@ class RoutingActor(Role):
         await self.bus.subscribe(subjects.every("lease"), self._heard_lease)
         self.bus.on_reconnect(lambda: self._shard.hear_again(time.monotonic()))
         followers = [
-            Follower(self.bus, bucket, self._heard_stored, on_reset=partial(self._forget, bucket))
+            Follower(
+                self.bus, bucket, partial(self._heard_stored, bucket), on_reset=partial(self._forget, bucket)
+            )
             for bucket in (subjects.SHARED_BUCKET, subjects.PRIVATE_BUCKET)
         ]
         for follower in followers:
             await follower.start()
         for follower in followers:
             await follower.synced()
+        await self._gather()
+        self.spawn(self._gathering(), "gather chunks")
         await self._desired.start(self.bus)
         self.spawn(self._compile(), "compile")
 
@@ -91,11 +99,41 @@ class RoutingActor(Role):
         self._is_unheard |= self.settings.instance not in lease.applied
         self._wake()
 
-    def _heard_stored(self, entry: Entry) -> None:
+    def _heard_stored(self, bucket: str, entry: Entry) -> None:
+        if is_chunk(bucket, entry.key):
+            return
         if self._writing.get(entry.key) == entry.signature:
             return  # our own write, before its answer
+        if entry.chunks:
+            self._in_parts[entry.key] = entry
+            self._parts_due.set()
+        else:
+            self._take_stored(entry)
+
+    def _take_stored(self, entry: Entry) -> None:
+        self._chunks[entry.key] = entry.chunks
         self._shard.put_stored(entry.key, entry.revision, partial(self._read, entry))
         self._wake()
+
+    async def _gathering(self) -> None:
+        while True:
+            await self._parts_due.wait()
+            self._parts_due.clear()
+            await self._gather()
+
+    async def _gather(self) -> None:
+        """Fetch the chunks of what was heard in parts. What cannot be put together is written again."""
+        while self._in_parts:
+            key, entry = self._in_parts.popitem()
+            try:
+                whole = await fetch_whole(self.bus, self._bucket(key).bucket, key)
+            except Unavailable:
+                self._in_parts.setdefault(key, entry)
+                await asyncio.sleep(TICK_S)
+            except MeshError:
+                self._take_stored(entry)
+            else:
+                self._take_stored(whole or entry)
 
     def _read(self, entry: Entry) -> messages.Compiled | None:
         try:
@@ -103,10 +141,10 @@ class RoutingActor(Role):
             compiled = messages.decode(messages.Compiled, entry.value)
             if split_key(entry.key)[1] != compiled.key:
                 raise PeerError(f"holds what was signed as {compiled.key}")
+            return join(compiled, entry.parts)
         except MeshError as error:
             self.report("error", error.reason, f"stored resource {entry.key}: {error}; it is written again")
             return None
-        return compiled
 
     def _forget(self, bucket: str) -> None:
         """A bucket was made anew: what it held is gone, and is written again."""
@@ -175,14 +213,14 @@ class RoutingActor(Role):
         if shard.is_through:
             self._through = shard.through, shard.members
 
-    async def _write(self, writes: list[Write]) -> None:
+    async def _write(self, changed: list[Write]) -> None:
         """Store the writes, those of one kind as one set, in order; what fails is looked at again."""
-        groups = [list(alike) for _, alike in groupby(writes, key=_rank)]
+        groups = [list(alike) for _, alike in groupby(changed, key=self._kind_of_set)]
         for number, group in enumerate(groups):
             try:
                 if not self._shard.hears(time.monotonic()):
                     raise Unavailable("nothing is written by a shard that does not hear itself")
-                await self._write_set(group)
+                await (self._write_large if self._is_large(group[0]) else self._write_set)(group)
             except MeshError:
                 self._shard.retry(one.stored_key for late in groups[number:] for one in late)
                 raise
@@ -200,6 +238,39 @@ class RoutingActor(Role):
             self._writing = {}
         for revision, write in enumerate(group, last - len(group) + 1):
             self._wrote(write, revision)
+
+    async def _write_large(self, group: list[Write]) -> None:
+        """Each with its chunks, or what is left of those that it had, as a set of its own."""
+        for write in group:
+            bucket = self._bucket(write.stored_key)
+            try:
+                signed = writes(
+                    bucket.bucket,
+                    write.stored_key,
+                    write.compiled,
+                    write.revision,
+                    partial(self._signing.sign, "compiled"),
+                    self._chunks.get(write.stored_key, 0),
+                )
+            except ConfigError as error:
+                self.report("error", "too_large", f"{error}. Proxies keep what they had of it")
+                continue
+            self._writing = {signed[-1].key: signed[-1].signature}
+            try:
+                self._wrote(write, await bucket.apply(signed))
+                self._chunks[write.stored_key] = signed[-1].chunks
+            except Conflict:
+                await self._refresh(write.stored_key)
+                self._shard.retry([write.stored_key])
+            finally:
+                self._writing = {}
+
+    def _is_large(self, write: Write) -> bool:
+        return len(write.compiled.resource) > WHOLE_BYTES or self._chunks.get(write.stored_key, 0) > 0
+
+    def _kind_of_set(self, write: Write) -> tuple[bool, str, bool]:
+        kind = snapshot.kind_of(write.compiled.key)
+        return write.compiled.removed, kind, self._is_large(write)
 
     async def _write_each(self, group: list[Write], signed: list[StoreWrite]) -> None:
         """Somebody was before us with one of them."""
@@ -222,9 +293,9 @@ class RoutingActor(Role):
         )
 
     async def _refresh(self, stored_key: str) -> None:
-        entry = await self._bucket(stored_key).get(stored_key)
+        entry = await fetch_whole(self.bus, self._bucket(stored_key).bucket, stored_key)
         if entry is not None:
-            self._heard_stored(entry)
+            self._take_stored(entry)
 
     def _bucket(self, stored_key: str) -> Store:
         node, _ = split_key(stored_key)
@@ -251,7 +322,3 @@ class RoutingActor(Role):
         self._unannounced = {}
         self._beaconed = through, members
         self._is_unheard = False
-
-
-def _rank(write: Write) -> tuple[bool, str]:
-    return write.compiled.removed, snapshot.kind_of(write.compiled.key)

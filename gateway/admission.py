@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from ray_mesh.analyze import Report, analyze_mesh
 from ray_mesh.bus.messages import Desired, encode
-from ray_mesh.bus.store import MAX_BATCH, Store, Write
+from ray_mesh.bus.store import MAX_BATCH, MAX_VALUE, Store, Write
 from ray_mesh.compile import Finding, Grounds, World, admit, has_errors
 from ray_mesh.compile.finding import plain
 from ray_mesh.compile.suppress import Suppression
@@ -244,6 +244,8 @@ class Admission:
 
     def _sign(self, message: Desired) -> Write:
         value = encode(message)
+        if len(value) > MAX_VALUE:
+            raise ConfigError(f"{message.key}: {len(value)} bytes as stored, at most {MAX_VALUE}: divide it")
         signature = self._signing.sign(PURPOSE, value)
         return Write(message.key, value, signature, self._state.revision_of(message.key))
 

@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ray_mesh.bus.messages import Before, Desired, Switch, encode
-from ray_mesh.bus.store import MAX_BATCH, Store, Write
-from ray_mesh.errors import Conflict
+from ray_mesh.bus.store import MAX_BATCH, MAX_VALUE, Store, Write
+from ray_mesh.errors import ConfigError, Conflict
 from ray_mesh.gateway.desired import PURPOSE, SWITCHES, DesiredState
 from ray_mesh.security.signing import SigningKey
 
@@ -132,5 +132,10 @@ class LargeSets:
 
     def _sign(self, message: Desired) -> Write:
         value = encode(message)
+        if len(value) > MAX_VALUE:
+            raise ConfigError(
+                f"{message.key}: {len(value)} bytes with what is in force, at most {MAX_VALUE} in a set of "
+                f"more than {MAX_BATCH} objects: divide it, or the set"
+            )
         signature = self._signing.sign(PURPOSE, value)
         return Write(message.key, value, signature, self._state.revision_of(message.key))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ray_mesh import snapshot
 from ray_mesh.bus import messages, subjects
+from ray_mesh.bus.chunks import join
 from ray_mesh.bus.client import Bus, Message
 from ray_mesh.bus.follower import Follower
 from ray_mesh.bus.store import Entry
@@ -280,6 +281,7 @@ class ConfigSync:
             compiled = messages.decode(messages.Compiled, entry.value)
             if compiled.key != key:
                 raise PeerError(f"{key}: holds a resource that was signed for {compiled.key}")
+            compiled = join(compiled, entry.parts)
             if key in self._followed:
                 self._verified[key] = entry, compiled
         floor = self._floors.get(key, 0)

@@ -15,10 +15,11 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 
 from ray_mesh.bus import subjects
+from ray_mesh.bus.chunks import fetch_whole
 from ray_mesh.bus.client import Bus, Subscription, end_tasks
 from ray_mesh.bus.envelope import Message
 from ray_mesh.bus.ledger import Ledger
-from ray_mesh.bus.store import Entry, Store, check_key, entry_of, fetch, inspect, is_under, predecessor_of
+from ray_mesh.bus.store import Entry, Store, check_key, entry_of, inspect, is_under, predecessor_of
 from ray_mesh.errors import MeshError
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ class Follower:
     ``on_entry`` hears each key's values in order. ``version_of`` gives the order of a value (for
     compiled resources their version, after checking the signature); what it refuses is never
     delivered. ``on_reset`` is called when the whole bucket was made anew, before its entries are
-    delivered again. Neither may block. A whole bucket can only be followed by roles that may ask for
+    delivered again. Neither may block. A value in chunks is delivered with them to who follows keys, and
+    without to who follows a whole bucket. A whole bucket can only be followed by roles that may ask for
     stream information; a proxy follows keys.
     """
 
@@ -110,7 +112,7 @@ class Follower:
             self._keys[key] = None
             await self._listen(key)
         try:
-            entry = await fetch(self._bus, self.bucket, key, timeout_s)
+            entry = await fetch_whole(self._bus, self.bucket, key, timeout_s)
         except MeshError:
             self._flag({key})
             raise
@@ -178,6 +180,9 @@ class Follower:
             return
         if self._held is not None:
             self._held[entry.key] = entry
+            return
+        if entry.chunks and not self._is_whole:
+            self._flag({entry.key})  # fetched with its chunks
             return
         try:
             verdict = self._ledger.hear(entry, predecessor)
@@ -274,7 +279,7 @@ class Follower:
         for start in range(0, len(due), CONCURRENT_FETCHES):
             chunk = due[start : start + CONCURRENT_FETCHES]
             results = await asyncio.gather(
-                *(fetch(self._bus, self.bucket, key) for key in chunk), return_exceptions=True
+                *(fetch_whole(self._bus, self.bucket, key) for key in chunk), return_exceptions=True
             )
             for key, result in zip(chunk, results, strict=True):
                 self._take_result(key, result)

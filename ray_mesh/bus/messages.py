@@ -19,6 +19,8 @@ from ray_mesh.telemetry.series import Series
 VERSION = (1, 0)
 SIGNATURE_HEADER = "Mesh-Signature"
 """Header with the base64 Ed25519 signature over the payload bytes."""
+CHUNKS_HEADER = "Mesh-Chunks"
+"""Header of a compiled value that is in parts: how many chunks it has, for who hears it to fetch them."""
 
 M = TypeVar("M")
 
@@ -67,11 +69,22 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """What a resource is put together from: the SHA-256 of each of its chunks, in order, and of the whole,
+    which has ``size`` bytes. The chunks together are the whole, compressed with zlib."""
+
+    chunks: tuple[bytes, ...]
+    size: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
     """One compiled resource. Signed by the compiling role.
 
     ``version`` grows by one per change of the key, across writers and restarts. ``removed`` marks
     the end of the key (``resource`` is empty then). ``through`` is the mesh revision compiled from.
+    Of a resource that is too large for one message there are ``parts`` instead (:mod:`ray_mesh.bus.chunks`).
     """
 
     key: str
@@ -79,6 +92,7 @@ class Compiled:
     through: int
     resource: bytes
     removed: bool = False
+    parts: Parts | None = codec.later(None)
 
 
 @dataclass(frozen=True, slots=True)

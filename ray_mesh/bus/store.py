@@ -19,10 +19,11 @@ from datetime import datetime
 from math import inf
 from typing import Any, TypeAlias
 
+from ray_mesh import codec
 from ray_mesh.bus import subjects
 from ray_mesh.bus.client import Bus
 from ray_mesh.bus.envelope import Message
-from ray_mesh.bus.messages import SIGNATURE_HEADER
+from ray_mesh.bus.messages import CHUNKS_HEADER, SIGNATURE_HEADER
 from ray_mesh.errors import ConfigError, Conflict, NotFound, PeerError, Unavailable
 
 HISTORY = {subjects.DESIRED_BUCKET: 64, subjects.SHARED_BUCKET: 2, subjects.PRIVATE_BUCKET: 2}
@@ -30,6 +31,9 @@ HISTORY = {subjects.DESIRED_BUCKET: 64, subjects.SHARED_BUCKET: 2, subjects.PRIV
 
 MAX_BATCH = 1000
 """Writes that one atomic set can have (a limit of the broker)."""
+
+MAX_VALUE = 1_000_000
+"""Bytes of one value: the broker takes messages of 1 MB (2**20), headers included."""
 
 EXPECTED_HEADER = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_HEAD_HEADER = "Nats-Expected-Last-Sequence"
@@ -50,13 +54,18 @@ _SINCE = "ray-mesh.since"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One stored value. ``revision`` orders all writes of a bucket; ``at`` is when (Unix seconds)."""
+    """One stored value. ``revision`` orders all writes of a bucket; ``at`` is when (Unix seconds).
+
+    ``chunks`` says that so many are needed to read it; ``parts`` holds those that were fetched with it.
+    """
 
     key: str
     revision: int
     value: bytes
     signature: str
     at: float
+    chunks: int = codec.later(0)
+    parts: tuple[bytes, ...] = codec.later(())
 
 
 Entries: TypeAlias = list[Entry]
@@ -65,12 +74,14 @@ Keys: TypeAlias = list[str]
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One value to store. ``expected`` is the revision that must be there now: 0 for none, None for any."""
+    """One value to store. ``expected`` is the revision that must be there now: 0 for none, None for any.
+    ``chunks`` is how many it is put together from."""
 
     key: str
     value: bytes
     signature: str
     expected: int | None = None
+    chunks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,6 +464,7 @@ def entry_of(bucket: str, message: Message) -> Entry:
             value=message.data,
             signature=headers.get(SIGNATURE_HEADER, ""),
             at=datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp(),
+            chunks=int(headers.get(CHUNKS_HEADER, "0")),
         )
     except (KeyError, ValueError) as error:
         raise PeerError(f"{message.subject}: not an entry of {bucket}: {error!r}") from error
@@ -508,6 +520,8 @@ def _write_headers(signature: str, expected: int | None, head: int | None = None
 def _batch_headers(write: Write, batch: str, number: int, head: int | None) -> dict[str, str]:
     """The head can be compared with the first message of a batch only."""
     headers = _write_headers(write.signature, write.expected, head if number == 1 else None)
+    if write.chunks:
+        headers[CHUNKS_HEADER] = str(write.chunks)
     return {**headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
 
 

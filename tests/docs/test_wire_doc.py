@@ -42,6 +42,7 @@ TYPES = {
     "tuple[tuple[int, int], ...]": "list of [int, int]",
     "dict[str, int]": "map of int",
     "Before | None": "Before, or nil",
+    "Parts | None": "Parts, or nil",
 }
 
 

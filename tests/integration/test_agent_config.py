@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from bus_broker import Broker, running_broker, until
 
 from ray_mesh import snapshot
 from ray_mesh.agent.config import ConfigSync
-from ray_mesh.bus import subjects
+from ray_mesh.bus import chunks, subjects
 from ray_mesh.bus.messages import SIGNATURE_HEADER, Beacon, Compiled, encode
 from ray_mesh.bus.store import Store
 from ray_mesh.security.signing import SigningKey
@@ -235,3 +236,73 @@ async def test_a_lookup_outlives_an_absent_broker(site: Site) -> None:
     await site.broker.start()
     await until(lambda: site.applied.get("service.default.reviews") == service())
     assert site.unknown == []
+
+
+def endpoints(count: int, port: int = 1) -> snapshot.Endpoints:
+    return snapshot.Endpoints(
+        HOST,
+        tuple(
+            snapshot.Endpoint(
+                workload=f"workload.default.reviews-{number}",
+                address=f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}",
+                port=port,
+                sni=f"reviews-{number}.default.workload.mesh",
+                identity="spiffe://mesh.local/ns/default/sa/reviews",
+                labels=(("app", "reviews"), ("version", f"v{number % 3}")),
+                node=f"n{number % 100}",
+            )
+            for number in range(count)
+        ),
+    )
+
+
+ENDPOINTS = "endpoints.default.reviews"
+MANY = 20_000
+
+
+async def write_large(site: Site, resource: snapshot.Endpoints, had: int = 0, expected: int = 0) -> int:
+    """As a routing role does; returns the revision."""
+    compiled = Compiled(ENDPOINTS, int(time.time() * 1000), 1, snapshot.encode(resource))
+    sign = partial(site.signing.sign, "compiled")
+    made = chunks.writes(subjects.SHARED_BUCKET, ENDPOINTS, compiled, expected, sign, had)
+    return await Store(site.routing, subjects.SHARED_BUCKET).apply(made)
+
+
+async def test_endpoints_that_no_message_holds_come_in_chunks_and_go_back_to_one(site: Site) -> None:
+    await site.write("service.default.reviews", service())
+    revision = await write_large(site, endpoints(MANY))
+    entry = await chunks.fetch_whole(site.routing, subjects.SHARED_BUCKET, ENDPOINTS)
+    assert entry is not None
+    assert entry.chunks == len(entry.parts) > 0
+    site.sync.want(HOST)
+    await until(lambda: site.applied.get(ENDPOINTS) == endpoints(MANY))
+    revision = await write_large(site, endpoints(MANY, port=2), entry.chunks, revision)
+    await until(lambda: site.applied.get(ENDPOINTS) == endpoints(MANY, port=2))
+    await write_large(site, endpoints(3), entry.chunks, revision)
+    await until(lambda: site.applied.get(ENDPOINTS) == endpoints(3))
+    left = await Store(site.routing, subjects.SHARED_BUCKET).get(f"chunk.0.{ENDPOINTS}")
+    assert left is not None
+    assert left.value == b""
+
+
+async def test_chunks_that_somebody_changed_are_refused_and_what_was_applied_stays(site: Site) -> None:
+    await site.write("service.default.reviews", service())
+    await write_large(site, endpoints(3))
+    site.sync.want(HOST)
+    await until(lambda: site.applied.get(ENDPOINTS) == endpoints(3))
+    entry = await Store(site.routing, subjects.SHARED_BUCKET).get(ENDPOINTS)
+    assert entry is not None
+    compiled = Compiled(ENDPOINTS, int(time.time() * 1000), 1, snapshot.encode(endpoints(MANY)))
+    made = chunks.writes(
+        subjects.SHARED_BUCKET,
+        ENDPOINTS,
+        compiled,
+        entry.revision,
+        partial(site.signing.sign, "compiled"),
+    )
+    made[0] = replace(made[0], value=b"something else")
+    await Store(site.routing, subjects.SHARED_BUCKET).apply(made)
+    number = site.announce({ENDPOINTS: compiled.version})
+    await write_large(site, endpoints(5), had=len(made) - 1, expected=entry.revision + len(made))
+    await until(lambda: site.applied.get(ENDPOINTS) == endpoints(5))
+    await site.acknowledged(number)

@@ -233,6 +233,18 @@ async def test_a_set_that_others_keep_from_its_switch_is_taken_back(
     assert not first._state.staged
 
 
+async def test_a_document_that_no_message_holds_is_refused_by_name(site: Site, small_batches: None) -> None:
+    admission = await site.admission("g0")
+    large = services(1).replace("name: s0}", "name: s0, annotations: {note: '" + "x" * 1_000_000 + "'}}")
+    with pytest.raises(ConfigError, match=r"service\.default\.s0: 1\d{6} bytes as stored, at most 1000000"):
+        await apply(admission, large)
+    half = services(FEW + 1).replace("name: s0}", "name: s0, annotations: {note: '" + "x" * 600_000 + "'}}")
+    await apply(admission, half)
+    with pytest.raises(ConfigError, match=r"service\.default\.s0: 1\d{6} bytes with what is in force"):
+        await apply(admission, half.replace("port: 80", "port: 81"))
+    assert not admission._state.staged
+
+
 async def test_an_object_twice_in_a_set_is_refused(site: Site, small_batches: None) -> None:
     admission = await site.admission("g0")
     with pytest.raises(ConfigError, match="Service default/s0 is there twice"):

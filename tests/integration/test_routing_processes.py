@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -10,8 +11,12 @@ import pytest
 from config_site import Site, site
 from scale import routes, until
 
+from ray_mesh import snapshot
 from ray_mesh.bus import subjects
+from ray_mesh.bus.chunks import fetch_whole, join
+from ray_mesh.bus.messages import Compiled, decode
 from ray_mesh.bus.store import Entry, Store
+from ray_mesh.resources import Document, from_json
 
 SERVICES = 12
 
@@ -65,3 +70,41 @@ async def test_while_none_runs_nothing_changes_and_one_that_starts_sends_nothing
         await agreed(mesh, started.name)
         after = await stored(mesh)
         assert {key for key, entry in after.items() if entry != before.get(key)} == {"service.default.probe"}
+
+
+def entry_of(count: int) -> Document:
+    listed = [{"address": f"10.{one >> 16}.{one >> 8 & 255}.{one & 255}"} for one in range(count)]
+    plain = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": "many", "namespace": "default"},
+        "spec": {
+            "hosts": ["many.example.com"],
+            "resolution": "STATIC",
+            "endpoints": listed,
+            "ports": [{"number": 80 + one, "name": f"http-{one}", "protocol": "HTTP"} for one in range(3)],
+        },
+    }
+    return from_json(json.dumps(plain), 1.0)
+
+
+async def test_endpoints_that_no_message_holds_are_written_in_chunks_and_only_once() -> None:
+    key = snapshot.key_for("endpoints", "many.example.com")
+    async with site(1) as mesh:
+        await mesh.compiled(await mesh.desk.put([entry_of(3_000)]))
+        whole = await fetch_whole(mesh.controller, subjects.SHARED_BUCKET, key)
+        assert whole is not None
+        assert whole.chunks
+        read = snapshot.decode(key, join(decode(Compiled, whole.value), whole.parts).resource)
+        assert isinstance(read, snapshot.Endpoints)
+        assert len(read.endpoints) == 9_000
+        before = await stored(mesh)
+        mesh.kill_roles()
+        started = await mesh.start_role("routing")
+        mesh.forget()
+        await agreed(mesh, started.name)
+        assert await stored(mesh) == before, "who starts puts it together and compares"
+        await mesh.compiled(await mesh.desk.put([entry_of(2)]))
+        after = await stored(mesh)
+        assert after[key].chunks == 0
+        assert {len(one.value) for name, one in after.items() if name.endswith(f".{key}")} == {0}
