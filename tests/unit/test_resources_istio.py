@@ -6,6 +6,7 @@ Valid documents may still be refused by name, since proxies here do not do all t
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import yaml
@@ -22,12 +23,17 @@ PORTS = "ports: [{number: 80, name: http, protocol: HTTP}]"
 TCP = "ports: [{number: 80, name: db, protocol: TCP}]"
 
 
-def judged(kind: str, spec: str, metadata: str = "{name: a, namespace: prod}") -> list[str]:
-    """Everything that makes a document invalid."""
+def written(kind: str, spec: str, metadata: str = "{name: a, namespace: prod}") -> dict[str, Any]:
+    """A document in the oldest version of its kind."""
     version = KINDS[kind].api_versions[-1]
     text = f"apiVersion: {version}\nkind: {kind}\nmetadata: {metadata}\nspec: {spec}\n"
-    plain = yaml.safe_load(text)
-    document, problems = check(Manifest(json.loads(json.dumps(plain)), Positions("a.yaml")))
+    plain: dict[str, Any] = json.loads(json.dumps(yaml.safe_load(text)))
+    return plain
+
+
+def judged(kind: str, spec: str, metadata: str = "{name: a, namespace: prod}") -> list[str]:
+    """Everything that makes a document invalid."""
+    document, problems = check(Manifest(written(kind, spec, metadata), Positions("a.yaml")))
     found = [str(problem) for problem in problems if not problem.later]
     assert (document is None) == bool(found)
     return found

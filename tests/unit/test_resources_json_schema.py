@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from test_resources_istio import VALID, written
 
 from ray_mesh.cli.main import cli
 from ray_mesh.resources.json_schema import DIALECT, schema_of, schema_of_all
@@ -98,6 +99,13 @@ def test_one_schema_tells_kinds_apart() -> None:
 def test_mistakes_are_told(change: dict[str, Any], expected: str) -> None:
     document = {**VIRTUAL_SERVICE, "spec": VIRTUAL_SERVICE["spec"] | change}
     assert any(expected in one for one in told(document))
+
+
+@pytest.mark.parametrize("kind", sorted(VALID))
+def test_what_is_valid_fits(kind: str) -> None:
+    schema = schema_of(kind)
+    for spec in VALID[kind]:
+        assert told(written(kind, spec), schema) == [], spec
 
 
 @pytest.mark.skipif(not ROOT.is_dir(), reason=f"no conformance files in {ROOT}")
