@@ -271,3 +271,16 @@ def test_roles_leave_at_once_or_by_silence() -> None:
     view.observe_role(routing("r1", leaving=True), NOW)
     assert [lease.instance for lease in view.roles(NOW)] == ["r0", "t0"]
     assert view.roles(NOW + 2.0) == ()
+
+
+def test_a_workload_is_served_when_all_healthy_proxies_of_its_node_are_ready_for_it() -> None:
+    view = listening()
+    view.observe_proxy(proxy("p0", ready=("workload.default.a", "workload.default.b")), NOW)
+    view.observe_proxy(proxy("p1", ready=("workload.default.a",)), NOW)
+    view.observe_proxy(proxy("p2", state="DRAINING"), NOW)
+    view.observe_proxy(proxy("p3", node="n2", ready=("workload.default.c",)), NOW)
+    assert [(one.key, one.node) for one in view.served(NOW)] == [
+        ("workload.default.a", "n1"),
+        ("workload.default.c", "n2"),
+    ]
+    assert view.served(NOW + 60) == []
