@@ -187,7 +187,8 @@ def _files_findings(readings: list[Reading], namespace: str) -> list[Finding]:
         if reading.document is not None and reading.document.key in seen:
             message = f"{subject.title} is more than once in these files"
             found.append(subject.find("warning", codes.TWICE_IN_SET, (), message, "keep one"))
-        seen.add(subject.key)
+        if reading.document is not None:
+            seen.add(reading.document.key)
     return in_order([*found, *_skipped_findings(skipped)])
 
 
@@ -235,7 +236,8 @@ _FIXES = {
 
 
 def _skipped_findings(skipped: dict[str, list[Subject]]) -> Iterator[Finding]:
-    for kind, subjects in sorted(skipped.items()):
+    for kind, found in sorted(skipped.items()):
+        subjects = sorted(found, key=lambda one: one.key)
         count = f"{len(subjects)} times, " if len(subjects) > 1 else ""
         message = (
             f"kind {kind} of {subjects[0].api_version} is skipped ({count}it is no configuration of a mesh)"
