@@ -18,7 +18,7 @@ DOCUMENTS: list[dict[str, Any]] = [
     for document in yaml.safe_load_all(text)
     if isinstance(document, dict)
 ]
-WRONG = (None, "", [], {}, 0, -1, "*", "a/b", True, 1.5, ["x"], {"a": "b"}, "reviews", 70000)
+WRONG: tuple[Any, ...] = (None, "", [], {}, 0, -1, "*", "a/b", True, 1.5, ["x"], {"a": "b"}, "reviews", 70000)
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
