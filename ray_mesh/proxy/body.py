@@ -151,8 +151,8 @@ class ChunkedReader:
         return end
 
     def _take_size(self, line: bytes) -> None:
-        found = _SIZE.fullmatch(line)
-        if found is None or len(line) > _MAX_LINE_BYTES:
+        found = _SIZE.fullmatch(line) if len(line) <= _MAX_LINE_BYTES else None
+        if found is None:
             raise BadBody("a chunk size is not a hexadecimal number, or its extension is malformed")
         size = int(found[1], 16)
         if size:

@@ -43,11 +43,21 @@ class Gatekeeper:
         self._effects = effects
         self._trust = trust
         self._events = events
+        self._opening = 0  # connections of which is not known yet whose they are
         self.contexts = ServerContexts(lambda why: events.report("gateway_certificate", "error", why))
 
     def serve(self, local: Local, door: Door, connection: socket.socket, address: bytes) -> None:
-        """Take a connection that came to a door."""
-        self._effects.tcp.run(self._serve(local, door, connection, address))
+        """Take a connection that came to a door, unless there are too many with those that only come."""
+        limit = self._effects.overload.limits.max_connections
+        if len(self._effects.connections) + self._opening >= limit:
+            connection.close()
+            return
+        self._opening += 1
+        task = self._effects.tcp.run(self._serve(local, door, connection, address))
+        task.add_done_callback(self._opened)
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        self._opening -= 1
 
     async def _serve(self, local: Local, door: Door, connection: socket.socket, address: bytes) -> None:
         server = door.server

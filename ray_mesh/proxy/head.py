@@ -237,7 +237,10 @@ def read_request(block: bytes, dropped: frozenset[bytes]) -> RequestHead:
     if options:
         names = _options(options)
         head.closes = b"close" in names
-        head.fields = without(head.fields, names - _KNOWN_OPTIONS)
+        if own := names - _KNOWN_OPTIONS:  # what does not travel on decides nothing either
+            head.fields = without(head.fields, own)
+            head.block = without(block, own)
+            head.lower = head.block.lower()
         if upgrade and b"upgrade" in names:
             _take_upgrade(head, upgrade)
     return head

@@ -12,7 +12,8 @@ from ray_mesh.proxy.caller import Effects
 from ray_mesh.proxy.cluster import Cluster, Destination, Member
 from ray_mesh.proxy.connector import Dialer
 from ray_mesh.proxy.guard import Guard
-from ray_mesh.proxy.head import RequestHead, read_request
+from ray_mesh.proxy.head import BadHead, RequestHead, read_request
+from ray_mesh.proxy.hosts import split_authority
 from ray_mesh.proxy.overload import Level
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import APP_FRESH_S, Pool
@@ -147,8 +148,11 @@ class Inbound:
         self._pool.close_stale(now)
 
     def read_head(self, block: bytes) -> RequestHead:
-        """See :class:`.http1_server.ServerEntry`."""
-        return read_request(block, _DROPPED)
+        """See :class:`.http1_server.ServerEntry`. Policies judge hosts, so there is one meaning of each."""
+        head = read_request(block, _DROPPED)
+        if split_authority(head.host) is None:
+            raise BadHead("the Host field is not a host and port")
+        return head
 
     def tunnel(
         self, transport: asyncio.Transport, target: bytes, head: RequestHead, rest: bytes

@@ -2,8 +2,8 @@
 
 Left alone a connection grows to the machine's ``tcp_wmem`` and ``tcp_rmem``, 4 and 6 MB or more, and a
 request has up to six of them on its way. What is unsent is bounded everywhere, which costs no throughput:
-what is in flight does not count. What is unread is bounded between proxies and from applications only, where a
-window of a megabyte is plenty; from the outside it may have to fill a long path.
+what is in flight does not count. What is unread is bounded between proxies and from applications only, where
+a window of a megabyte is plenty; from the outside it may have to fill a long path.
 """
 
 from __future__ import annotations

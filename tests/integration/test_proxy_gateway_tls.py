@@ -15,6 +15,7 @@ from certificates import Issuer
 from proxy_mesh import DEADLINE_S, Answer, Client, Mesh, fetch, free_port, host_of, mesh, until  # noqa: F401
 
 from ray_mesh import snapshot
+from ray_mesh.proxy.overload import OverloadLimits
 from ray_mesh.proxy.proxy_protocol import Version, write_header
 from ray_mesh.proxy.tls import Identity
 from ray_mesh.security.ca import Authority
@@ -103,6 +104,18 @@ async def test_servers_by_name(mesh: Mesh, tmp_path: Path) -> None:
     serve(mesh, GatewayServer(443, (), (one, many, everybody)))
     assert (await get(ports[443], client, "any.example.com")).status == 200
     assert (await secure(ports[443], context, None)).writer.get_extra_info("cipher")
+
+
+async def test_who_says_nothing_counts_as_a_connection(mesh: Mesh, tmp_path: Path) -> None:
+    tls = files(Issuer(tmp_path), "a.example.com")
+    ports = await edge(mesh, GatewayServer(443, (), (https(tls, "a.example.com"),)))
+    mesh.planes["one"]._overload.limits = OverloadLimits(3, 0, 0.0)
+    silent = [await Client.connect(ports[443]) for _ in range(6)]
+    closed = [asyncio.create_task(each.reader.read()) for each in silent]
+    await until(lambda: sum(each.done() for each in closed) == 3, "three are too many")
+    for client in silent:
+        client.writer.transport.abort()
+    await asyncio.gather(*closed, return_exceptions=True)
 
 
 async def test_a_new_certificate_holds_from_then_on(mesh: Mesh, tmp_path: Path) -> None:

@@ -213,6 +213,19 @@ async def test_a_peer_may_claim_workloads_of_its_own_namespace_only(mesh: Mesh) 
         assert {edge.destination_service for edge in edges} == {"reviews.default.svc.cluster.local"}
 
 
+@pytest.mark.parametrize("host", ["x@admin", "admin/x", "admin:", "admin:0", "a b", "admin%2f", ""])
+async def test_a_host_that_policies_could_not_judge_is_refused(mesh: Mesh, host: str) -> None:
+    _, app = await mesh.pair()
+    connection = context(mesh, mesh.svid("client"))
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", mesh.planes["two"].inbound_port, ssl=connection, server_hostname=SNI
+    )
+    writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    assert b" 400 " in await reader.readline()
+    writer.transport.abort()
+    assert app.heads == []
+
+
 def test_the_peers_chain_needs_this_interpreters_private_call() -> None:
     """When this fails on a new interpreter, look at :mod:`ray_mesh.proxy.peer_chain`."""
     root = Authority.create_root(TRUST_DOMAIN, time.time())

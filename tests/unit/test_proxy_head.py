@@ -38,6 +38,7 @@ class TestRequest:
         )
         assert head.fields == block("Host: a", "X-One: 1", "X-Two:2")
         assert head.closes
+        assert head.named(b"x-private") is None, "no route may match what the next hop does not get"
         assert head.credential == b"Basic abc"
         assert head.source == b"forged"
 
