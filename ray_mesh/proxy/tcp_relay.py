@@ -301,7 +301,7 @@ class Relay:
 
     def start(self) -> None:
         """Link the two."""
-        self._wheel.add(time.monotonic() + TICK_S, self)
+        self._tick_after(time.monotonic())
         sides = (self.upstream, self.downstream)
         for side in sides:
             side.link(self)
@@ -408,16 +408,19 @@ class Relay:
                 side.reset()
 
     def limit(self, duration_s: float) -> None:
-        """Close after this time."""
+        """Close after this time; say so before :meth:`start`."""
         self._ends_at, self._end_flag = time.monotonic() + duration_s, "DT"
-        self._wheel.add(self._ends_at, self)
 
     def drain(self) -> None:
         """Close in a while."""
         at = time.monotonic() + DRAIN_S
         if not self._ends_at or at < self._ends_at:
             self._ends_at, self._end_flag = at, "DR"
-            self._wheel.add(at, self)
+
+    def _tick_after(self, now: float) -> None:
+        """Look again soon. Not at an end that is far away: the wheel would hold what is over until then."""
+        soon = now + TICK_S
+        self._wheel.add(min(soon, self._ends_at) if self._ends_at else soon, self)
 
     def on_deadline(self, now: float) -> None:
         """See :class:`.timers.Timed`."""
@@ -432,7 +435,7 @@ class Relay:
         elif now - self._moved_at >= self.idle_s:
             self.close("SI")
         else:
-            self._wheel.add(now + TICK_S, self)
+            self._tick_after(now)
 
     def leave(self) -> None:
         """Both directions are at their end: close what has sent everything, look again at what has not."""

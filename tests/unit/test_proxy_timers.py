@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ray_mesh.proxy.tcp_relay import TICK_S, Relay, Side
 from ray_mesh.proxy.timers import LOOK_S, SLOT_S, Alarm, Wheel
 
 
@@ -55,4 +56,21 @@ def test_an_alarm_calls_once_and_not_before_its_time(wheel: Wheel, after_s: floa
         now += SLOT_S
     assert len(calls) == 1
     assert after_s <= calls[0] - began_at <= after_s + 3 * SLOT_S
+    assert len(wheel) == 0
+
+
+class Linked(Side):
+    """A side that has no connection."""
+
+    def resume(self) -> None:
+        return
+
+
+def test_a_relay_that_is_over_is_not_held_until_its_longest_duration(wheel: Wheel) -> None:
+    relay = Relay(Linked(), Linked(), wheel, lambda relay: None, lambda relay: None)
+    relay.limit(24 * 3600.0)
+    relay.start()
+    relay.is_over = True
+    assert len(wheel) == 1
+    wheel.turn(time.monotonic() + TICK_S + 2 * SLOT_S)
     assert len(wheel) == 0
