@@ -83,8 +83,8 @@ class Serving:
 
 
 def _claim(lease: ProxyLease) -> tuple[object, ...]:
-    return lease.state, lease.node, lease.address, lease.inbound_port, lease.ready
+    return lease.state, lease.node, lease.address, lease.inbound_port, lease.served
 
 
 def _serves(lease: ProxyLease) -> list[LiveWorkload]:
-    return [LiveWorkload(key, lease.node, lease.address, lease.inbound_port) for key in lease.ready]
+    return [LiveWorkload(key, lease.node, lease.address, lease.inbound_port) for key in lease.served]

@@ -38,6 +38,8 @@ CONTROL_TIMEOUT_S = 10.0
 TRIES_BURST = 100.0
 TRIES_PER_S = 20.0
 DEFAULT_TTL_S = 600
+WORKLOAD_OPTIONS: dict[str, type] = {"name": str, "weight": int, "locality": str, "probe": dict}
+"""What a sidecar may say of its workload beyond what it has to."""
 
 _Reply = TypeVar("_Reply")
 
@@ -155,7 +157,7 @@ class SidecarDesk:
             Conflict: a workload of that name is others'.
             MeshError: as :meth:`Workloads.attach`.
         """
-        wanted = _fields(body, {"service": str, "version": str, "port": int}, {"name": str})
+        wanted = _fields(body, {"service": str, "version": str, "port": int}, WORKLOAD_OPTIONS)
         sidecar = await self._sidecar(authorization)
         namespace, _, account = sidecar.account.partition("/")
         attach = read_attach(

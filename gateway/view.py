@@ -191,7 +191,7 @@ class MeshView:
         for lease in self._live_proxies(now):
             if lease.state == "HEALTHY":
                 by_node.setdefault(lease.node, []).append(
-                    {LiveWorkload(key, lease.node, lease.address, lease.inbound_port) for key in lease.ready}
+                    {LiveWorkload(key, lease.node, lease.address, lease.inbound_port) for key in lease.served}
                 )
         return sorted(one for sets in by_node.values() for one in set.intersection(*sets))
 

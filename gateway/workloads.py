@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray_mesh.bus import subjects
@@ -19,6 +20,7 @@ from ray_mesh.gateway.changes import Changes
 from ray_mesh.gateway.desired import DesiredState
 from ray_mesh.gateway.view import MeshView, Progress
 from ray_mesh.resources import Document, Manifest, Positions, WorkloadBindingSpec, from_manifest
+from ray_mesh.security.join import SIDECAR_PREFIX
 from ray_mesh.security.registrations import ANY_NODE, PROXY_PREFIX, ROOT_NAMESPACE
 
 log = logging.getLogger(__name__)
@@ -29,13 +31,15 @@ HTTP_PORT = 80
 TOKEN_BYTES = 24
 RESERVE_TIMEOUT_S = 3.0
 READY_TIMEOUT_S = 30.0
+DRAIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Attach:
     """What a caller wants to attach. ``port`` 0 is a workload that only calls, such as an ingress.
     ``gateway_ports`` maps port numbers of Gateways to wanted ports (0: any free one); ``address`` is
-    where the app listens, seen from its node."""
+    where the app listens, seen from its node. ``probe`` is a readiness probe as in a WorkloadGroup; a command
+    is run by a sidecar only, beside which it was named too."""
 
     service: str
     version: str
@@ -47,6 +51,9 @@ class Attach:
     node: str
     address: str = LOOPBACK
     gateway_ports: tuple[tuple[int, int], ...] = ()
+    weight: int = 1
+    locality: str = ""
+    probe: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,7 @@ class Workloads:
             Unavailable: the node has no live proxy, or it was not ready in time; nothing stays behind.
         """
         await self._admission.refresh()
+        _check_probe(wanted)
         self._check_right(wanted)
         await self._check_node(wanted.node)
         ports = await self._reserve(wanted)
@@ -104,6 +112,9 @@ class Workloads:
     async def detach(self, namespace: str, name: str, author: str) -> int:
         """Take a workload out, whatever refers to it: its process may be gone. Returns the revision.
 
+        Its proxy lets it go only when every live proxy has taken it out of its endpoints, or after
+        ``DRAIN_S``: until then calls that are on their way to it are answered.
+
         Raises:
             NotFound: there is no such workload.
         """
@@ -111,6 +122,11 @@ class Workloads:
         await self._admission.refresh()
         if key not in self._state.records:
             raise NotFound(f"no workload {namespace}/{name} is attached")
+        draining = _draining(self._state.records[key].document)
+        outcome = await self._admission.write((draining,), author=author, analyzed=False)
+        await self._changes.wait_until(
+            lambda: self._view.is_decided(outcome.revision, time.monotonic()), DRAIN_S
+        )
         return await self._remove(key, author)
 
     async def _remove(self, key: str, author: str) -> int:
@@ -173,6 +189,21 @@ class Workloads:
             log.warning("%s could not be removed again: %s", key, error)
 
 
+def _check_probe(wanted: Attach) -> None:
+    if "exec" in wanted.probe and not wanted.node.startswith(SIDECAR_PREFIX):
+        raise ConfigError(
+            "probe.exec: the proxies of the mesh's nodes run no commands, since whoever has the API's token"
+            " could then run any on them; only a sidecar does (`ray-mesh sidecar --probe-command`). Use"
+            " httpGet or tcpSocket"
+        )
+
+
+def _draining(document: Document) -> Document:
+    manifest = json.loads(document.json)
+    manifest["spec"]["draining"] = True
+    return from_manifest(Manifest(manifest, Positions("detach")))
+
+
 def _covers(document: Document, wanted: Attach) -> bool:
     if document.kind != "WorkloadBinding" or document.namespace != wanted.namespace:
         return False
@@ -193,6 +224,12 @@ def _workload(wanted: Attach, ports: ReserveReply, token_sha256: str) -> Documen
     }
     if wanted.port:
         spec["port"] = wanted.port
+    if wanted.weight != 1:
+        spec["weight"] = wanted.weight
+    if wanted.locality:
+        spec["locality"] = wanted.locality
+    if wanted.probe:
+        spec["probe"] = dict(wanted.probe)
     if ports.gateway_ports:
         spec["gatewayPorts"] = {str(number): port for number, port in ports.gateway_ports}
     metadata = {"name": wanted.name, "namespace": wanted.namespace, "labels": labels}
@@ -241,6 +278,9 @@ def read_attach(body: Any) -> Attach:
         node=body["node"],
         address=body.get("address", LOOPBACK),
         gateway_ports=_read_ports(body.get("gatewayPorts", {})),
+        weight=body.get("weight", 1),
+        locality=body.get("locality", ""),
+        probe=body.get("probe", {}),
     )
 
 
@@ -255,6 +295,9 @@ _FIELDS: dict[str, type] = {
     "node": str,
     "address": str,
     "gatewayPorts": dict,
+    "weight": int,
+    "locality": str,
+    "probe": dict,
 }
 
 

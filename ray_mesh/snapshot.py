@@ -562,6 +562,24 @@ class Sidecar:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """How a proxy asks a workload beside it whether it is well. ``path`` and ``headers`` are of ``http`` and
+    ``https``, ``command`` of ``exec``. Thresholds count checks in a row."""
+
+    kind: Literal["http", "https", "tcp", "exec"]
+    host: str = ""
+    port: int = 0
+    path: str = "/"
+    headers: tuple[tuple[str, str], ...] = ()
+    command: tuple[str, ...] = ()
+    initial_delay_s: int = 0
+    timeout_s: int = 1
+    period_s: int = 10
+    success_threshold: int = 1
+    failure_threshold: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """One running instance and its inbound policy. Key ``workload.<namespace>.<name>``.
 
@@ -589,6 +607,7 @@ class Workload:
     tcp_ports: tuple[tuple[str, int], ...] = codec.later(())
     is_tcp_only: bool = codec.later(False)
     sidecar: Sidecar | None = codec.later(None)
+    probe: Probe | None = codec.later(None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ray_mesh import __version__, snapshot
+from ray_mesh.agent.checks import Checks
 from ray_mesh.agent.config import ConfigSync
 from ray_mesh.agent.handover import Offer
 from ray_mesh.agent.heartbeat import Heartbeat
@@ -52,7 +53,7 @@ Severity = Literal["info", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """Where this proxy is and whom it trusts."""
+    """Where this proxy is and whom it trusts. ``commands`` are those that it may run as probes."""
 
     name: str
     node: str
@@ -60,6 +61,7 @@ class AgentSettings:
     trust_domain: str
     root_der: bytes
     compiled_public: bytes
+    commands: tuple[tuple[str, ...], ...] = ()
 
 
 class ProxyKeys:
@@ -102,6 +104,7 @@ class ProxyAgent:
         self._plane: DataPlane | None = None
         self._config: ConfigSync | None = None
         self._identities: Identities | None = None
+        self._checks: Checks | None = None
         self._expires_at = 0.0
 
     @property
@@ -169,6 +172,7 @@ class ProxyAgent:
             bus, settings.name, self._key, self._bundle, self._install, self._report
         )
         self._heartbeat = Heartbeat(bus, self._lease)
+        self._checks = Checks(self._hasten, self._report, settings.commands)
         self._config = ConfigSync(
             bus,
             settings.node,
@@ -215,6 +219,8 @@ class ProxyAgent:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._checks is not None:
+            await self._checks.stop()
         if self._identities is not None:
             await self._identities.stop()
         if self._config is not None:
@@ -301,6 +307,8 @@ class ProxyAgent:
     def _workloads_assigned(self) -> None:
         assert self._config is not None
         assert self._identities is not None
+        assert self._checks is not None
+        self._checks.hold(self._config.workloads)
         wanted = {key: workload.identity for key, workload in self._config.workloads.items()}
         self._identities.hold({"": str(self.identity), **wanted})
 
@@ -341,6 +349,7 @@ class ProxyAgent:
 
     async def _lease(self) -> messages.ProxyLease:
         assert self._config is not None
+        assert self._checks is not None
         settings = self._settings
         thread, plane = self._running
         return messages.ProxyLease(
@@ -356,6 +365,7 @@ class ProxyAgent:
             rejected=tuple(self._config.rejected[key] for key in sorted(self._config.rejected)),
             pid=os.getpid(),
             svid_expires_at=self._expires_at,
+            unhealthy=self._checks.unhealthy,
             admin_port=plane.admin_port,
         )
 

@@ -126,8 +126,9 @@ class ProxyLease:
 
     ``applied`` maps shards to the number of the newest beacon that is applied whole. ``ready`` are
     the keys of workloads that have their identity and listeners. ``inbound_port`` is the node's,
-    ``admin_port`` the proxy's own on loopback (0: none). ``number`` is that of the newest acknowledgement
-    that is in here.
+    ``admin_port`` the proxy's own on loopback (0: none). ``unhealthy`` are workloads that are ready and do
+    not pass their probe: they are not served. ``number`` is that of the newest acknowledgement that is in
+    here.
     """
 
     proxy: str
@@ -144,6 +145,12 @@ class ProxyLease:
     svid_expires_at: float
     admin_port: int = codec.later(0)
     number: int = codec.later(0)
+    unhealthy: tuple[str, ...] = codec.later(())
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The keys of the workloads that the proxy serves."""
+        return tuple(key for key in self.ready if key not in self.unhealthy) if self.unhealthy else self.ready
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -62,6 +64,30 @@ def create(context: click.Context, service_account: str, ttl_s: int) -> None:
 @click.option("--name", default="", help="Name of the workload. [default: <service>-<version>]")
 @click.option("--node", default="", help="Name of the sidecar's node. [default: sidecar-<host>-<workload>]")
 @click.option(
+    "--weight",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    show_default=True,
+    help="Its share among the endpoints of the service.",
+)
+@click.option("--locality", default="", metavar="REGION/ZONE/SUBZONE", help="Where it is.")
+@click.option("--probe-http", default="", metavar="[PORT]/PATH", help="Serve it while a GET gets 200 to 399.")
+@click.option(
+    "--probe-tcp",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Serve it while a port takes connections.",
+)
+@click.option("--probe-command", default="", metavar="TEXT", help="Serve it while this command ends with 0.")
+@click.option(
+    "--probe-period",
+    type=click.IntRange(1, 3600),
+    default=10,
+    show_default=True,
+    metavar="SECONDS",
+    help="Between probes; one may take a second, three that fail in a row count.",
+)
+@click.option(
     "--address",
     default="127.0.0.1",
     show_default=True,
@@ -91,6 +117,12 @@ def sidecar(
     service_account: str,
     name: str,
     node: str,
+    weight: int,
+    locality: str,
+    probe_http: str,
+    probe_tcp: int | None,
+    probe_command: str,
+    probe_period: int,
     address: str,
     token_file: Path | None,
     api: str,
@@ -123,9 +155,32 @@ def sidecar(
         node=node or _node(name or f"{service}-{version}"),
         address=address,
         name=name,
+        weight=weight,
+        locality=locality,
+        probe=_probe(probe_http, probe_tcp, probe_command, probe_period, port),
         token=_token(token_file),
     )
     return run.main(options, say)
+
+
+def _probe(http: str, tcp: int | None, command: str, period_s: int, port: int) -> dict[str, Any]:
+    """The readiness probe that the options ask for; empty without one."""
+    ways: dict[str, Any] = {}
+    if http:
+        number, slash, path = http.partition("/")
+        if not slash or not (number.isdecimal() or not number) or not (number or port):
+            raise click.UsageError(f"--probe-http {http!r}: write a path, such as /healthz or 8081/healthz")
+        ways["httpGet"] = {"path": f"/{path}", "port": int(number or port)}
+    if tcp:
+        ways["tcpSocket"] = {"port": tcp}
+    if command:
+        try:
+            ways["exec"] = {"command": shlex.split(command)}
+        except ValueError as error:
+            raise click.UsageError(f"--probe-command {command!r}: {error}") from error
+    if len(ways) > 1:
+        raise click.UsageError("use one of --probe-http, --probe-tcp and --probe-command")
+    return {**ways, "periodSeconds": period_s} if ways else {}
 
 
 def _token(path: Path | None) -> str:

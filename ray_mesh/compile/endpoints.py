@@ -65,11 +65,13 @@ def _serves(callee: Callee, workload: Document, live: LiveWorkload) -> bool:
         and workload.namespace == callee.namespace
         and spec.node == live.node
         and spec.port != 0
+        and not spec.draining
         and selects(callee.selector, workload)
     )
 
 
 def _endpoint(world: World, workload: Document, live: LiveWorkload) -> snapshot.Endpoint:
+    spec = workload.read(WorkloadSpec)
     return snapshot.Endpoint(
         workload=workload.key,
         address=live.address,
@@ -78,7 +80,8 @@ def _endpoint(world: World, workload: Document, live: LiveWorkload) -> snapshot.
         identity=identity_of(world, workload),
         labels=tuple(sorted(workload.labels.items())),
         node=live.node,
-        locality=locality_of(workload.labels),
+        weight=spec.weight,
+        locality=spec.locality or locality_of(workload.labels),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ray_mesh import snapshot
 from ray_mesh.compile.policies import compile_policy
+from ray_mesh.compile.probes import compile_probe
 from ray_mesh.compile.selection import selects
 from ray_mesh.compile.sidecars import compile_sidecar
 from ray_mesh.compile.world import World, is_ingress
@@ -47,6 +48,7 @@ def compile_workload(world: World, workload: Document) -> snapshot.Workload:
         gateway_ports=tuple(sorted((int(port), bound) for port, bound in spec.gateway_ports.items())),
         tcp_ports=tuple(sorted((host, port.number) for host, port in ports if port.protocol != "http")),
         sidecar=compile_sidecar(world, workload),
+        probe=compile_probe(spec),
         is_tcp_only=bool(ports) and all(port.protocol in ("tcp", "tls") for _, port in ports),
     )
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from ray_mesh import snapshot
 from ray_mesh.resources.exports import export_flaws
 from ray_mesh.resources.schema import DnsName, Flaw, Model, NonEmpty, Only, PortNumber, WorkloadSelector
+from ray_mesh.resources.workload_group import ReadinessProbe
 
 ROOT_NAMESPACE = "mesh-system"
 """Policies here hold for the whole mesh; MeshConfig lives here."""
@@ -130,7 +131,8 @@ class MeshConfigSpec(Model):
 
 class WorkloadSpec(Model):
     """One running instance, as registered when it attached. ``gatewayPorts`` maps the port numbers
-    that Gateways use to the ports that are really bound. Without ``port`` it only calls others."""
+    that Gateways use to the ports that are really bound. Without ``port`` it only calls others. One that is
+    ``draining`` is called no more. ``probe`` is made by its own proxy."""
 
     service_account: DnsName
     node: NodeName
@@ -139,8 +141,15 @@ class WorkloadSpec(Model):
     outbound_port: PortNumber
     token_sha256: Annotated[str, Field(alias="tokenSha256", pattern=r"^[0-9a-f]{64}$")]
     gateway_ports: PortMap = {}
+    weight: Annotated[int, Field(ge=1, le=10_000)] = 1
+    locality: Annotated[str, Field(pattern=r"^[^/*]*(/[^/*]+){0,2}$", max_length=2048)] = ""
+    probe: ReadinessProbe | None = None
+    draining: bool = False
 
     def flaws(self) -> Iterator[Flaw]:
+        if self.probe is not None and self.probe.grpc is not None:
+            reason = "proxies do not ask gRPC's health service: use httpGet or tcpSocket"
+            yield Flaw(("probe", "grpc"), reason)
         if self.node in snapshot.KINDS:
             yield Flaw(("node",), f"{self.node!r} is a word of the mesh's own keys: name the node otherwise")
         for number in self.gateway_ports:

@@ -291,12 +291,19 @@ class AsyncMesh:
         labels: Mapping[str, str] | None = None,
         node: str | None = None,
         gateway_ports: Mapping[int, int] | None = None,
+        weight: int = 1,
+        locality: str = "",
+        probe: Mapping[str, Any] | None = None,
     ) -> AsyncAttachment:
         """Run the app that listens on loopback ``port`` as a workload of ``service``.
 
         The name is ``<service>-<version>`` unless given; a workload of the same name is replaced. It
         returns when every proxy of ``node`` (this machine's unless given) serves the workload. An
         ingress has ``gateway_ports``: port numbers of Gateways to the ports to bind (0: any free one).
+        ``weight`` is its share among the endpoints of a service, ``locality`` its place
+        (``region/zone/subzone``). With a ``probe``, in the form of a WorkloadGroup's (``{"httpGet": {"path":
+        "/healthz", "port": 8080}, "periodSeconds": 5}`` or ``tcpSocket``), its proxy asks it, and serves it
+        only while it answers well.
 
         Raises:
             PolicyDenied: no WorkloadBinding lets this service account run on the node.
@@ -312,6 +319,9 @@ class AsyncMesh:
             "labels": dict(labels or {}),
             "node": node or self.state.node,
             "gatewayPorts": {str(number): bound for number, bound in (gateway_ports or {}).items()},
+            "weight": weight,
+            "locality": locality,
+            "probe": dict(probe or {}),
         }
         answer = await self._transport.send("POST", "/v1/workloads", body=body, timeout_s=ATTACH_TIMEOUT_S)
         return AsyncAttachment(

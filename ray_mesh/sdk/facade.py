@@ -222,6 +222,9 @@ class Mesh:
         labels: Mapping[str, str] | None = None,
         node: str | None = None,
         gateway_ports: Mapping[int, int] | None = None,
+        weight: int = 1,
+        locality: str = "",
+        probe: Mapping[str, Any] | None = None,
     ) -> Attachment:
         """Run the app on loopback ``port`` as a workload of ``service``, as :meth:`AsyncMesh.attach`."""
         attached = self._loop.run(
@@ -235,6 +238,9 @@ class Mesh:
                 labels=labels,
                 node=node,
                 gateway_ports=gateway_ports,
+                weight=weight,
+                locality=locality,
+                probe=probe,
             )
         )
         ticket = {field.name: getattr(attached, field.name) for field in fields(Ticket)}

@@ -81,11 +81,13 @@ class Session:
         body = {"chain": [base64.b64encode(der).decode() for der in chain]}
         await self._transport.send("POST", "/v1/sidecar/attest", body=body)
 
-    async def attach(self, namespace: str, service: str, version: str, port: int, name: str) -> Ticket:
-        """Run the app on loopback ``port`` as a workload of ``service``."""
-        body: dict[str, str | int] = {"service": service, "version": version, "port": port}
-        if name:
-            body["name"] = name
+    async def attach(
+        self, namespace: str, service: str, version: str, port: int, options: Mapping[str, Any]
+    ) -> Ticket:
+        """Run the app on loopback ``port`` as a workload of ``service``. ``options`` may have a ``name``,
+        ``weight``, ``locality`` and ``probe``; what is empty is left out."""
+        body: dict[str, Any] = {"service": service, "version": version, "port": port}
+        body.update({name: value for name, value in options.items() if value})
         answer = await self._transport.send(
             "POST", "/v1/sidecar/workload", body=body, timeout_s=ATTACH_TIMEOUT_S
         )

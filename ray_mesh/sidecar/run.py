@@ -11,8 +11,9 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ray_mesh.agent.proxy import AgentSettings, ProxyAgent, ProxyKeys
 from ray_mesh.errors import MeshError
@@ -29,7 +30,8 @@ TOKEN_VARIABLE = "RAY_MESH_JOIN_TOKEN"  # noqa: S105 - the name of a variable
 @dataclass(frozen=True, slots=True)
 class SidecarOptions:
     """What ``ray-mesh sidecar`` takes. ``address`` is where other proxies reach this one; ``port`` is
-    where the command listens on loopback, 0 when it only calls; ``root_pem`` verifies an ``api`` of https."""
+    where the command listens on loopback, 0 when it only calls; ``root_pem`` verifies an ``api`` of https.
+    ``probe`` is a readiness probe as in a WorkloadGroup."""
 
     command: tuple[str, ...]
     api: str
@@ -41,6 +43,9 @@ class SidecarOptions:
     node: str
     address: str
     name: str = ""
+    weight: int = 1
+    locality: str = ""
+    probe: Mapping[str, Any] = field(default_factory=dict)
     root_pem: str = ""
     token: str = field(default="", repr=False)
 
@@ -108,6 +113,7 @@ async def _proxy(options: SidecarOptions) -> AsyncIterator[joining.Session]:
             trust_domain=joined.trust_domain,
             root_der=joined.root_der,
             compiled_public=joined.compiled_public,
+            commands=_commands(options.probe),
         ),
         keys,
     )
@@ -125,13 +131,22 @@ async def _proxy(options: SidecarOptions) -> AsyncIterator[joining.Session]:
 
 @contextlib.asynccontextmanager
 async def _workload(options: SidecarOptions, session: joining.Session) -> AsyncIterator[Ticket]:
-    ticket = await session.attach(
-        options.namespace, options.service, options.version, options.port, options.name
-    )
+    more = {
+        "name": options.name,
+        "weight": options.weight,
+        "locality": options.locality,
+        "probe": dict(options.probe),
+    }
+    ticket = await session.attach(options.namespace, options.service, options.version, options.port, more)
     try:
         yield ticket
     finally:
         await _try("detach the workload", session.detach)
+
+
+def _commands(probe: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """What the proxy may run: only what this command line named."""
+    return (tuple(probe["exec"]["command"]),) if "exec" in probe else ()
 
 
 async def _try(what: str, step: Callable[[], Awaitable[None]]) -> None:

@@ -225,6 +225,40 @@ async def test_attach_gives_a_token_and_registers_its_hash_only(gateway: Gateway
         await mesh.get("Workload", "reviews-v1")
 
 
+async def test_a_workload_is_let_go_when_every_proxy_has_taken_it_out_of_its_endpoints(
+    gateway: Gateway,
+) -> None:
+    mesh, peers = gateway.mesh, gateway.peers
+    await mesh.apply(BINDING)
+    attachment = await mesh.attach("reviews", "v1", 9080, weight=3, locality="eu/a")
+    spec = (await mesh.get("Workload", "reviews-v1")).manifest["spec"]
+    assert (spec["weight"], spec["locality"]) == (3, "eu/a")
+    peers.is_applying = False
+    detaching = asyncio.create_task(attachment.detach())
+    while not (await mesh.get("Workload", "reviews-v1")).manifest["spec"].get("draining"):
+        await asyncio.sleep(0.01)
+    assert not detaching.done()
+    peers.is_applying = True
+    peers.beat()
+    await detaching
+    with pytest.raises(NotFound):
+        await mesh.get("Workload", "reviews-v1")
+
+
+async def test_a_probe_is_one_of_a_workload_group_and_no_command_on_a_node_of_the_mesh(
+    gateway: Gateway,
+) -> None:
+    mesh = gateway.mesh
+    await mesh.apply(BINDING)
+    with pytest.raises(ConfigError, match="run no commands"):
+        await mesh.attach("reviews", "v1", 9080, probe={"exec": {"command": ["true"]}})
+    with pytest.raises(ConfigError, match="httpGet"):
+        await mesh.attach("reviews", "v1", 9080, probe={"httpget": {"port": 80}})
+    probe = {"httpGet": {"path": "/healthz", "port": 9080}, "periodSeconds": 5}
+    await mesh.attach("reviews", "v1", 9080, probe=probe)
+    assert (await mesh.get("Workload", "reviews-v1")).manifest["spec"]["probe"] == probe
+
+
 async def test_an_ingress_has_gateway_ports_and_no_service(gateway: Gateway) -> None:
     await gateway.mesh.apply(BINDING)
     attachment = await gateway.mesh.attach(

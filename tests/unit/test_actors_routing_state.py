@@ -361,3 +361,28 @@ def test_in_pieces_moved_endpoints_are_first_dependencies_next_and_removals_last
     assert kinds == sorted(kinds, key=["endpoints", "service", "node"].index)
     assert [removed for _, removed in written] == sorted(removed for _, removed in written)
     assert ("workload", True) in written
+
+
+def test_a_workload_that_drains_leaves_the_endpoints_and_stays_on_its_node() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD.replace("port: 7000", "weight: 3, locality: eu/a, port: 7000"))
+    shard.put_lease(lease(), 0.0)
+    (endpoint,) = endpoints_of(settle(shard)) or ()
+    assert (endpoint.weight, endpoint.locality) == (3, "eu/a")
+    feed(shard, WORKLOAD.replace("port: 7000", "draining: true, port: 7000"), revision=8)
+    writes = settle(shard)
+    assert {write.compiled.key for write in writes} == {"endpoints.default.reviews"}
+    assert endpoints_of(writes) == ()
+
+
+def test_a_workload_that_does_not_pass_its_probe_is_not_served() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    sick = replace(lease(), unhealthy=("workload.default.reviews-v1",))
+    shard.put_lease(sick, 0.0)
+    assert endpoints_of(settle(shard)) == ()
+    shard.put_lease(lease(), 0.5)
+    assert len(endpoints_of(settle(shard)) or ()) == 1
+    shard.put_lease(sick, 4.0)
+    shard.tick(4.0)
+    assert endpoints_of(settle(shard)) == ()
