@@ -214,6 +214,15 @@ class Caller:
             traceparent,
             request.extra,
         )
+        if cluster.cold:
+            self._warm(cluster)
         request.forward(cluster)
         if copies is not None and request.body_done:
             copies.send()
+
+    def _warm(self, cluster: Cluster) -> None:
+        """Connect to members that have just come to a cluster in use, so that no request waits for that."""
+        members, cluster.cold = cluster.cold, ()
+        for member in members:
+            pool = self.pool(member, cluster.breaker)
+            self.effects.dialer.warm(pool, member, self.source.identity)

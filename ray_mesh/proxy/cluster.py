@@ -23,6 +23,8 @@ from ray_mesh.snapshot import Balance, ClientRules, Endpoint, Labels, Service, S
 
 FIRST_EJECTION_S = 1.0
 LONGEST_EJECTION_S = 30.0
+MOST_COLD = 8
+"""To how many new members connections are made before a request is sent to them."""
 MAX_REQUESTED = 1000
 """Hosts of a dynamic service that are kept though nobody may ask for them again."""
 
@@ -95,6 +97,7 @@ class Cluster:
         "available",
         "balance",
         "breaker",
+        "cold",
         "destination",
         "hashing",
         "is_current",
@@ -133,6 +136,8 @@ class Cluster:
         self.members: tuple[Member, ...] = ()
         self.available: tuple[Member, ...] = ()
         self.withheld: tuple[Member, ...] = ()
+        self.cold: tuple[Member, ...] = ()
+        """Members that joined the others since the last request, to which nobody is connected yet."""
 
     def choose(self, tried: Iterable[Member] = (), asking: Asking | None = None) -> Member | None:
         """A member for one request (``asking``), not one of ``tried``; None when there is none."""
@@ -160,7 +165,11 @@ class Cluster:
 
     def refill(self, members: Iterable[Member], withheld: Iterable[Member], now: float) -> None:
         """These are the members now."""
-        self.members, self.withheld = tuple(members), tuple(withheld)
+        members = tuple(members)
+        if self.members and self.places is None:  # of several places most are not called
+            known = frozenset(self.members).difference(self.cold)
+            self.cold = tuple(member for member in members if member not in known)[:MOST_COLD]
+        self.members, self.withheld = members, tuple(withheld)
         is_weighted = self.warmup is not None or len({each.endpoint.weight for each in self.members}) > 1
         if is_weighted != isinstance(self.pick, WeightedPicker):
             weighted: WeightedPicker[Member] = WeightedPicker(self.balance, self.warmup)

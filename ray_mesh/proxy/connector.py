@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections.abc import Coroutine
 from typing import Protocol
 
 from ray_mesh.errors import PeerError
@@ -100,7 +101,14 @@ class Dialer:
         if not pool.admit():
             request.refuse(replies.overflow(member.workload))
             return
-        dialing = self._dial(request, pool, member, identity, pool.generation, request.attempts)
+        self._run(self._dial(request, pool, member, identity, pool.generation, request.attempts))
+
+    def warm(self, pool: Pool, member: Member, identity: Identity | None) -> None:
+        """Put a connection into a pool that has none. Where that fails, requests will see it."""
+        if not pool.count and pool.admit():
+            self._run(self._warm(pool, member, identity, pool.generation))
+
+    def _run(self, dialing: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(dialing)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -115,6 +123,31 @@ class Dialer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _warm(self, pool: Pool, member: Member, identity: Identity | None, generation: int) -> None:
+        try:
+            connection = await self._open(pool, member, identity)
+        except (OSError, PeerError):
+            return
+        now = time.monotonic()
+        connection.join(generation)
+        pool.prepare(connection, now)
+        connection.is_reused = True
+        pool.give_back(connection, generation, now)
+
+    async def _open(self, pool: Pool, member: Member, identity: Identity | None) -> Http1Client:
+        """A connection that the pool has admitted. Raises OSError, PeerError when there is none after all."""
+        try:
+            async with asyncio.timeout(pool.connect_timeout_s):
+                connection = await self._connector.connect(member.endpoint, identity, pool)
+        except BaseException:
+            pool.forget(None)
+            raise
+        if not connection.is_open:
+            connection.close()
+            pool.forget(None)
+            raise ConnectionError("the connection was closed at once")
+        return connection
+
     async def _dial(
         self,
         request: Request,
@@ -126,20 +159,10 @@ class Dialer:
     ) -> None:
         """``attempt`` is which of the request's this is: it may have gone on to another meanwhile."""
         try:
-            async with asyncio.timeout(pool.connect_timeout_s):
-                connection = await self._connector.connect(member.endpoint, identity, pool)
-        except (OSError, PeerError, asyncio.CancelledError) as error:
-            pool.forget(None)
-            if isinstance(error, asyncio.CancelledError):
-                raise
+            connection = await self._open(pool, member, identity)
+        except (OSError, PeerError) as error:
             if request.attempts == attempt:
                 request.connect_failed(member, _cause(error, pool.connect_timeout_s))
-            return
-        if not connection.is_open:
-            connection.close()
-            pool.forget(None)
-            if request.attempts == attempt:
-                request.connect_failed(member, "the connection was closed at once")
             return
         connection.join(generation)
         now = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from proxy_mesh import Client, Mesh, fetch, host_of, mesh, request_bytes  # noqa: F401
+from proxy_mesh import Client, Mesh, fetch, host_of, mesh, request_bytes, until  # noqa: F401
 from routing_mesh import client
 from rule_mesh import apply_rule
 
@@ -93,3 +93,22 @@ async def test_a_new_endpoint_gets_little_at_first(mesh: Mesh) -> None:
         seen[(await one.answer()).json()["app"]] += 1
     await one.close()
     assert seen == {"v0": 80, "v1": 4}
+
+
+async def test_a_new_endpoint_is_connected_to_before_a_request_goes_to_it(mesh: Mesh) -> None:
+    port = await client(mesh)
+    for name in ("one", "two", "three"):
+        app = await mesh.app(name)
+        await mesh.workload(name, app.port, services=(host_of("reviews"),))
+    first, second = mesh.endpoint("one", weight=100_000), mesh.endpoint("two", weight=1)
+    mesh.service("reviews", [first, second])
+    plane = mesh.planes["one"]
+    pools = plane._hosting.locals["workload.default.client"].source.pools
+    assert (await fetch(port, "/", "reviews")).json()["app"] == "one"
+    assert [member.workload for member in pools] == ["default/one"], "nobody has joined yet"
+    joined = Endpoints(host_of("reviews"), (first, second, mesh.endpoint("three", weight=1)))
+    plane.apply("endpoints.default.reviews", joined)
+    assert len(pools) == 1, "nobody has asked since"
+    assert (await fetch(port, "/", "reviews")).json()["app"] == "one"
+    await until(lambda: all(pool.idle for pool in pools.values()), "all pools have a connection")
+    assert sorted(member.workload for member in pools) == ["default/one", "default/three"]
