@@ -175,7 +175,9 @@ def _of_files(
 
     named = [(one.name, one.text) for one in gather_named(files, recursive=recursive)]
     read = read_files(named, namespace)
-    world, assumed = assumed_world(read, to_labels, services=services, port=question.port or 80)
+    world, assumed = assumed_world(
+        read, to_labels, question.caller, services=services, port=question.port or 80
+    )
     return explain_world(world, question, doubts=read.doubts, warnings=[*read.warnings, *assumed])
 
 

@@ -11,7 +11,8 @@ from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.client_rules import every_rule, merge_rules
 from ray_mesh.errors import ConfigError
 from ray_mesh.explain.assuming import assume_service, assume_workload
-from ray_mesh.resources import DestinationRuleSpec, Document, VirtualServiceSpec
+from ray_mesh.explain.question import Caller
+from ray_mesh.resources import DestinationRuleSpec, Document, VirtualServiceSpec, WorkloadSpec
 from ray_mesh.resources.hosts import SERVICE_SUFFIX, meanings
 from ray_mesh.resources.kinds import KINDS
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
@@ -85,13 +86,16 @@ def _remarks(files: Files) -> Iterator[str]:
 
 
 def assumed_world(
-    files: Files, to_labels: Mapping[str, str], *, services: bool = False, port: int = 80
+    files: Files, to_labels: Mapping[str, str], caller: Caller, *, services: bool = False, port: int = 80
 ) -> tuple[World, list[str]]:
     """The world of files, and what was assumed in it.
 
     Without any workload in the files each subset of a Service is assumed to have one, with the labels that
-    select it and ``to_labels``. ``services``: those that routes and rules name are assumed too,
-    with the ``port`` that is called.
+    select it and ``to_labels``, and so is the ``caller``. ``services``: those that routes and rules name are
+    assumed too, with the ``port`` that is called.
+
+    Raises:
+        ConfigError: the name or account of the caller is none.
     """
     world = World(files.documents)
     warnings: list[str] = []
@@ -106,7 +110,22 @@ def assumed_world(
         warnings.append(
             "no file has a workload: one was assumed for each Service and subset without endpoints"
         )
-    return world.replace(workloads), warnings
+    world = world.replace(workloads)
+    if caller.workload:
+        document = _calling(world, caller)
+        world = world.replace({document.key: document})
+        if document.key not in workloads:
+            warnings.append(f"no file has a workload: {document.title} was assumed, without labels")
+    return world, warnings
+
+
+def _calling(world: World, caller: Caller) -> Document:
+    """The workload that calls, where it has to be assumed: one of those of a Service, with the account said."""
+    namespace, _, name = caller.workload.rpartition("/")
+    namespace = namespace or "default"
+    known = world.get(f"workload.{namespace}.{name}")
+    labels, port = (known.labels, known.read(WorkloadSpec).port) if known is not None else ({}, 0)
+    return assume_workload(name, namespace, labels, caller.account, port=port)
 
 
 def _take(files: Files, reading: Reading) -> None:

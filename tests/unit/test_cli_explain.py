@@ -79,6 +79,11 @@ def test_wrong_usage_is_told(wrong: list[str], capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err
 
 
-def test_a_caller_that_no_file_has_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["config", "explain", "--from", "default/nobody", "http://reviews/", *FILES]) == 3
-    assert "or say its labels" in capsys.readouterr().err
+def test_a_caller_that_no_file_has_is_not_found(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "pod.yaml").write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: web}\n")
+    caller = ["--from", "default/nobody", "-f", str(tmp_path)]
+    assert run(["config", "explain", *caller, "http://reviews/", *FILES]) == 3
+    assert (
+        "default/nobody does not exist; workloads here: default/web; or say its labels"
+        in capsys.readouterr().err
+    )

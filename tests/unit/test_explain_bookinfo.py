@@ -24,7 +24,7 @@ def told(name: str, url: str, headers: dict[str, str], caller: Caller = WEB) -> 
     """What the samples say of a request: a file, and the rules with the subsets."""
     names = ("destination-rule-all.yaml", f"{name}.yaml")
     files = read_files([(one, (ROOT / one).read_text()) for one in names])
-    world, assumed = assumed_world(files, {}, services=True, port=9080)
+    world, assumed = assumed_world(files, {}, caller, services=True, port=9080)
     question = ask(caller, url, headers=list(headers.items()))
     return explain(world, question, doubts=files.doubts, warnings=assumed)
 

@@ -54,7 +54,7 @@ data: {a: b}
 
 def told(text: str, caller: Caller = WEB, services: bool = False, **to_labels: str) -> Explanation:
     files = read_files([("all.yaml", text)])
-    world, assumed = assumed_world(files, to_labels, services=services, port=9080)
+    world, assumed = assumed_world(files, to_labels, caller, services=services, port=9080)
     question = ask(caller, "http://reviews:9080/")
     return explain(world, question, doubts=files.doubts, warnings=[*files.warnings, *assumed])
 
@@ -165,3 +165,12 @@ def test_a_rule_that_is_enforced_holds_beside_one_that_is_not() -> None:
 def test_files_without_any_document() -> None:
     with pytest.raises(ConfigError, match="no document"):
         told("# nothing\n")
+
+
+def test_a_caller_by_name_is_assumed_too_where_no_file_has_a_workload() -> None:
+    found = told(SERVICE + RULE, Caller(workload="default/reviews-v1", account="bookinfo-reviews"))
+    assert found.principal == "mesh.local/ns/default/sa/bookinfo-reviews"
+    assert "version=v1" in found.source
+    other = told(SERVICE + RULE, Caller(workload="prod/web", account="web"))
+    assert other.principal == "mesh.local/ns/prod/sa/web"
+    assert "no file has a workload: Workload prod/web was assumed, without labels" in other.warnings
