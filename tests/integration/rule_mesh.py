@@ -14,7 +14,7 @@ RULE = """
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {{name: reviews, namespace: default}}
-spec: {{host: reviews, trafficPolicy: {policy}{more}}}
+spec: {{host: reviews{policy}{more}}}
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
@@ -27,8 +27,15 @@ TO_REVIEWS = "[{route: [{destination: {host: reviews}}]}]"
 
 
 def apply_rule(mesh: Mesh, policy: str, more: str = "", http: str = TO_REVIEWS, also: str = "") -> None:
-    """Give ``reviews`` a traffic policy (and ``more`` of its rule), routes, and further documents."""
-    apply_routes(mesh, http, more=RULE.format(policy=policy, more=f", {more}" if more else "") + also)
+    """Give ``reviews`` a traffic policy (and ``more`` of its rule), routes, and further documents.
+
+    A policy of ``{}`` is none.
+    """
+    said = {
+        "policy": "" if policy == "{}" else f", trafficPolicy: {policy}",
+        "more": f", {more}" if more else "",
+    }
+    apply_routes(mesh, http, more=RULE.format(**said) + also)
 
 
 class Gate:
