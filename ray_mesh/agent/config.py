@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
+from typing import TypeAlias
 
 from ray_mesh import snapshot
 from ray_mesh.bus import messages, subjects
@@ -45,9 +47,17 @@ class _Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class _Idle:
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Acknowledge:
     shard: str
     number: int
+
+
+_Item: TypeAlias = _Changed | messages.Beacon | _Wanted | _Idle | _Acknowledge
 
 
 class ConfigSync:
@@ -79,7 +89,7 @@ class ConfigSync:
         self._changed = changed
         self._assigned = assigned
         self._report = report
-        self._inbox: asyncio.Queue[_Changed | messages.Beacon | _Wanted | _Acknowledge] = asyncio.Queue()
+        self._inbox: asyncio.Queue[_Item] = asyncio.Queue()
         self._shared = Follower(
             bus, subjects.SHARED_BUCKET, self._heard, keys=(), version_of=self._verified_version
         )
@@ -91,6 +101,7 @@ class ConfigSync:
         self._verified: dict[str, tuple[Entry, messages.Compiled]] = {}  # heard, not settled yet
         self._floors: dict[str, int] = {}  # outlives following: what was let go may come back, never older
         self._removed: set[str] = set()
+        self._led_to: dict[str, set[str]] = {}  # by the routes of a followed service or gateway
         self._held: tuple[str, ...] = ()
         self._newest_beacon: dict[str, int] = {}
         self._syncing: dict[str, asyncio.Task[None]] = {}
@@ -123,6 +134,10 @@ class ConfigSync:
         """Somebody called ``host``, which the data plane does not know yet."""
         self._inbox.put_nowait(_Wanted(host))
 
+    def let_go(self, host: str) -> None:
+        """Nobody has called ``host`` for long: it is followed no more, unless a route leads there."""
+        self._inbox.put_nowait(_Idle(host))
+
     @property
     def _node_key(self) -> str:
         return f"node.mesh.{self._node}"
@@ -153,7 +168,7 @@ class ConfigSync:
                 log.exception("configuration: %r failed", item)
                 self._report("internal", f"applying {type(item).__name__} failed; see the log")
 
-    async def _take(self, item: _Changed | messages.Beacon | _Wanted | _Acknowledge) -> None:
+    async def _take(self, item: _Item) -> None:
         match item:
             case _Changed(key, entry):
                 await self._settle(key, entry)
@@ -162,6 +177,8 @@ class ConfigSync:
             case _Wanted(host):
                 if not await self._ensure_host(host):
                     await self._unknown(host)
+            case _Idle(host):
+                await self._drop_host(host)
             case _Acknowledge(shard, number):
                 self.applied[shard] = number
                 self._changed()
@@ -231,6 +248,7 @@ class ConfigSync:
         self._versions.pop(key, None)
         self._verified.pop(key, None)
         self._removed.discard(key)
+        self._led_to.pop(key, None)
         self.rejected.pop(key, None)
         private = snapshot.kind_of(key) in snapshot.PRIVATE_KINDS
         if private:
@@ -299,25 +317,36 @@ class ConfigSync:
                 await self._assign(())
                 return
             case snapshot.Service(routes=routes, routings=routings):
-                for each in (routes, *(routing.routes for routing in routings)):
-                    await self._ensure_routes(each, resource.host)
+                everybody = (routes, *(routing.routes for routing in routings))
+                await self._ensure_routes(key, chain.from_iterable(everybody), resource.host)
             case snapshot.Gateway(servers=servers):
-                for virtual_host in (one for server in servers for one in server.virtual_hosts):
-                    await self._ensure_routes(virtual_host.routes, "")
+                virtual_hosts = [one for server in servers for one in server.virtual_hosts]
+                await self._ensure_routes(key, (route for one in virtual_hosts for route in one.routes), "")
             case snapshot.Workload():
                 self.workloads[key] = resource
             case _:
                 pass
         if resource is None:
             self.workloads.pop(key, None)
+            self._led_to.pop(key, None)
         await self._apply(key, resource)
         if key in self._held and snapshot.kind_of(key) == "workload":
             self._assigned()
 
-    async def _ensure_routes(self, routes: tuple[snapshot.Route, ...], own_host: str) -> None:
-        hosts = {destination.host for route in routes for destination in route.destinations}
-        for host in sorted(hosts - {own_host}):
+    async def _ensure_routes(self, key: str, routes: Iterable[snapshot.Route], own_host: str) -> None:
+        hosts = {destination.host for route in routes for destination in route.destinations} - {own_host}
+        self._led_to[key] = hosts
+        for host in sorted(hosts):
             await self._ensure_host(host)
+
+    async def _drop_host(self, host: str) -> None:
+        if any(host in hosts for hosts in self._led_to.values()):
+            return
+        for kind in ("service", "endpoints"):
+            key = snapshot.key_for(kind, host)
+            if key in self._followed:
+                self._unfollow(key)
+                await self._apply(key, None)
 
     async def _assign(self, keys: tuple[str, ...]) -> None:
         """The node's workloads changed: take up the new ones, then let go of the others."""

@@ -282,7 +282,11 @@ class ProxyAgent:
             event = messages.Event(time.time(), severity, reason, message, self._settings.name)
             loop.call_soon_threadsafe(self._report_event, event)
 
+        def let_go(host: str) -> None:
+            loop.call_soon_threadsafe(config.let_go, host)
+
         plane.on_unknown_host = want
+        plane.on_idle_host = let_go
         plane.on_event = tell
 
     def _run(self, coroutine: Coroutine[None, None, None], name: str) -> None:

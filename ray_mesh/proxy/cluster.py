@@ -141,6 +141,7 @@ class Cluster:
 
     def choose(self, tried: Iterable[Member] = (), asking: Asking | None = None) -> Member | None:
         """A member for one request (``asking``), not one of ``tried``; None when there is none."""
+        self.destination.is_asked_for = True
         candidates = self.available
         if self.places is not None and (drawn := self.places.draw(tuple(tried), random.random)):
             candidates = drawn
@@ -237,6 +238,16 @@ class Destination:
         self._requested: dict[tuple[str, int], Member] = {}
         self._breakers: dict[_Key, Breaker] = {}
         self._outliers: dict[_Key, Outliers[Member]] = {}
+        self.is_asked_for = True
+        self._idle_since = 0.0
+
+    def idle_s(self, now: float) -> float:
+        """For how long nobody has asked for it, to whoever looks regularly; 0 while it is in use."""
+        in_use = self.is_asked_for or any(member.active for member in (self.members or {}).values())
+        self.is_asked_for = False
+        if in_use or not self.is_complete:
+            self._idle_since = now
+        return now - self._idle_since
 
     @property
     def clusters(self) -> tuple[Cluster, ...]:

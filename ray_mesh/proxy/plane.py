@@ -53,7 +53,8 @@ _FULL = 1 << 30
 class PlaneConfig:
     """Where a plane runs. ``inbound_port`` 0 takes any free port; the planes of a node share one.
     ``admin_port`` is the plane's own, on loopback; 0 takes any, None opens none. ``shares_load`` is
-    for the planes of a node: new connections go to the one that has fewest."""
+    for the planes of a node: new connections go to the one that has fewest. A host is told to
+    ``on_idle_host`` when nobody has asked for it in ``idle_host_s``."""
 
     name: str
     node: str
@@ -63,6 +64,7 @@ class PlaneConfig:
     admin_port: int | None = 0
     shares_load: bool = False
     limits: OverloadLimits = USUAL
+    idle_host_s: float = 600.0
 
 
 class DataPlane:
@@ -83,6 +85,7 @@ class DataPlane:
         self.connections = Connections()
         self.paths = BASE
         self.is_draining = False
+        self.on_idle_host: Callable[[str], None] | None = None
         self.ends_connections = False
         self.trust = Trust()
         self.wheel = Wheel(asyncio.get_running_loop())
@@ -372,6 +375,9 @@ class DataPlane:
     def on_deadline(self, now: float) -> None:
         """Close what is stale, regularly (see :class:`.timers.Timed`)."""
         self._hosting.forget(self._registry.drop_idle())
+        if self.on_idle_host is not None:
+            for host in self._registry.idle(now, self.config.idle_host_s):
+                self.on_idle_host(host)
         for local in self._hosting:
             local.close_stale(now)
         self.wheel.add(now + SWEEP_S, self)

@@ -41,7 +41,14 @@ class Registry:
     def find(self, host: str) -> Destination | None:
         """The destination, once both its service and its endpoints have come."""
         found = self._passthrough if host == PASSTHROUGH else self._destinations.get(host)
-        return found if found is not None and found.is_complete else None
+        if found is None or not found.is_complete:
+            return None
+        found.is_asked_for = True
+        return found
+
+    def idle(self, now: float, idle_s: float) -> list[str]:
+        """The hosts that nobody has asked for in ``idle_s``; to be called regularly."""
+        return [host for host, one in self._destinations.items() if one.idle_s(now) >= idle_s]
 
     def is_unknown(self, host: str) -> bool:
         """Whether the control plane said a moment ago that the mesh has no such host."""

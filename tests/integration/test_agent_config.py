@@ -144,6 +144,38 @@ async def test_a_host_outside_is_followed_too_and_so_is_where_a_route_leads(site
     await until(lambda: site.unknown == ["www.example.org"])
 
 
+async def test_an_idle_host_is_let_go_and_followed_again_when_it_is_asked_for(site: Site) -> None:
+    await site.write("service.default.reviews", service())
+    site.sync.want(HOST)
+    await until(lambda: site.applied.get("service.default.reviews") == service())
+    site.sync.let_go(HOST)
+    await until(lambda: site.applied["service.default.reviews"] is None)
+    version = await site.write("service.default.reviews", service(9090))
+    await site.acknowledged(site.announce({"service.default.reviews": version}))
+    assert site.applied["service.default.reviews"] is None, "what nobody calls is not followed"
+    site.sync.want(HOST)
+    await until(lambda: site.applied["service.default.reviews"] == service(9090))
+
+
+async def test_an_idle_host_that_a_route_leads_to_is_kept_until_the_route_goes(site: Site) -> None:
+    outside = replace(service(80), host="api.example.com", name="api")
+    inside = replace(
+        service(),
+        routes=(snapshot.Route("out", "test", (), (snapshot.Destination("api.example.com", "", 80),)),),
+    )
+    await site.write("service.-.api.example.com", outside)
+    await site.write("service.default.reviews", inside)
+    site.sync.want(HOST)
+    await until(lambda: site.applied.get("service.default.reviews") == inside)
+    site.sync.let_go("api.example.com")
+    site.sync.want("nobody.default.svc.cluster.local")
+    await until(lambda: site.unknown == ["nobody.default.svc.cluster.local"])
+    assert site.applied["service.-.api.example.com"] == outside
+    site.sync.let_go(HOST)
+    site.sync.let_go("api.example.com")
+    await until(lambda: site.applied["service.-.api.example.com"] is None)
+
+
 async def test_a_host_that_was_removed_is_unknown_at_once_and_may_come_back(site: Site) -> None:
     await site.write("service.default.reviews", service())
     site.sync.want(HOST)
