@@ -120,7 +120,7 @@ def assumed_world(
 
 
 def _calling(world: World, caller: Caller) -> Document:
-    """The workload that calls, where it has to be assumed: one of those of a Service, with the account said."""
+    """The workload that calls, where it has to be assumed: one of those of a Service, as the account said."""
     namespace, _, name = caller.workload.rpartition("/")
     namespace = namespace or "default"
     known = world.get(f"workload.{namespace}.{name}")
