@@ -54,7 +54,7 @@ def texts(draw: st.DrawFn) -> str:
     spec = draw(st.dictionaries(st.sampled_from(ALIASES[kind]), trees(kind), max_size=4))
     plain = {
         "apiVersion": draw(st.sampled_from(KINDS[kind].api_versions)),
-        "kind": kind,
+        "kind": kind.partition(".")[0],
         "metadata": {"name": "a"},
         "spec": spec,
     }

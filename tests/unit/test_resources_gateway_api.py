@@ -190,6 +190,10 @@ def test_defaults() -> None:
             gateway("tls: {frontend: {default: {}, perPort: [{port: 1, tls: {}}, {port: 1, tls: {}}]}}"),
             "Port for TLS configuration must be unique",
         ),
+        (
+            rule(f"sessionPersistence: {{cookieConfig: {{lifetimeType: Permanent}}}}, {BACKEND}"),
+            "AbsoluteTimeout must be specified",
+        ),
         (rule("filters: [{type: ExternalAuth, externalAuth: {}}]"), "externalAuth.protocol: required"),
         (
             rule(

@@ -12,6 +12,7 @@ from ray_mesh.resources.gateway_api.filters import GrpcFilter, repeated_flaws
 from ray_mesh.resources.gateway_api.http_route import HeaderMatch, too_many_flaws, unique_names
 from ray_mesh.resources.gateway_api.names import Hostname, SectionName
 from ray_mesh.resources.gateway_api.references import SESSIONS, BackendRef, RouteSpec, SessionPersistence
+from ray_mesh.resources.problems import find_flaws
 from ray_mesh.resources.schema import Flaw, Model
 
 _SERVICE = re.compile(r"\.?[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*")
@@ -61,6 +62,8 @@ class GrpcRouteRule(Model):
 
     def flaws(self) -> Iterator[Flaw]:
         yield from repeated_flaws((one.type for one in self.filters), _ONCE)
+        if self.session_persistence is not None:
+            yield from find_flaws(self.session_persistence, ("sessionPersistence",))
 
 
 class GrpcRouteSpec(RouteSpec):

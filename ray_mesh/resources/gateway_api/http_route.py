@@ -18,6 +18,7 @@ from ray_mesh.resources.gateway_api.names import (
     duration_s,
 )
 from ray_mesh.resources.gateway_api.references import SESSIONS, BackendRef, RouteSpec, SessionPersistence
+from ray_mesh.resources.problems import find_flaws
 from ray_mesh.resources.schema import Flaw, Model
 
 MAX_MATCHES = 128
@@ -168,6 +169,8 @@ class HttpRouteRule(Model):
 
     def flaws(self) -> Iterator[Flaw]:
         yield from repeated_flaws((one.type for one in self.filters), _ONCE)
+        if self.session_persistence is not None:
+            yield from find_flaws(self.session_persistence, ("sessionPersistence",))
         if self.backend_refs and any(one.request_redirect for one in self.filters):
             yield Flaw(("filters",), "RequestRedirect filter must not be used together with backendRefs")
         yield from self._prefix_flaws(self.filters, "When")

@@ -11,6 +11,7 @@ from pydantic import Field
 from ray_mesh.resources.gateway_api.names import (
     GROUP,
     HOSTNAMES_GROUP,
+    Duration,
     GroupName,
     KindName,
     ObjectName,
@@ -89,10 +90,18 @@ class SessionPersistence(Model):
     """Which requests go to the same endpoint as before."""
 
     session_name: Annotated[str, Field(max_length=128)] | None = None
-    absolute_timeout: str | None = None
-    idle_timeout: str | None = None
+    absolute_timeout: Duration | None = None
+    idle_timeout: Duration | None = None
     type: Literal["Cookie", "Header"] = "Cookie"
     cookie_config: CookieConfig | None = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        lasts = self.cookie_config is not None and self.cookie_config.lifetime_type == "Permanent"
+        if lasts and self.absolute_timeout is None:
+            message = "AbsoluteTimeout must be specified when cookie lifetimeType is Permanent"
+            yield Flaw(("absoluteTimeout",), message)
+        if self.type == "Header" and self.cookie_config is not None:
+            yield Flaw(("cookieConfig",), "cookieConfig can only be set with type Cookie")
 
 
 SESSIONS = Later("say loadBalancer.consistentHash in a DestinationRule of the backend's host")

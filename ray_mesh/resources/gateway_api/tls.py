@@ -77,10 +77,19 @@ class ListenerTls(Model):
             yield Flaw(("options", written[str(flaw.path[0])]), flaw.message, flaw.later)
 
 
+class AuthorityReference(Model):
+    """An object with certificates of authorities."""
+
+    group: GroupName
+    kind: KindName
+    name: ObjectName
+    namespace: DnsLabel | None = None
+
+
 class FrontendValidation(Model):
     """Which certificates callers have to show."""
 
-    ca_certificate_refs: Annotated[tuple[ObjectReference, ...], Field(min_length=1, max_length=8)]
+    ca_certificate_refs: Annotated[tuple[AuthorityReference, ...], Field(min_length=1, max_length=8)]
     mode: Literal["AllowValidOnly", "AllowInsecureFallback"] = "AllowValidOnly"
 
 
