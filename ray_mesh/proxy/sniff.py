@@ -9,8 +9,8 @@ SNIFF_BYTES = 24
 """The preface of HTTP/2; a method and the beginning of a target are shorter."""
 DETECTION_TIMEOUT_S = 5.0
 """Who has said nothing after this waits for the server to speak first, so it is no HTTP."""
-_HTTP1 = re.compile(rb"[A-Z]{1,16} (?:/|http|\* HTTP/1)")
-_BEGINNING = re.compile(rb"[A-Z]{1,16}(?: (?:h|ht|htt|\*(?: (?:H|HT|HTT|HTTP|HTTP/)?)?)?)?")
+_HTTP1 = re.compile(rb"[A-Z]{1,16} (?:/|http)|OPTIONS \* HTTP/1")
+_BEGINNING = re.compile(rb"[A-Z]{1,16}(?: (?:h|ht|htt)?)?|OPTIONS \*(?: (?:H|HT|HTT|HTTP|HTTP/)?)?")
 
 
 def spoken(data: bytes) -> Literal["http", "other"] | None:

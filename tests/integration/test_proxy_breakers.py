@@ -104,13 +104,12 @@ async def test_limits_hold_for_a_subset_and_change_under_traffic(mesh: Mesh) -> 
         "[{match: [{headers: {to: {exact: subset}}}], route: [{destination: {host: reviews, subset: all}}]}, \
               {route: [{destination: {host: reviews}}]}]"
     )
-    usual = "{loadBalancer: {simple: LEAST_REQUEST}}"
-    apply_rule(mesh, usual, subset % "{http2MaxRequests: 1}", routes)
+    apply_rule(mesh, "{}", subset % "{http2MaxRequests: 1}", routes)
     held = [await ask(port, to="subset")]
     await until(lambda: gate.arrived == 1, "a request at the application")
     held += [await ask(port), await ask(port)]
     assert (await fetch(port, "/", "reviews", to="subset")).status == 503
-    apply_rule(mesh, usual, subset % "{http2MaxRequests: 2}", routes)
+    apply_rule(mesh, "{}", subset % "{http2MaxRequests: 2}", routes)
     held.append(await ask(port, to="subset"))
     await until(lambda: gate.arrived == 4, "all requests at the application")
     assert (await fetch(port, "/", "reviews", to="subset")).status == 503

@@ -17,7 +17,9 @@ from ray_mesh.proxy.sniff import SNIFF_BYTES, spoken
         (b"POST http://a/ HTTP/1.1", "http"),
         (b"OPTIONS * HTTP/1.1", "http"),
         (b"OPTIONS * HT", None),
-        (b"PRI * HTTP/", None),
+        (b"PRI * HTTP/", "other"),
+        (b"A" * 16 + b" http:", "http"),
+        (b"A" * 16 + b" * HTTP/1", "other"),
         (b"PRI * HTTP/2.0", "other"),
         (b"EHLO example.org", "other"),
         (b"\x16\x03\x01", "other"),
@@ -29,3 +31,10 @@ from ray_mesh.proxy.sniff import SNIFF_BYTES, spoken
 )
 def test_spoken(data: bytes, found: str | None) -> None:
     assert spoken(data) == found
+
+
+@pytest.mark.parametrize(
+    "data", [b"GET / HTTP/1.1", b"OPTIONS * HTTP/1.1", b"A" * 16 + b" http://a/", b"R" * 15 + b"S * HTTP/1S"]
+)
+def test_no_cut_changes_the_verdict(data: bytes) -> None:
+    assert {spoken(data[:cut]) for cut in range(len(data))} <= {None, spoken(data)}
