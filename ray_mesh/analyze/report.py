@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ray_mesh.analyze.addresses import address_findings
 from ray_mesh.analyze.annotations import annotation_findings
 from ray_mesh.analyze.kubernetes import READ, credentials_of, workloads_of
 from ray_mesh.analyze.subject import Subject, subject_of
-from ray_mesh.compile import codes
-from ray_mesh.compile.entry_findings import address_findings
+from ray_mesh.compile import codes, entry_findings
 from ray_mesh.compile.examine import examine
 from ray_mesh.compile.facts import NOTHING_KNOWN, Facts
 from ray_mesh.compile.finding import SEVERITIES, Finding, Severity, in_analysis, in_order, plain
@@ -97,7 +97,7 @@ def analyze_files(
     pods = {one.key: one for one in workloads_of(world, foreign, namespace)}
     facts = Facts(credentials_of(foreign, namespace, now))
     examined = [*world.documents.values(), *_doubles(world, readings)]
-    before = _files_findings(readings, namespace)
+    before = _files_findings(readings, namespace, for_istio=True)
     return _report(world.replace(pods), examined, before, readings, facts, None, now, only, suppressions)
 
 
@@ -115,7 +115,7 @@ def analyze_mesh(
     readings = [one for name, text in sources for one in read_each(text, name, namespace)]
     after = _applied(world, readings)
     examined = [*after.documents.values(), *_doubles(after, readings)]
-    before = _files_findings(readings, namespace)
+    before = _files_findings(readings, namespace, for_istio=False)
     return _report(after, examined, before, readings, NOTHING_KNOWN, grounds, now, only, suppressions)
 
 
@@ -155,7 +155,7 @@ def _report(
     for document in documents:
         found = examine(world, document, facts)
         if grounds is not None:
-            found += address_findings(world, document, grounds)
+            found += entry_findings.address_findings(world, document, grounds)
         findings += [one for one in found if document.key not in repaired or one.code in _OF_REPAIRED]
     objects: list[Document | Subject] = [*documents]
     objects += [subject_of(one) for one in readings if one.document is None]
@@ -171,14 +171,16 @@ def _is_asked(finding: Finding, namespace: str) -> bool:
     return not namespace or "." not in finding.key or finding.key.split(".")[1] == namespace
 
 
-def _files_findings(readings: list[Reading], namespace: str) -> list[Finding]:
-    """What is to be said about documents one by one."""
+def _files_findings(readings: list[Reading], namespace: str, *, for_istio: bool) -> list[Finding]:
+    """What is to be said about documents one by one; ``for_istio`` also what only Istio needs."""
     found: list[Finding] = []
     skipped: dict[str, list[Subject]] = {}
     seen: set[str] = set()
     for reading in readings:
         subject = subject_of(reading, namespace)
         found += annotation_findings(subject)
+        if for_istio:
+            found += address_findings(subject, reading.document)
         if _is_foreign(reading):
             if subject.kind not in READ:
                 skipped.setdefault(subject.kind, []).append(subject)

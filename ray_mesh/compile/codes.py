@@ -33,6 +33,7 @@ UNREACHABLE_RULE = "IST0130"
 INEFFECTIVE_MATCH = "IST0131"
 HOST_NOT_IN_GATEWAY = "IST0132"
 SCHEMA_WARNING = "IST0133"
+ADDRESSES_REQUIRED = "IST0134"
 DEPRECATED_ANNOTATION = "IST0135"
 DUPLICATE_CERTIFICATE = "IST0138"
 SUBSET_NOT_AT_INGRESS = "IST0140"
@@ -121,6 +122,11 @@ CODES: dict[str, Code] = {
         "VirtualServiceHostNotFoundInGateway", "requests for it are answered with 404 by the gateway"
     ),
     SCHEMA_WARNING: Code("SchemaWarning", "it is valid, and hardly what was meant"),
+    ADDRESSES_REQUIRED: Code(
+        "ServiceEntryAddressesRequired",
+        "Istio binds a TCP port without addresses everywhere, where it collides with others of its number; "
+        "in this mesh callers name the host, so it matters only for files that go to Istio too",
+    ),
     DEPRECATED_ANNOTATION: Code("DeprecatedAnnotation", "a later version of Istio may not read it any more"),
     DUPLICATE_CERTIFICATE: Code(
         "GatewayDuplicateCertificate",

@@ -415,7 +415,9 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "names of ports": (
         service(
             "reviews",
-            "[{name: web, port: 80}, {port: 3306}, {name: Http-x, port: 81}]".replace("Http", "http"),
+            "[{name: web, port: 80}, {name: db, port: 3306}, {name: Http-x, port: 81}]".replace(
+                "Http", "http"
+            ),
         ),
         ["info IST0118 Service default/reviews spec.ports[0]"],
     ),
@@ -487,6 +489,22 @@ CASES: dict[str, tuple[str, list[str]]] = {
         doc("AuthorizationPolicy", "istio-system/p", "{}"),
         ["warning RM0205 AuthorizationPolicy istio-system/p metadata.namespace"],
     ),
+    "ports that need an address in Istio": (
+        join(
+            *(
+                doc(
+                    "ServiceEntry",
+                    name,
+                    f"{{hosts: [{name}.org], ports: [{{number: 443, name: x{protocol}}}], resolution: DNS}}",
+                )
+                for name, protocol in (("a", ""), ("b", ", protocol: TCP"), ("c", ", protocol: HTTPS"))
+            )
+        ),
+        [
+            "warning IST0134 ServiceEntry default/a spec.ports[0]",
+            "warning IST0134 ServiceEntry default/b spec.ports[0]",
+        ],
+    ),
     "protocols of one port": (
         join(
             doc(
@@ -503,6 +521,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         [
             "warning RM0111 ServiceEntry default/a spec.hosts[0]",
             "warning RM0111 ServiceEntry default/b spec.hosts[0]",
+            "warning IST0134 ServiceEntry default/b spec.ports[0]",
             "warning IST0177 ServiceEntry default/a spec.hosts[0]",
             "warning IST0177 ServiceEntry default/b spec.hosts[0]",
         ],
