@@ -12,6 +12,7 @@ import dataclasses
 import types
 from collections.abc import Callable
 from functools import cache
+from operator import attrgetter
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgpack
@@ -63,27 +64,47 @@ def from_plain(cls: type[T], plain: object) -> T:
 
 def _fields(value: Any) -> dict[str, Any]:
     """One level of a dataclass; msgpack itself walks the rest, which is what makes it fast."""
-    plan, added = _field_plan(type(value))  # type: ignore[arg-type]
-    fields = {
-        name: _plain(getattr(value, name)) if has_map else getattr(value, name) for name, has_map in plan
-    }
-    for name, has_map, default in added:
+    plan = _field_plan(type(value))  # type: ignore[arg-type]
+    fields = dict(zip(plan.names, plan.read(value), strict=True))
+    for name in plan.with_maps:
+        fields[name] = _plain(fields[name])
+    for name, has_map, default in plan.added:
         if (item := getattr(value, name)) != default:
             fields[name] = _plain(item) if has_map else item
     return fields
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Plan:
+    """How the fields of a class are read: ``with_maps`` are those with maps in them, which have to be sorted,
+    ``added`` those that came later, with their defaults."""
+
+    names: tuple[str, ...]
+    read: Callable[[Any], tuple[Any, ...]]
+    with_maps: tuple[str, ...]
+    added: tuple[tuple[str, bool, Any], ...]
+
+
 @cache
-def _field_plan(cls: type) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, bool, Any], ...]]:
-    """Field names, and whether there are maps in them, which have to be sorted; later fields and their
-    defaults."""
+def _field_plan(cls: type) -> _Plan:
     if not dataclasses.is_dataclass(cls):
         raise TypeError(f"{cls!r} cannot be encoded")
     hints = get_type_hints(cls)
     fields = dataclasses.fields(cls)
-    plan = tuple((one.name, _has_map(hints[one.name])) for one in fields if _LATER not in one.metadata)
+    names = tuple(one.name for one in fields if _LATER not in one.metadata)
     added = (one for one in fields if _LATER in one.metadata)
-    return plan, tuple((one.name, _has_map(hints[one.name]), one.default) for one in added)
+    return _Plan(
+        names,
+        _reads(names),
+        tuple(name for name in names if _has_map(hints[name])),
+        tuple((one.name, _has_map(hints[one.name]), one.default) for one in added),
+    )
+
+
+def _reads(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: tuple(getattr(value, name) for name in names)
 
 
 def _has_map(kind: Any) -> bool:

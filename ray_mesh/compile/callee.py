@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from ray_mesh.resources import Document, ServiceEntrySpec, ServiceSpec, WorkloadEntrySpec
 from ray_mesh.resources.hosts import entry_host, is_of_mesh, service_host
@@ -20,7 +21,7 @@ class Port:
     protocol: Protocol
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Callee:
     """One host of a document, and ServiceEntries that add endpoints and ports to it (:func:`adds_to`), oldest
     first. Two are the same when all of it is equal."""
@@ -39,7 +40,7 @@ class Callee:
         """All that say something of it."""
         return (self.document, *self.others)
 
-    @property
+    @cached_property
     def ports(self) -> tuple[Port, ...]:
         """Its ports, in order."""
         found = {port.number: port for one in reversed(self.documents) for port in ports_of(one)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ray_mesh import snapshot
 from ray_mesh.resources.connection_pool import ConnectionPool, TcpKeepalive
@@ -28,7 +29,7 @@ TABLE_SIZE = 16_381
 """Smaller than Envoy's 65,537, which takes Python some 50 ms to fill whenever endpoints change."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sections:
     """The sections that hold for one destination, and the document that they are from."""
 
@@ -70,7 +71,7 @@ class Sections:
         """How an endpoint is picked."""
         return _BALANCE[(self.load_balancer.simple if self.load_balancer else None) or "UNSPECIFIED"]
 
-    @property
+    @cached_property
     def traffic(self) -> snapshot.TrafficPolicy | None:
         """The rest of them; None when they say nothing."""
         compiled = snapshot.TrafficPolicy(

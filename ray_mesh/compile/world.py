@@ -38,6 +38,7 @@ class World:
 
     def __init__(self, documents: Mapping[str, Document]) -> None:
         self._documents = dict(documents)
+        self._callees: dict[str, Callee | None] = {}
         self._index: dict[Term, frozenset[str]] = {}
         found: dict[Term, set[str]] = {}
         for key, document in self._documents.items():
@@ -49,6 +50,7 @@ class World:
         """This world with some documents put or (None) removed; costs about the changes only."""
         world = World.__new__(World)
         world._documents = dict(self._documents)
+        world._callees = {}
         world._index = dict(self._index)
         touched: dict[Term, set[str]] = {}
         for key, document in changes.items():
@@ -87,6 +89,8 @@ class World:
 
     def picking(self, kind: str, namespace: str, document: Document) -> list[Document]:
         """The documents of a kind (in lower case) in a namespace whose selector picks a document, by key."""
+        if not self.has(f"{kind} in", namespace):
+            return []
         keys: set[str] = set()
         for term in picking_terms(kind, namespace, document):
             keys |= self._index.get(term, frozenset())
@@ -111,6 +115,11 @@ class World:
     def callee(self, host: str) -> Callee | None:
         """What is called under a full host: a Service before any ServiceEntry, of these the oldest, with
         those that add to it."""
+        if host not in self._callees:
+            self._callees[host] = self._find_callee(host)
+        return self._callees[host]
+
+    def _find_callee(self, host: str) -> Callee | None:
         if host.endswith(SERVICE_SUFFIX):
             name, _, namespace = host.removesuffix(SERVICE_SUFFIX).partition(".")
             service = self._documents.get(f"service.{namespace}.{name}")
