@@ -73,6 +73,26 @@ RULES = merged(
     st.lists(DESTINATIONS, min_size=1, max_size=2).map(lambda route: {"route": route}),
     maybe("match", st.lists(MATCHES, min_size=1, max_size=2)),
 )
+CONNECTION = merged(
+    maybe("port", PORTS),
+    maybe("gateways", st.sampled_from([["mesh"], ["a"]])),
+    maybe("sourceNamespace", st.just("prod")),
+)
+SHARES = st.lists(DESTINATIONS, min_size=1, max_size=2)
+TCP_RULES = merged(
+    SHARES.map(lambda route: {"route": route}), maybe("match", CONNECTION.map(lambda one: [one]))
+)
+CONNECTIONS = st.builds(
+    lambda host, tcp, route, match: {
+        "hosts": [host],
+        **({"tcp": [tcp]} if tcp else {}),
+        "tls": [{"route": route, "match": [{**match, "sniHosts": [host]}]}],
+    },
+    st.sampled_from(["api.example.com", "*.example.com", "example.com"]),
+    st.one_of(st.none(), TCP_RULES),
+    SHARES,
+    CONNECTION,
+)
 SELECTORS = maybe("selector", st.fixed_dictionaries({"matchLabels": maybe("version", VERSIONS)}))
 POLICIES = st.sampled_from(
     [
@@ -122,12 +142,13 @@ OUTBOUND = st.sampled_from(["REGISTRY_ONLY", "ALLOW_ANY"]).map(
 
 SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "Service": st.builds(
-        lambda app, ports: {
+        lambda app, ports, protocol: {
             "selector": {"app": app},
-            "ports": [{"port": port, "name": f"http-{port}"} for port in ports],
+            "ports": [{"port": port, "name": f"{protocol}-{port}"} for port in ports],
         },
         NAMES,
         st.sets(PORTS, min_size=1).map(sorted),
+        st.sampled_from(["http", "http", "tcp", "tls"]),
     ),
     "VirtualService": st.one_of(
         merged(
@@ -137,6 +158,13 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             ),
             maybe("gateways", st.sampled_from([["mesh"], ["a"], ["prod/a", "mesh"], ["a", "b"]])),
             EXPORTS,
+        ),
+        merged(
+            st.one_of(
+                CONNECTIONS,
+                st.tuples(HOSTS, TCP_RULES).map(lambda two: {"hosts": [two[0]], "tcp": [two[1]]}),
+            ),
+            maybe("gateways", st.sampled_from([["mesh"], ["a"], ["a", "mesh"]])),
         ),
         merged(st.lists(RULES, min_size=1, max_size=2).map(lambda http: {"http": http}), EXPORTS),
     ),
@@ -176,13 +204,28 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         NAMES.map(lambda app: {"labels": {"app": app, "version": "v1"}}),
     ),
     "Gateway": st.builds(
-        lambda port, version: {
+        lambda port, version, server: {
             "selector": {"version": version},
-            "servers": [{"port": {"number": port, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}],
+            "servers": [
+                {**server, "port": {"number": port, "name": "one", **server["port"]}, "hosts": ["*"]}
+            ],
         },
         PORTS,
         VERSIONS,
+        st.sampled_from(
+            [
+                {"port": {"protocol": "HTTP"}},
+                {"port": {"protocol": "HTTP"}},
+                {"port": {"protocol": "TCP"}},
+                {"port": {"protocol": "TLS"}, "tls": {"mode": "PASSTHROUGH"}},
+            ]
+        ),
     ),
+    "HealthCheck": merged(
+        HOSTS.map(lambda host: {"host": host, "tcp": {}}), maybe("interval", st.sampled_from(["1s", "2s"]))
+    ),
+    "PeerAuthentication": st.sampled_from([{}, {"mtls": {"mode": "STRICT"}}]),
+    "WorkloadBinding": st.just({"serviceAccount": "sa", "nodes": ["*"]}),
     "AuthorizationPolicy": merged(SELECTORS, maybe("rules", st.just([{}]))),
     "RateLimit": merged(SELECTORS, st.just({"requests": 1, "unit": "SECOND"})),
     "Workload": merged(
@@ -277,6 +320,10 @@ def compiled(world: World, key: str) -> bytes:
 
 def everything(world: World) -> dict[str, bytes]:
     return {key: raw for key in stored_keys(world) if (raw := compiled(world, key))}
+
+
+def test_every_kind_that_is_honoured_is_edited() -> None:
+    assert {name for name, kind in KINDS.items() if not kind.later} <= set(SPECS)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
