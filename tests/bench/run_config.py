@@ -106,13 +106,16 @@ class Run:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run_config", description=__doc__)
-    parser.add_argument("cases", nargs="*", choices=CASES, metavar="case", help=", ".join(CASES))
+    parser.add_argument("cases", nargs="*", metavar="case", help=", ".join(CASES))
     parser.add_argument("--quick", action="store_true", help="a smaller mesh and fewer changes")
     parser.add_argument("--services", type=int, default=0, help="another number of services")
     parser.add_argument("--proxies", type=int, default=0, help="another number of proxies")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a bar is not met")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if unknown := [case for case in options.cases if case not in CASES]:
+        parser.error(f"no case {', '.join(unknown)}; there are {', '.join(CASES)}")
+    return options
 
 
 if __name__ == "__main__":
