@@ -176,6 +176,20 @@ async def test_an_idle_host_that_a_route_leads_to_is_kept_until_the_route_goes(s
     await until(lambda: site.applied["service.-.api.example.com"] is None)
 
 
+async def test_a_host_that_is_a_pattern_and_routes_of_some_callers_are_followed_too(site: Site) -> None:
+    pattern = replace(service(80), host="*.example.com", name="wide", is_dynamic=True)
+    way = snapshot.Route("out", "test", (), (snapshot.Destination("*.example.com", "", 80),))
+    inside = replace(service(), routings=(snapshot.Routing("prod", (), (way,)),))
+    await site.write("service._.example.com", pattern)
+    await site.write("service.default.reviews", inside)
+    site.sync.want(HOST)
+    await until(lambda: site.applied.get("service.default.reviews") == inside)
+    assert list(site.applied)[-2:] == ["service._.example.com", "service.default.reviews"]
+    version = await site.write("service._.example.com", replace(pattern, is_dynamic=False))
+    await site.acknowledged(site.announce({"service._.example.com": version}))
+    assert site.applied["service._.example.com"] == replace(pattern, is_dynamic=False)
+
+
 async def test_a_host_that_was_removed_is_unknown_at_once_and_may_come_back(site: Site) -> None:
     await site.write("service.default.reviews", service())
     site.sync.want(HOST)

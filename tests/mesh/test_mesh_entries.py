@@ -69,7 +69,14 @@ def plain() -> Iterator[Plain]:
 def clean(site: Site) -> Iterator[Site]:
     before = {(one.kind, one.namespace, one.name) for one in site.mesh.list()}
     yield site
-    for kind in ("VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "WorkloadBinding"):
+    for kind in (
+        "Sidecar",
+        "VirtualService",
+        "DestinationRule",
+        "ServiceEntry",
+        "WorkloadEntry",
+        "WorkloadBinding",
+    ):
         for one in site.mesh.list(kind):
             if (one.kind, one.namespace, one.name) not in before:
                 site.remove(one.kind, one.name, one.namespace)
@@ -105,6 +112,14 @@ apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: ratings-on-a-machine}
 spec: {host: ratings, trafficPolicy: {tls: {mode: DISABLE}}}
+"""
+SIDECAR = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow}
+spec:
+  workloadSelector: {labels: {app: payer}}
+  egress: [{hosts: ["./reviews.default.svc.cluster.local"]}]
 """
 BINDING = """
 apiVersion: mesh.ray.io/v1
@@ -142,6 +157,10 @@ def test_a_workload_calls_a_host_outside_and_the_graph_says_it_is_not_mutual_tls
             ]
         )
         assert (edge.source, edge.destination, edge.mtls) == ("default/payer-v1", "", 0.0)
+        clean.apply(SIDECAR)
+        eventually(lambda: "Sidecar default/narrow" in call(payer.http_proxy, f"http://{API}/")[1])
+        clean.remove("Sidecar", "narrow")
+        eventually(lambda: call(payer.http_proxy, f"http://{API}/")[0] == 200)
         clean.remove("ServiceEntry", "payments")
         assert call(payer.http_proxy, f"http://{API}/")[0] == 502
 
