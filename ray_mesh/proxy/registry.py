@@ -30,6 +30,7 @@ class Registry:
         self._waiting: dict[str, list[_Waiting]] = {}
         self._unknown_until: dict[str, float] = {}
         self._passthrough = passthrough()
+        self._proxies: frozenset[tuple[str, int]] | None = None  # where they are; None: to be found anew
         self.on_unknown_host: Callable[[str], None] | None = None
 
     def __len__(self) -> int:
@@ -71,11 +72,14 @@ class Registry:
 
     def is_endpoint(self, address: str, port: int) -> bool:
         """Whether this is where a proxy of the mesh takes calls, as far as it is known here."""
-        return any(
-            (endpoint.address, endpoint.port, endpoint.transport) == (address, port, "mutual_tls")
-            for destination in self._destinations.values()
-            for endpoint in destination.members or ()
-        )
+        if self._proxies is None:
+            self._proxies = frozenset(
+                (endpoint.address, endpoint.port)
+                for destination in self._destinations.values()
+                for endpoint in destination.members or ()
+                if endpoint.transport == "mutual_tls"
+            )
+        return (address, port) in self._proxies
 
     def drop_idle(self) -> tuple[Member, ...]:
         """See :meth:`.cluster.Destination.drop_idle`."""
@@ -100,6 +104,7 @@ class Registry:
 
     def set_endpoints(self, host: str, endpoints: Endpoints | None) -> tuple[Member, ...]:
         """The members of a host came, changed or went; returns those that are gone."""
+        self._proxies = None
         destination = self._destination(host)
         listed = None if endpoints is None else endpoints.endpoints
         gone = destination.set_endpoints(listed, time.monotonic())

@@ -509,3 +509,14 @@ def test_the_mesh_names_addresses_the_oldest_entry_first() -> None:
     assert boundary.beyond("[::5]") == ("b.org",)
     assert boundary.beyond("10.2.0.1") == ("a.org",)
     assert boundary.beyond("11.0.0.1") == ()
+
+
+@pytest.mark.parametrize("resolution", ["NONE", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"])
+def test_a_host_without_endpoints_is_its_own(resolution: str) -> None:
+    ports = "ports: [{number: 80, name: h, protocol: HTTP, targetPort: 8080}]"
+    spec = f"{{hosts: [api.example.com], resolution: {resolution}, {ports}}}"
+    found = compile_endpoints(world(document("ServiceEntry", "a", spec)), "endpoints.-.api.example.com", ())
+    assert found is not None
+    assert [(one.address, one.port, one.service_port) for one in found.endpoints] == [
+        ("api.example.com", 8080, 80)
+    ]
