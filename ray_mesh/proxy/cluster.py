@@ -243,7 +243,8 @@ class Destination:
 
     def idle_s(self, now: float) -> float:
         """For how long nobody has asked for it, to whoever looks regularly; 0 while it is in use."""
-        in_use = self.is_asked_for or any(member.active for member in (self.members or {}).values())
+        members = (*(self.members or {}).values(), *self._requested.values())
+        in_use = self.is_asked_for or any(member.active for member in members)
         self.is_asked_for = False
         if in_use or not self.is_complete:
             self._idle_since = now
