@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from ray_mesh.compile.callee import Callee, labels_of
 from ray_mesh.explain.answer import Ground, Note, Step
@@ -15,12 +17,19 @@ from ray_mesh.proxy.view import Client
 from ray_mesh.resources import Document
 
 SHOWN = 5
+DRAWS = 200
+"""Points at which localities are drawn: their shares are told to half a percent."""
 
 
 def endpoints_step(case: Case, callee: Callee, cluster: Cluster, asked: Asked | None, client: Client) -> Step:
     """The endpoints of a subset at a port, and which one a key of the request picks."""
     members = sorted(cluster.members, key=name_of)
-    notes = [*_chosen(cluster, asked), *_checked(case, callee), *_left_out(case, callee, cluster)]
+    notes = [
+        *_placed(cluster),
+        *_chosen(cluster, asked),
+        *_checked(case, callee),
+        *_left_out(case, callee, cluster),
+    ]
     by = _by(callee, cluster)
     if not members:
         says = f"none {by}"
@@ -72,6 +81,17 @@ def _chosen(cluster: Cluster, asked: Asked | None) -> Iterator[Note]:
         yield Note(f"consistentHash: the request has no {what}, any endpoint is taken")
     else:
         yield Note(f"consistentHash by {what}: this request goes to {name_of(member)}")
+
+
+def _placed(cluster: Cluster) -> Iterator[Note]:
+    """How much goes to the endpoints of each place, drawn as the proxy draws it."""
+    if cluster.places is None:
+        return
+    drawn = Counter(cluster.places.draw((), partial(float, one / DRAWS)) for one in range(DRAWS))
+    for members, times in drawn.most_common():
+        if members:
+            names = ", ".join(name_of(one) for one in members[:SHOWN])
+            yield Note(f"by locality {100 * times / DRAWS:g}% go to {names}")
 
 
 def _checked(case: Case, callee: Callee) -> Iterator[Note]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from compile_world import (
@@ -647,3 +648,18 @@ def test_tls_at_a_gateway(url: str, sni: str, outcome: str, reason: str) -> None
 
 def test_a_gateway_opens_no_tunnels() -> None:
     assert told(EDGE, "bookinfo.com:8080", "CONNECT", caller=OUTSIDE).verdict.reason == "no_tunnels"
+
+
+def test_localities_share_out_what_the_proxy_shares_out() -> None:
+    def placed(version: str, zone: str) -> Document:
+        one = workload("ratings", version)
+        return replace(one, labels={**one.labels, "istio-locality": f"west.{zone}"})
+
+    spec = (
+        "{host: ratings, trafficPolicy: {loadBalancer: {localityLbSetting: {enabled: true, "
+        "distribute: [{from: 'west/*', to: {'west/a/*': 80, 'west/b/*': 20}}]}}}}"
+    )
+    more = [placed("v1", "a"), placed("v2", "b"), document("DestinationRule", "ratings", spec)]
+    caller = Caller(labels=(("app", "web"), ("istio-locality", "west.a")))
+    said = notes(step(told(more, "http://ratings:9080/", caller=caller).shares[0], "endpoints"))
+    assert said == ["by locality 80% go to default/ratings-v1", "by locality 20% go to default/ratings-v2"]
