@@ -14,6 +14,7 @@ from ray_mesh.resources.gateway_api.names import (
     Hostname,
     KindName,
     ObjectName,
+    QualifiedName,
     SectionName,
     is_address,
     is_hostname,
@@ -24,7 +25,6 @@ from ray_mesh.resources.schema import (
     LATER,
     Flaw,
     LabelText,
-    LabelValue,
     Later,
     Model,
     NonEmpty,
@@ -50,6 +50,9 @@ _ADDRESS_TYPE = (
 _PROTOCOL = re.compile(
     r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9]+"
 )
+
+
+AnnotationText = Annotated[str, Field(max_length=4096)]
 
 
 class Requirement(Model):
@@ -205,8 +208,8 @@ class ParametersReference(Model):
 class Infrastructure(Model):
     """``labels`` are those of the ingress workloads that serve the Gateway."""
 
-    labels: Annotated[dict[NonEmpty, LabelValue], Field(max_length=8)] = {}
-    annotations: Annotated[dict[str, str], Field(max_length=16), _LABELLED] = {}
+    labels: Annotated[dict[QualifiedName, LabelText], Field(max_length=8)] = {}
+    annotations: Annotated[dict[QualifiedName, AnnotationText], Field(max_length=16), _LABELLED] = {}
     parameters_ref: Annotated[ParametersReference | None, LATER] = None
 
 

@@ -49,10 +49,12 @@ class PathMatch(Model):
         for part in _NOT_IN_A_PATH:
             if part in self.value:
                 yield Flaw(("value",), f"must not contain '{part}' {kinds}")
-        if self.value.endswith(("/..", "/.")):
-            yield Flaw(("value",), f"must not end with '/..' or '/.' {kinds}")
+        for end in ("/..", "/."):
+            if self.value.endswith(end):
+                yield Flaw(("value",), f"must not end with '{end}' {kinds}")
         if not _PATH.fullmatch(self.value):
-            yield Flaw(("value",), f"{self.value!r} has characters that a path has not: escape them")
+            shown = f"^{_PATH.pattern}$) for types ['Exact', 'PathPrefix']"
+            yield Flaw(("value",), f"must only contain valid characters (matching {shown}")
 
 
 class HeaderMatch(Model):

@@ -71,4 +71,13 @@ KindName = Annotated[
     str, Field(min_length=1, max_length=63, pattern=r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$")
 ]
 HeaderName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9!#$%&'*+\-.^_`|~]+$")]
+QualifiedName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        pattern=rf"^({_HOST}/)?([A-Za-z0-9][-A-Za-z0-9_.]{{0,61}})?[A-Za-z0-9]$",
+    ),
+]
+"""The name of a label, annotation or option: of at most 63 characters, behind a domain and a slash or not."""
 Duration = Annotated[str, AfterValidator(_duration)]

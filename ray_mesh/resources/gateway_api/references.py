@@ -100,8 +100,6 @@ class SessionPersistence(Model):
         if lasts and self.absolute_timeout is None:
             message = "AbsoluteTimeout must be specified when cookie lifetimeType is Permanent"
             yield Flaw(("absoluteTimeout",), message)
-        if self.type == "Header" and self.cookie_config is not None:
-            yield Flaw(("cookieConfig",), "cookieConfig can only be set with type Cookie")
 
 
 SESSIONS = Later("say loadBalancer.consistentHash in a DestinationRule of the backend's host")

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ray_mesh.resources import gateway as istio
-from ray_mesh.resources.gateway_api.names import GroupName, KindName, ObjectName
+from ray_mesh.resources.gateway_api.names import GroupName, KindName, ObjectName, QualifiedName
 from ray_mesh.resources.problems import find_flaws, nearest
-from ray_mesh.resources.schema import DnsLabel, Flaw, Later, Model, NonEmpty, PortNumber
+from ray_mesh.resources.schema import DnsLabel, Flaw, Later, Model, PortNumber
 
 _OPTIONS = {
     "mesh.ray.io/server-certificate": "serverCertificate",
@@ -40,7 +40,7 @@ class ListenerTls(Model):
     mode: Literal["Terminate", "Passthrough"] = "Terminate"
     certificate_refs: Annotated[tuple[ObjectReference, ...], Field(max_length=64), FILES] = ()
     frontend_validation: Annotated[dict[str, Any] | None, FILES] = None
-    options: Annotated[dict[NonEmpty, Annotated[str, Field(max_length=4096)]], Field(max_length=16)] = {}
+    options: Annotated[dict[QualifiedName, Annotated[str, Field(max_length=4096)]], Field(max_length=16)] = {}
 
     @property
     def server(self) -> istio.ServerTls:
