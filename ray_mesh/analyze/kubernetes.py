@@ -23,7 +23,7 @@ from ray_mesh.resources.mesh import ROOT_NAMESPACE
 from ray_mesh.resources.reading import Reading
 from ray_mesh.resources.source import Positions
 
-TEMPLATED = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"})
+TEMPLATED = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "Rollout"})
 """Kinds whose pods have the labels of a template in them."""
 READ = TEMPLATED | {"Pod", "Secret"}
 

@@ -36,7 +36,8 @@ class Subject:
     @property
     def title(self) -> str:
         """How messages name it."""
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+        name = f"{self.namespace}/{self.name}" if self.namespace and self.name else self.name
+        return f"{self.kind} {name}".rstrip()
 
     def find(self, severity: Severity, code: str, path: Path, message: str, fix: str = "") -> Finding:
         """A finding about it, for analysis only."""
