@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ray_mesh.compile.gateways import compile_gateway
 from ray_mesh.compile.routes import Place
-from ray_mesh.explain.answer import Ground, Note, Step, Verdict
+from ray_mesh.explain.answer import NOWHERE, Note, Step, Verdict
 from ray_mesh.explain.asked import Asked
 from ray_mesh.explain.callers import Source
 from ray_mesh.explain.case import Case
@@ -131,7 +131,7 @@ def _connection(
 
 
 def _refuse(way: Way, stage: str, reply: Reply, notes: tuple[Note, ...] = ()) -> Way:
-    way.add(Step(stage, reply.message, Ground(), notes, refuses=True))
+    way.add(Step(stage, reply.message, NOWHERE, notes, refuses=True))
     return way.end(refusal(reply))
 
 

@@ -49,7 +49,7 @@ class Places:
     def named(self, title: str, *path: str | int) -> Ground:
         """A place in the document of a title (``Kind namespace/name``)."""
         document = self.document(title)
-        return self.at(document, *path) if document is not None else Ground()
+        return self.at(document, *path) if document is not None else NOWHERE
 
     def origin(self, origin: str) -> Ground:
         """The place that a compiled resource names: a title, and perhaps a path."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.client_rules import merge_rules, rules_by_client
 from ray_mesh.compile.traffic import Sections
-from ray_mesh.explain.answer import Ground, Note, Step
+from ray_mesh.explain.answer import NOWHERE, Ground, Note, Step
 from ray_mesh.explain.case import Case
 from ray_mesh.proxy.cluster import policy_of
 from ray_mesh.proxy.view import Client, rules_for
@@ -69,7 +69,7 @@ def tls_ground(case: Case, callee: Callee, client: Client) -> tuple[str, Ground]
     rules = documents_for(case, callee, client)
     policy, _ = merge_rules(rules)
     if policy is None or policy.tls is None or policy.tls.mode is None:
-        return "", Ground()
+        return "", NOWHERE
     owner = next(one for one in rules if one.read(DestinationRuleSpec).traffic_policy is policy)
     return str(policy.tls.mode), case.places.at(owner, "spec", "trafficPolicy", "tls", "mode")
 
@@ -80,7 +80,7 @@ def subset_ground(case: Case, callee: Callee, subset: str, client: Client) -> Gr
         for index, one in enumerate(rule.read(DestinationRuleSpec).subsets):
             if one.name == subset:
                 return case.places.at(rule, "spec", "subsets", index)
-    return Ground()
+    return NOWHERE
 
 
 def _owner(rules: Sequence[Document], subset: str) -> Document:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.workloads import compile_workload
-from ray_mesh.explain.answer import Ground, Outcome, Share, Step, Verdict
+from ray_mesh.explain.answer import NOWHERE, Ground, Outcome, Share, Step, Verdict
 from ray_mesh.explain.asked import Asked
 from ray_mesh.explain.callers import Source
 from ray_mesh.explain.case import Case
@@ -128,7 +128,7 @@ def _place(source: Source) -> Place:
 
 
 def _origin(case: Case, sending: Sending) -> Ground:
-    return case.places.origin(sending.route.origin) if sending.route is not None else Ground()
+    return case.places.origin(sending.route.origin) if sending.route is not None else NOWHERE
 
 
 def _changes(case: Case, sending: Sending, to: Destination) -> Iterator[Step]:
