@@ -400,7 +400,7 @@ def test_weights_and_filters_of_backends() -> None:
     )
     assert one.destinations == (
         Destination(REVIEWS, port=9080, weight=3, request_headers=HeaderChanges((), (("x", "y"),))),
-        Destination("gone.default.svc.cluster.local", weight=1, status=500),
+        Destination("gone.default.svc.cluster.local", port=80, weight=1, status=500),
     )
 
 

@@ -23,7 +23,7 @@ def destination(
     """The share of a backend; one that is invalid answers its share itself."""
     host = backend_host(route, backend)
     if why_invalid(world, route, backend):
-        return snapshot.Destination(host, weight=weight, status=INVALID)
+        return snapshot.Destination(host, port=backend.port or 0, weight=weight, status=INVALID)
     return snapshot.Destination(host, port=backend.port or _only_port(world, host), weight=weight)
 
 
