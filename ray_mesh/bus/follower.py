@@ -174,8 +174,11 @@ class Follower:
         if entry.revision <= self._heard:
             # Within one epoch of a bucket, revisions only grow.
             self._wake()
+        is_after_a_loss = self._is_whole and 0 < self._heard < entry.revision - 1
         self._heard = entry.revision
         self._head = max(self._head, entry.revision)
+        if is_after_a_loss:
+            self.resync()
         if not self._follows(entry.key):
             return
         if self._held is not None:

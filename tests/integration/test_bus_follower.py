@@ -214,6 +214,23 @@ async def test_a_whole_follower_notices_what_it_never_heard(broker: Broker) -> N
     await follower.stop()
 
 
+async def test_a_whole_follower_notices_a_loss_between_other_keys(broker: Broker) -> None:
+    writer = Store(await broker.join("routing"), SHARED)
+    reader = await broker.join("gateway")
+    follower, copy = await follow_all(reader)
+    await follower.synced()
+    await writer.put("mesh.a.first", b"1", "")
+    await until(lambda: "mesh.a.first" in copy.values)
+    [subscription] = reader._subscriptions
+    hear = subscription.callback
+    subscription.callback = lambda message: None if message.subject.endswith(".lost") else hear(message)
+    await writer.put("mesh.a.lost", b"1", "")
+    await writer.put("mesh.a.last", b"1", "")
+    await until(lambda: copy.values.keys() == {"mesh.a.first", "mesh.a.lost", "mesh.a.last"})
+    assert follower.resyncs == 2
+    await follower.stop()
+
+
 async def test_what_the_receiver_refuses_is_reported_and_ends_nothing(broker: Broker) -> None:
     seen: list[bytes] = []
 
