@@ -213,14 +213,7 @@ def read_request(block: bytes, dropped: frozenset[bytes]) -> RequestHead:
             upgrade = upgrade + b"," + block[start:end]
         elif name[:7] == b"x-mesh-":
             cuts.append((found.start() + 1, end + 2))
-            if name == b"x-mesh-source":
-                head.source = block[start:end]
-            elif name == b"x-mesh-explain":
-                head.is_brief = value == b"no"
-            elif name == b"x-mesh-service":
-                head.service = value
-            elif name == b"x-mesh-tunnel":
-                head.is_framed = value == b"framed"
+            _take_mesh_field(head, name, value, block[start:end])
         if (
             name[:2] == b"x-"
             and b"x-forwarded-" in dropped
@@ -235,15 +228,32 @@ def read_request(block: bytes, dropped: frozenset[bytes]) -> RequestHead:
     if cuts:
         head.fields = _cut(block, cuts)
     if options:
-        names = _options(options)
-        head.closes = b"close" in names
-        if own := names - _KNOWN_OPTIONS:  # what does not travel on decides nothing either
-            head.fields = without(head.fields, own)
-            head.block = without(block, own)
-            head.lower = head.block.lower()
-        if upgrade and b"upgrade" in names:
-            _take_upgrade(head, upgrade)
+        _take_options(head, options, upgrade)
     return head
+
+
+def _take_mesh_field(head: RequestHead, name: bytes, value: bytes, written: bytes) -> None:
+    """What another proxy says of the request; ``written`` is the value as it came."""
+    if name == b"x-mesh-source":
+        head.source = written
+    elif name == b"x-mesh-explain":
+        head.is_brief = value == b"no"
+    elif name == b"x-mesh-service":
+        head.service = value
+    elif name == b"x-mesh-tunnel":
+        head.is_framed = value == b"framed"
+
+
+def _take_options(head: RequestHead, options: bytes, upgrade: bytes) -> None:
+    """What ``Connection`` says: what does not travel on decides nothing either."""
+    names = _options(options)
+    head.closes = b"close" in names
+    if own := names - _KNOWN_OPTIONS:
+        head.fields = without(head.fields, own)
+        head.block = without(head.block, own)
+        head.lower = head.block.lower()
+    if upgrade and b"upgrade" in names:
+        _take_upgrade(head, upgrade)
 
 
 def _take_upgrade(head: RequestHead, value: bytes) -> None:
