@@ -138,7 +138,7 @@ def explain(
         raise click.UsageError(f"a request is [METHOD] URL: {request[2]!r} is one word too many")
     pairs = tuple(sorted(_labels(labels).items()))
     caller = Caller(workload, gateway, pairs, namespace, account)
-    method = request[0] if len(request) == 2 else "GET"
+    method = request[0].upper() if len(request) == 2 else "GET"
     question = ask(caller, request[-1], method, _headers(headers), client_ip=client_ip, sni=sni)
     if files:
         told = _of_files(question, files, recursive, own, _labels(to_labels), assume_services)
