@@ -248,12 +248,16 @@ def whole_verdict(shares: Sequence[Share]) -> Verdict:
     worst = next(one for one in shares if one.verdict.outcome != "forwarded")
     if outcomes == {"refused"}:
         return worst.verdict
-    message = f"{worst.percent:g}%, for {_name(worst)}: {worst.verdict.message}"
+    message = f"{worst.percent:g}%, those to {_plain_name(worst)}: {worst.verdict.message}"
     if len(shares) == 1:
         message = worst.verdict.message
     return replace(worst.verdict, outcome="partly_refused", message=message)
 
 
 def _name(one: Share) -> str:
-    name = f"{one.host} subset {one.subset}" if one.subset else one.host
+    name = _plain_name(one)
     return name if one.percent == 100 else f"{name} ({one.percent:g}%)"
+
+
+def _plain_name(one: Share) -> str:
+    return f"{one.host} subset {one.subset}" if one.subset else one.host

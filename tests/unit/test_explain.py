@@ -663,3 +663,12 @@ def test_localities_share_out_what_the_proxy_shares_out() -> None:
     caller = Caller(labels=(("app", "web"), ("istio-locality", "west.a")))
     said = notes(step(told(more, "http://ratings:9080/", caller=caller).shares[0], "endpoints"))
     assert said == ["by locality 80% go to default/ratings-v1", "by locality 20% go to default/ratings-v2"]
+
+
+def test_a_share_that_is_refused_is_named() -> None:
+    shares = f"{to('reviews', 'v1', 90)}, {to('reviews', 'v9', 10)}"
+    found = told([subsets("reviews", "v1", "v9"), routes("reviews", f"[{{route: [{shares}]}}]")])
+    assert (found.verdict.outcome, found.verdict.flag) == ("partly_refused", "UH")
+    assert found.verdict.message.startswith(
+        "10%, those to reviews.default.svc.cluster.local subset v9: subset v9"
+    )
