@@ -214,7 +214,7 @@ class Caller:
             traceparent,
             request.extra,
         )
-        if cluster.cold:
+        if cluster.cold and self.effects.overload.level < Level.NO_EXTRAS:
             self._warm(cluster)
         request.forward(cluster)
         if copies is not None and request.body_done:
