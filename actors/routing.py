@@ -171,11 +171,12 @@ class RoutingActor(Role):
                 await self._turn()
             except MeshError as error:
                 self.report("warning", error.reason, f"compiling goes on: {error}")
+                await asyncio.sleep(TICK_S)
 
     def _pause_s(self, now: float) -> float:
         """How long to wait for changes: what has to wait for its time is not forgotten."""
         due = [now + TICK_S]
-        if not self._shard.idle:
+        if not self._shard.idle and self._shard.hears(now):
             due.append(self._passes.next_at)
         if self._unannounced or self._beaconed != self._through:
             due.append(self._gaps.next_at)

@@ -30,7 +30,7 @@ from ray_mesh.bus.credentials import BrokerAddress, Credential
 from ray_mesh.proxy.plane import DataPlane, PlaneConfig
 from ray_mesh.security.signing import VerifyKey
 
-CONNECTING = 24
+CONNECTING = 6
 """Connections that are made at a time."""
 
 
@@ -91,7 +91,7 @@ class Simulated:
     async def start(self, address: BrokerAddress, hosts: list[str], with_plane: bool) -> None:
         if with_plane:
             self._plane = DataPlane(PlaneConfig(self.name, self.name, "mesh.local", "127.0.0.1"))
-        self.bus = await Bus.connect(address, "proxy", self.name, self.credential, timeout_s=60.0)
+        self.bus = await Bus.connect(address, "proxy", self.name, self.credential, timeout_s=300.0)
         self.heartbeat = Heartbeat(self.bus, self._lease)
         self.sync = ConfigSync(
             self.bus,
