@@ -38,6 +38,8 @@ MAX_VALUE = 1_000_000
 EXPECTED_HEADER = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_HEAD_HEADER = "Nats-Expected-Last-Sequence"
 TIMEOUT_S = 5.0
+WRITE_S = 0.01
+"""What each write of a set adds to the time until it has to be confirmed."""
 MESH_MARK, KEY_MARK = "ray-mesh.mesh", "ray-mesh.admission-key"
 
 _REMOVAL = " ".join(("`nats stream rm", *map(subjects.stream, subjects.BUCKETS))) + "`, one by one"
@@ -338,7 +340,8 @@ class Store:
             )
         last = writes[-1]
         headers = {**_batch_headers(last, batch, len(writes), head), "Nats-Batch-Commit": "1"}
-        answer = await self._store(last.key, last.value, headers)
+        timeout_s = TIMEOUT_S + len(writes) * WRITE_S
+        answer = await self._store(last.key, last.value, headers, timeout_s)
         if _error_code(answer) in _WRONG_SEQUENCE:
             raise Conflict(await self._name_conflict(writes))
         return self._revision(answer, f"{len(writes)} keys")
@@ -421,10 +424,12 @@ class Store:
         pending = int(end.headers.get("Nats-Num-Pending", "0"))
         return [entry_of(self.bucket, answer) for answer in answers], pending
 
-    async def _store(self, key: str, value: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    async def _store(
+        self, key: str, value: bytes, headers: Mapping[str, str], timeout_s: float = TIMEOUT_S
+    ) -> dict[str, Any]:
         subject = subjects.stored(self.bucket, check_key(key))
         try:
-            return _json(await self._bus.request(subject, value, TIMEOUT_S, headers))
+            return _json(await self._bus.request(subject, value, timeout_s, headers))
         except Unavailable as error:
             raise Unavailable(
                 f"{self.bucket} did not confirm that it stored {key}: {error}. What was in force stays so "
