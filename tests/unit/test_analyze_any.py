@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -34,7 +35,7 @@ def damaged(draw: st.DrawFn) -> str:
         owner = document
         for step in above:
             owner = owner[step]
-        owner[last] = draw(st.sampled_from(WRONG))
+        owner[last] = copy.deepcopy(draw(st.sampled_from(WRONG)))
     return json.dumps(document) + "\n"
 
 
