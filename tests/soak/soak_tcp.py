@@ -55,6 +55,8 @@ class CheckedPort(App):
                 return
             step = len(answer) // PIECES + 1 if fault == "slow" else max(len(answer), 1)
             for at in range(0, len(answer), step):
+                if writer.is_closing():
+                    return  # the client is gone, and uvloop refuses what is written to it
                 writer.write(answer[at : at + step])
                 await writer.drain()
                 if fault == "slow":
