@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MOST_PAUSE_S = 0.5
+MOST_KEYS, MOST_PIECE_S = 128, 0.2
 LEAST_GAP_S, MOST_GAP_S = 0.005, 0.1
 
 
@@ -27,6 +28,21 @@ class Passes:
         """The pass is over."""
         self.next_at = now + min(MOST_PAUSE_S, self._spent_s)
         self._spent_s = 0.0
+
+
+@dataclass(slots=True)
+class Pieces:
+    """How many keys are compiled at a time: the loop must go on, above all the heartbeat, without which a
+    shard does not hear itself and may not write."""
+
+    size: int = MOST_KEYS
+
+    def took(self, seconds: float) -> None:
+        """Compiling a piece took so long."""
+        if seconds > MOST_PIECE_S:
+            self.size = max(1, self.size // 2)
+        elif seconds < MOST_PIECE_S / 4:
+            self.size = min(MOST_KEYS, self.size * 2)
 
 
 @dataclass(slots=True)

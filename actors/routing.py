@@ -10,7 +10,7 @@ from itertools import groupby
 
 from ray_mesh import snapshot
 from ray_mesh.actors.desired import DesiredFollower
-from ray_mesh.actors.pacing import Gaps, Passes
+from ray_mesh.actors.pacing import Gaps, Passes, Pieces
 from ray_mesh.actors.role import Role
 from ray_mesh.actors.routing_state import Shard, Write
 from ray_mesh.actors.settings import RoleSettings
@@ -29,8 +29,6 @@ from ray_mesh.security.join import is_of_node
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
-PIECE = 128
-"""Keys that are looked at, and written at a time, before endpoints that moved have their turn again."""
 BEACON_S = 2.0
 """Between beacons when nothing changes: each is checked by every proxy."""
 
@@ -52,6 +50,7 @@ class RoutingActor(Role):
         self._shard = Shard(settings.instance, time.monotonic())
         self._changed = asyncio.Event()
         self._passes = Passes()
+        self._pieces = Pieces()
         self._writing: dict[str, str] = {}
         self._chunks: dict[str, int] = {}
         self._in_parts: dict[str, Entry] = {}
@@ -205,7 +204,9 @@ class RoutingActor(Role):
         """Compile and write a few keys; a pass over documents is as many pieces as it needs."""
         shard = self._shard
         is_pass = not shard.is_between_passes or self._passes.is_due(begun_at)
-        await self._write(shard.step(time.time(), PIECE, documents=self._passes.is_due(begun_at)))
+        found = shard.step(time.time(), self._pieces.size, documents=self._passes.is_due(begun_at))
+        self._pieces.took(time.monotonic() - begun_at)
+        await self._write(found)
         now = time.monotonic()
         if is_pass:
             self._passes.worked(now - begun_at)

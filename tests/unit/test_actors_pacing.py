@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from ray_mesh.actors.pacing import LEAST_GAP_S, MOST_GAP_S, MOST_PAUSE_S, Gaps, Passes
+from ray_mesh.actors.pacing import LEAST_GAP_S, MOST_GAP_S, MOST_KEYS, MOST_PAUSE_S, Gaps, Passes, Pieces
 
 
 def test_a_pass_is_followed_by_as_long_a_rest_but_not_too_long() -> None:
@@ -35,3 +35,15 @@ def test_gaps_grow_while_it_goes_on_and_begin_anew_after_a_pause() -> None:
     assert gaps.is_due(now)
     gaps.sent(now)
     assert gaps.is_due(now + LEAST_GAP_S)
+
+
+def test_pieces_get_smaller_when_they_take_long_and_larger_again() -> None:
+    pieces = Pieces()
+    for _ in range(20):
+        pieces.took(3.0)
+    assert pieces.size == 1
+    pieces.took(0.1)
+    assert pieces.size == 1
+    for _ in range(20):
+        pieces.took(0.01)
+    assert pieces.size == MOST_KEYS
