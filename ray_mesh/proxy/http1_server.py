@@ -362,7 +362,7 @@ class Http1Server(asyncio.Protocol):
             return
         if head.length:
             self._parser = None  # it expects a body now, which is read without it
-        if not (head.traceparent or head.request_id or head.has_trace):
+        if not (head.traceparent or head.request_id or head.has_trace or self._is_http10):
             self._remember(head, plain[line_end:])
         elif not parent and is_valid(head.traceparent):
             parent = head.traceparent

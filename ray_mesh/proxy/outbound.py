@@ -193,7 +193,12 @@ class Outbound(Caller):
 
 
 class Inside:
-    """The entry of requests inside a tunnel, for which the token was shown when it was opened."""
+    """The entry of requests inside a tunnel, for which the token was shown when it was opened.
+
+    Their heads are their tunnel's alone: who sends the same outside of it has not shown the token.
+    """
+
+    recent = None
 
     def __init__(self, outbound: Outbound, token: bytes) -> None:
         self._outbound = outbound

@@ -217,6 +217,19 @@ async def test_a_connection_knows_the_head_that_another_one_of_its_workload_sent
     await one.close()
 
 
+async def test_what_a_head_means_in_http_1_0_is_not_what_it_means_in_1_1(mesh: Mesh) -> None:
+    port, _ = await mesh.pair()
+    old = await Client.connect(port)
+    secret = f"Proxy-Authorization: {credential()}\r\n\r\n"
+    await old.send(f"GET http://reviews/ HTTP/1.0\r\n{secret}".encode())
+    assert b" 200 " in await old.reader.readuntil(b"\r\n")
+    await old.close()
+    client = await Client.connect(port)
+    await client.send(f"GET / HTTP/1.1\r\n{secret}".encode())
+    assert (await client.answer()).status == 400
+    await client.close()
+
+
 async def test_a_body_that_looks_like_a_field_stays_a_body(mesh: Mesh) -> None:
     port, _ = await mesh.pair()
     client = await Client.connect(port)

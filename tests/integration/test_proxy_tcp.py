@@ -507,6 +507,19 @@ async def test_requests_inside_a_tunnel_are_requests_where_nothing_is_declared(m
     assert (await fetch(port, "/c", "db:3306")).status == 200
 
 
+async def test_the_token_of_a_tunnel_is_not_that_of_others_that_send_the_same(mesh: Mesh) -> None:  # noqa: F811
+    port = await undeclared(mesh)
+    head = b"GET /a HTTP/1.1\r\nHost: db:3306\r\n\r\n"
+    client = await tunnel(port)
+    await client.send(head)
+    assert (await client.answer()).status == 200
+    stranger = await Client.connect(port)
+    await stranger.send(head)
+    assert (await stranger.answer()).status == 407
+    await stranger.close()
+    await client.close()
+
+
 async def test_a_changed_token_ends_the_requests_of_a_tunnel(mesh: Mesh) -> None:  # noqa: F811
     port = await undeclared(mesh)
     client = await tunnel(port)
