@@ -7,12 +7,11 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import yaml
-
 from ray_mesh.analyze.subject import Subject
 from ray_mesh.compile import codes
 from ray_mesh.compile.finding import Finding
-from ray_mesh.resources.source import Path
+from ray_mesh.errors import ConfigError
+from ray_mesh.resources.source import Path, read_inner
 
 ANY = "Any"
 _POD = ("Pod",)
@@ -194,10 +193,10 @@ def _json(value: str) -> str:
 
 def _proxy_config(value: str) -> str:
     try:
-        config = yaml.safe_load(value)
-    except yaml.YAMLError:
+        config = read_inner(value, "the value")
+    except ConfigError:
         return "not YAML"
-    return "" if config is None or isinstance(config, dict) else "not a map"
+    return "" if config in (None, "null", "~") or isinstance(config, dict) else "not a map"
 
 
 _VALUES: dict[str, Callable[[str], str]] = {

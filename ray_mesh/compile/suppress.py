@@ -13,17 +13,15 @@ from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
-import yaml
-
 from ray_mesh.compile import codes
 from ray_mesh.compile.finding import Finding
 from ray_mesh.compile.world import MESH_CONFIG_KEY, World
+from ray_mesh.errors import ConfigError
 from ray_mesh.resources.document import ANALYZE_SUPPRESS
-from ray_mesh.resources.source import Path, Positions, show
+from ray_mesh.resources.source import Path, Positions, read_inner, show
 
 ANNOTATION = "mesh.ray.io/suppress"
 _FORM = "write a list such as [{code: IST0130, reason: the old route stays until June, until: 2027-06-30}]"
-_LOADER: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +175,8 @@ def of_mesh(
 
 def _entries(text: str) -> list[Any]:
     try:
-        value = yaml.load(text, Loader=_LOADER)  # noqa: S506 - text only, no tags
-    except yaml.YAMLError:
+        value = read_inner(text, ANNOTATION)
+    except ConfigError:
         return [None]
     return value if isinstance(value, list) else [value]
 
@@ -190,8 +188,8 @@ def _read(written: Any, name: str, now: float) -> tuple[Suppression | None, str]
     unknown = sorted(str(field) for field in written if field not in ("code", "object", "reason", "until"))
     if unknown:
         return None, f"has an unknown field {unknown[0]}: {_FORM}"
-    code, reason, until = written["code"], str(written.get("reason") or "").strip(), written.get("until")
-    if not reason:
+    code, reason, until = written["code"], written.get("reason"), written.get("until")
+    if not isinstance(reason, str) or not reason.strip():
         return None, f"of {code} has no reason, so it does not hold"
     try:
         last = date.fromisoformat(str(until)) if until else None
@@ -199,7 +197,7 @@ def _read(written: Any, name: str, now: float) -> tuple[Suppression | None, str]
         return None, f"of {code} expires {until!r}, which is not a day such as 2027-06-30"
     if last is not None and datetime.fromtimestamp(now, UTC).date() > last:
         return None, f"of {code} expired on {last}, so it does not hold any more"
-    return Suppression(code, name, reason, last, ANNOTATION), ""
+    return Suppression(code, name, reason.strip(), last, ANNOTATION), ""
 
 
 def _complaint(title: str, key: str, path: Path, positions: Positions, message: str) -> Finding:

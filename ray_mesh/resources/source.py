@@ -24,6 +24,9 @@ MAX_DEPTH = 32
 MAX_NODES = 300_000
 """Values in one text, counted after anchors are expanded."""
 
+MAX_INNER = 64 << 10
+"""Characters of YAML inside of a value, such as that of an annotation."""
+
 MAX_ADDRESSES = 8
 """Addresses in one text that YAML takes for maps; each costs reading the text again."""
 
@@ -31,6 +34,7 @@ Path: TypeAlias = tuple[str | int, ...]
 """Steps from the root of a document to a value: field names and list positions."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TEXTS: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _TAG = "tag:yaml.org,2002:"
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
 _FLOAT = re.compile(r"[-+]?[0-9]{1,20}\.[0-9]{0,20}([eE][-+]?[0-9]{1,3})?")
@@ -137,6 +141,23 @@ def read_json(text: str, source: str) -> Manifest:
     if not isinstance(value, dict):
         raise ConfigError(f"{source}: a document is a map, not {value!r:.40}")
     return Manifest(value, Positions(source))
+
+
+def read_inner(text: str, where: str) -> Any:
+    """The one value of YAML inside of another value: maps, lists, and scalars as they are written.
+
+    Raises:
+        ConfigError: not YAML, an anchor, or outside the bounds of this module.
+    """
+    if len(text) > MAX_INNER:
+        raise ConfigError(f"{where}: longer than {MAX_INNER} characters")
+    try:
+        _check_events(text, where, 1)
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_LOADER)):
+            raise ConfigError(f"{where}: refers to an anchor")
+        return yaml.load(text, Loader=_TEXTS)  # noqa: S506 - text only, no tags
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not YAML: {error}") from error
 
 
 def _check_size(text: str, source: str) -> None:

@@ -98,6 +98,13 @@ def test_the_same_input_gives_the_same_output() -> None:
         ("{mesh.ray.io/suppress: '[{code: IST0101, reason: x, untill: soon}]'}", ["IST0101"], 1),
         ("{mesh.ray.io/suppress: '[IST0101, {code: RM0204, reason: no}]'}", ["IST0101"], 1),
         ("{mesh.ray.io/suppress: '['}", ["IST0101"], 1),
+        (f"{{mesh.ray.io/suppress: '{'[' * 60_000}'}}", ["IST0101"], 1),
+        (
+            "{mesh.ray.io/suppress: '[{code: IST0101, reason: &a [x]}, {code: IST0101, reason: *a}]'}",
+            ["IST0101"],
+            1,
+        ),
+        ("{mesh.ray.io/suppress: '[{code: IST0101, reason: [x]}]'}", ["IST0101"], 1),
     ],
 )
 def test_suppressions_of_an_object(annotations: str, codes: list[str], complaints: int) -> None:

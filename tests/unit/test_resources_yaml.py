@@ -12,6 +12,8 @@ from ray_mesh.resources.source import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_DOCUMENTS,
+    MAX_INNER,
+    read_inner,
     read_json,
     read_yaml,
     show,
@@ -132,3 +134,29 @@ def test_an_address_in_brackets_is_text() -> None:
     assert read_yaml("a: ' [2001:db8::] '", "f")[0].value == {"a": " [2001:db8::] "}
     assert "not YAML" in refusal("a: [b:]")
     assert "not in quotes" in refusal(f"a: [{', '.join(['2001:db8::'] * (MAX_ADDRESSES + 1))}]")
+
+
+def test_yaml_inside_of_a_value_is_text() -> None:
+    assert read_inner("[{a: 010, b: yes, c: 2027-01-15}]", "it") == [
+        {"a": "010", "b": "yes", "c": "2027-01-15"}
+    ]
+    assert read_inner("", "it") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 60_000,
+        "- " * (MAX_DEPTH + 1) + "a",
+        "[&a [x], *a]",
+        "{a: &a {b: c}, d: {<<: *a}}",
+        "x" * (MAX_INNER + 1),
+        "a: [",
+        "a\n---\nb",
+        "\x00",
+    ],
+    ids=["open", "deep", "alias", "merge", "long", "broken", "two", "control"],
+)
+def test_yaml_inside_of_a_value_is_bounded(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^it:"):
+        read_inner(text, "it")
