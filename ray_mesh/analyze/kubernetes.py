@@ -25,20 +25,23 @@ from ray_mesh.resources.source import Positions
 
 TEMPLATED = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "Rollout"})
 """Kinds whose pods have the labels of a template in them."""
-READ = TEMPLATED | {"Pod", "Secret"}
+READ = TEMPLATED | {"Pod", "Secret", "Node"}
 
 _DEFAULT_INGRESS = {"istio": "ingressgateway", "app": "istio-ingressgateway"}
 _DEFAULT_PORTS = (80, 443, 8080, 15020, 15021, 15029, 15030, 15031, 15032, 15443, 31400)
 """The ports of Istio's own ingress, and the one that `ray-mesh up --ingress` is documented with."""
+_TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
+"""Labels of a Node that its pods have too, where subsets ask for them; an empty one counts as none."""
 _PAIRS = (("tls.crt", "tls.key"), ("cert", "key"))
 
 
 def workloads_of(world: World, readings: Iterable[Reading], namespace: str) -> list[Document]:
     """A Workload for each pod that there may be, and for the ingress that every mesh has."""
     found = [_workload(where, "ingressgateway", _DEFAULT_INGRESS, _DEFAULT_PORTS) for where in _INGRESS]
-    for reading in readings:
-        subject = subject_of(reading, namespace)
-        labels = _pod_labels(reading.value, subject)
+    pairs = [(one, subject_of(one, namespace)) for one in readings]
+    nodes = {subject.name: subject.labels for _, subject in pairs if subject.kind == "Node"}
+    for reading, subject in pairs:
+        labels = _pod_labels(reading.value, subject, nodes)
         if labels is not None:
             name = subject.name if subject.kind == "Pod" else f"{subject.name} ({subject.kind})"
             found.append(_workload(subject.namespace, name, labels, ()))
@@ -48,15 +51,26 @@ def workloads_of(world: World, readings: Iterable[Reading], namespace: str) -> l
 _INGRESS = (ROOT_NAMESPACE, "istio-system")
 
 
-def _pod_labels(value: Mapping[str, Any], subject: Subject) -> dict[str, str] | None:
+def _pod_labels(
+    value: Mapping[str, Any], subject: Subject, nodes: Mapping[str, Mapping[str, str]]
+) -> dict[str, str] | None:
     if subject.kind == "Pod":
-        return dict(subject.labels)
+        spec = value.get("spec")
+        node = spec.get("nodeName") if isinstance(spec, dict) else None
+        return {**subject.labels, **_node_labels(node, nodes)}
     if subject.kind not in TEMPLATED:
         return None
     found: Any = value
     for step in ("spec", "template", "metadata", "labels"):
         found = found.get(step) if isinstance(found, dict) else None
     return texts(found)
+
+
+def _node_labels(node: object, nodes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    if not isinstance(node, str) or node not in nodes:
+        return {}
+    places = {name: nodes[node][name] for name in _TOPOLOGY if nodes[node].get(name)}
+    return {**places, "kubernetes.io/hostname": node}
 
 
 def _workload(namespace: str, name: str, labels: Mapping[str, str], ports: Iterable[int]) -> Document:

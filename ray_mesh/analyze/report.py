@@ -41,6 +41,14 @@ _OF_REPAIRED = frozenset(
         codes.INTERNAL_GATEWAY,
         codes.RULE_WITHOUT_SERVICE,
         codes.EMPTY_SUBSET,
+        codes.PORT_NAME,
+        codes.EXTERNAL_NAME_PORT,
+        codes.DEPRECATED,
+        codes.SCHEMA_WARNING,
+        codes.NO_VERIFICATION,
+        codes.NO_VERIFICATION_OF_PORT,
+        codes.DUPLICATE_CERTIFICATE,
+        codes.INEFFECTIVE_SELECTOR,
     }
 )
 """What is still told of a document that lacks what was invalid in it: findings about what it does have."""
