@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from config_rows import Pace, Reading, quantile
 from config_site import PER_NODE, PROBE, Site, Workers, host_of, node_of, site, workload_key
 
-RATES = (500, 700, 1000)
+RATES = (520, 700, 1000)
 FOLLOWED = 20
 BAR = 500
 GROWTH = 2.0
