@@ -13,8 +13,17 @@ from collections.abc import Iterator
 
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_CLOUD_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")))
+_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")))
+"""What NAT64 makes IPv4 of (RFC 6052, RFC 8215), and SIIT (RFC 2765)."""
+_CLOUD_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        (
+            *("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254"),
+            *("100.100.100.200", "168.63.129.16", "192.0.0.192"),
+        ),
+    )
+)
 """Metadata services that are not link-local."""
 
 
@@ -33,6 +42,17 @@ def is_loopback(address: str) -> bool:
         name = address.lower().rstrip(".")
         return name == "localhost" or name.endswith(".localhost")
     return any(one.is_loopback for one in _forms(ip))
+
+
+def forms(address: str) -> tuple[str, ...]:
+    """An IP address as it is usually written, and the IPv4 addresses that it may stand for; a name as is."""
+    ip = parse(address)
+    return (address,) if ip is None else tuple(map(str, _forms(ip)))
+
+
+def are_same(one: str, other: str) -> bool:
+    """Whether two addresses may lead to one place, however they are written."""
+    return one == other or not set(forms(one)).isdisjoint(forms(other))
 
 
 def why_unfit(address: str) -> str:
@@ -62,5 +82,5 @@ def _forms(ip: Ip) -> Iterator[Ip]:
             yield ip.ipv4_mapped
         if ip.sixtofour:
             yield ip.sixtofour
-        if ip in _NAT64 or 0xFFFF < int(ip) <= 0xFFFFFFFF:
+        if any(ip in network for network in _TRANSLATED) or 0xFFFF < int(ip) <= 0xFFFFFFFF:
             yield ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)

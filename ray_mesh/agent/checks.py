@@ -116,6 +116,8 @@ class Checks:
                 return await check(probe)
         except TimeoutError:
             return f"no answer within {probe.timeout_s:g} s"
+        except UnicodeError:
+            return f"{probe.host!r} is no host"
         except OSError as error:
             return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
 
@@ -126,7 +128,7 @@ async def check(probe: Probe) -> str:
         return await _run(probe.command)
     is_tls = probe.kind == "https"
     reader, writer = await asyncio.open_connection(
-        probe.host, probe.port, ssl=_any_certificate() if is_tls else None
+        probe.host, probe.port, limit=MOST_LINE, ssl=_any_certificate() if is_tls else None
     )
     try:
         return "" if probe.kind == "tcp" else await _get(probe, reader, writer)
@@ -141,7 +143,10 @@ async def _get(probe: Probe, reader: asyncio.StreamReader, writer: asyncio.Strea
     fields = [*probe.headers, *(one for one in usual if one[0].lower() not in named)]
     head = "".join(f"{name}: {value}\r\n" for name, value in fields)
     writer.write(f"GET {probe.path} HTTP/1.1\r\n{head}\r\n".encode())
-    line = (await reader.read(MOST_LINE)).split(b"\r\n", 1)[0].split(b" ")
+    try:
+        line = (await reader.readuntil(b"\n")).split()
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        line = []
     if len(line) < 2 or not line[0].startswith(b"HTTP/") or not line[1].isdigit():
         return f"GET {probe.path}: no answer in HTTP"
     return "" if 200 <= int(line[1]) < 400 else f"GET {probe.path}: {int(line[1])}"

@@ -31,20 +31,23 @@ class Grounds:
         is_loopback = addresses.is_loopback(address)
         if is_loopback and not self.is_on_loopback:
             return "is loopback, and the mesh is not on loopback alone"
-        is_here = is_loopback or any(where == address for _, where in self.nodes)
-        if is_here and port in self.ports:
+        if port in self.ports and (is_loopback or self._is_node(address)):
             return "is a port of the mesh itself"
         for workload in world.find("kind", "Workload"):
             if reason := self.why_of(workload, address, port):
                 return reason
         return ""
 
+    def _is_node(self, address: str) -> bool:
+        return any(addresses.are_same(where, address) for _, where in self.nodes)
+
     def why_of(self, workload: Document, address: str, port: int) -> str:
         """Why an endpoint may not be there beside one workload; empty when it may."""
         spec = workload.read(WorkloadSpec)
         if port not in _ports(spec):
             return ""
-        is_there = spec.address == address or (spec.node, address) in self.nodes
+        places = (spec.address, *(where for node, where in self.nodes if node == spec.node))
+        is_there = any(addresses.are_same(place, address) for place in places)
         if addresses.is_loopback(address):
             is_there = addresses.is_loopback(spec.address)
         if not is_there:

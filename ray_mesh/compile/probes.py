@@ -35,6 +35,6 @@ def _way(probe: ReadinessProbe, address: str) -> snapshot.Probe:
         "https" if http.scheme == "HTTPS" else "http",
         http.host or address,
         http.port,
-        http.path or "/",
+        f"/{http.path.removeprefix('/')}",
         tuple((header.name, header.value) for header in http.http_headers),
     )

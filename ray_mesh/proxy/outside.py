@@ -153,4 +153,6 @@ class Outside:
         """Admission saw the ports of what says that it is loopback; other names must not get there."""
         if addresses.is_loopback(address) and not addresses.is_loopback(endpoint.address):
             return "loopback, which only localhost and names below it may mean"
-        return addresses.why_unfit(address) or self._why_unfit(address, endpoint.port)
+        ways = addresses.forms(address)
+        reasons = (self._why_unfit(one, endpoint.port) for one in ways)
+        return addresses.why_unfit(address) or next(filter(None, reasons), "")

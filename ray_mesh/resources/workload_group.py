@@ -24,7 +24,7 @@ class ProbeHeader(Model):
     """A header of a probe."""
 
     name: Annotated[str, Field(pattern=r"^[-_A-Za-z0-9]+$")] = ""
-    value: str = ""
+    value: Annotated[str, Field(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")] = ""
 
 
 class HttpProbe(Model):
@@ -39,6 +39,8 @@ class HttpProbe(Model):
     def flaws(self) -> Iterator[Flaw]:
         if self.scheme not in ("", "HTTP", "HTTPS"):
             yield Flaw(("scheme",), f"{self.scheme!r} is not HTTP or HTTPS")
+        if any(letter <= " " or letter == "\x7f" for letter in self.path):
+            yield Flaw(("path",), f"{self.path!r} is no part of a request line: encode it")
         for index, header in enumerate(self.http_headers):
             if not header.name:
                 yield Flaw(("httpHeaders", index, "name"), "header name cannot be empty")

@@ -166,9 +166,10 @@ async def test_ports_of_the_mesh_are_never_called(mesh: Mesh, site: Site) -> Non
     assert "the mesh itself" in plane._why_unfit(own_address(), plane.inbound_port)
     assert "the mesh itself" in site.plane._why_unfit("203.0.113.9", 4443)
     assert not site.plane._why_unfit("203.0.113.9", 80)
-    answer = await fetch(site.port, "/", "203.0.113.9:4443")
-    assert (answer.status, answer.json()["flag"]) == (503, "UF")
-    assert "a port of the mesh itself" in answer.json()["message"]
+    for host in ("203.0.113.9", "[::ffff:203.0.113.9]"):
+        answer = await fetch(site.port, "/", f"{host}:4443")
+        assert (answer.status, answer.json()["flag"]) == (503, "UF")
+        assert "a port of the mesh itself" in answer.json()["message"]
 
 
 async def test_registry_only_is_taken_up_and_counted(site: Site, outside: tuple[str, list[bytes]]) -> None:

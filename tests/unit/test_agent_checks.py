@@ -68,6 +68,40 @@ async def test_tcp_is_well_when_it_takes_connections(app: tuple[App, int]) -> No
     assert await checks._ask(Probe("tcp", "127.0.0.1", 1)) == "connection refused"
 
 
+async def test_a_host_that_cannot_be_one_is_told() -> None:
+    checks = Checks(lambda: None, lambda *_: None)
+    for host in ("a..b", "x" * 64):
+        assert "is no host" in await checks._ask(Probe("tcp", host, 80))
+
+
+async def test_a_status_may_come_in_pieces() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for part in (b"HTTP/1.1 2", b"00 OK\r\n\r\n"):
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert await check(Probe("http", "127.0.0.1", port)) == ""
+
+
+async def test_a_status_has_an_end() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 " + b"x" * 100_000)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert await check(Probe("http", "127.0.0.1", port)) == "GET /: no answer in HTTP"
+
+
 async def test_a_command_is_well_when_it_ends_with_0() -> None:
     assert await check(Probe("exec", command=("true",))) == ""
     assert await check(Probe("exec", command=("false",))) == "false ended with 1"

@@ -236,6 +236,8 @@ def test_the_oldest_of_two_serviceentries_has_the_host() -> None:
         ("127.0.0.1", 15000, grounds_of([("n1", "127.0.0.1", 15000)], ()), "is a port of the mesh itself"),
         ("10.0.0.1", 15000, FAR, "is a port of the mesh itself"),
         ("10.0.0.1", 4222, FAR, "is a port of the mesh itself"),
+        ("::ffff:10.0.0.1", 4222, FAR, "is a port of the mesh itself"),
+        ("::ffff:10.0.0.1", 9000, FAR, "is a port of Workload default/reviews-v1"),
         ("127.0.0.1", 9000, LOOPBACK, "is a port of Workload default/reviews-v1"),
         ("127.0.0.1", 9001, LOOPBACK, "is a port of Workload default/reviews-v1"),
         (

@@ -120,7 +120,12 @@ UNFIT = [
     "fe80::1",
     "::ffff:169.254.169.254",
     "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1:8::a9fe:a9fe",
+    "::ffff:0:a9fe:a9fe",
     "2002:a9fe:a9fe::1",
+    "192.0.0.192",
+    "fd00:ec2::23",
+    "fd20:ce::254",
     "0.0.0.0",
     "0.1.2.3",
     "::",
@@ -150,6 +155,21 @@ def test_loopback_is_told_apart(address: str) -> None:
 def test_other_addresses_are_fit(address: str) -> None:
     assert not addresses.is_loopback(address)
     assert not addresses.why_unfit(address)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_same"),
+    [
+        ("10.0.0.5", "::ffff:10.0.0.5", True),
+        ("10.0.0.5", "64:ff9b::a00:5", True),
+        ("2001:db8::5", "2001:DB8:0::5", True),
+        ("db.example.com", "db.example.com", True),
+        ("10.0.0.5", "::ffff:10.0.0.6", False),
+        ("10.0.0.5", "db.example.com", False),
+    ],
+)
+def test_one_address_may_be_written_in_several_ways(one: str, other: str, are_same: bool) -> None:
+    assert addresses.are_same(one, other) == addresses.are_same(other, one) == are_same
 
 
 def test_workload_entry() -> None:

@@ -313,6 +313,14 @@ INVALID = {
         ("{template: {}, probe: {}}", "set one of httpGet"),
         ("{template: {}, probe: {exec: {command: []}}}", "at least 1 item"),
         ("{template: {}, probe: {httpGet: {port: 80, scheme: HTTPX}}}", "is not HTTP or HTTPS"),
+        (
+            '{template: {}, probe: {httpGet: {port: 80, path: "/ HTTP/1.1\\r\\nX: y"}}}',
+            "no part of a request line",
+        ),
+        (
+            '{template: {}, probe: {httpGet: {port: 80, httpHeaders: [{name: a, value: "b\\r\\nc: d"}]}}}',
+            "httpHeaders[0].value",
+        ),
         ("{template: {}, metadata: {labels: {a: '@'}}}", "labels.a"),
     ],
     "Sidecar": [
