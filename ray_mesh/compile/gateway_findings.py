@@ -20,6 +20,7 @@ def gateway_findings(world: World, document: Document, facts: Facts) -> Iterator
     """Everything about one Gateway."""
     yield from _shared_host_findings(world, document)
     yield from _certificate_findings(world, document)
+    yield from _redirect_findings(document)
     ingress = ingress_for(world, document)
     if not ingress and not _selected(world, document):
         selector = spell(document.read(GatewaySpec).selector)
@@ -148,6 +149,19 @@ def _certificate_findings(world: World, document: Document) -> Iterator[Finding]
                 path = ("spec", "servers", index, "tls")
                 fix = "serve these hosts in one Gateway, or with a certificate of their own"
                 yield warning(document, codes.DUPLICATE_CERTIFICATE, path, message, fix)
+
+
+def _redirect_findings(document: Document) -> Iterator[Finding]:
+    """Only what is not TLS yet can be sent to https."""
+    for index, server in enumerate(document.read(GatewaySpec).servers):
+        if (
+            server.tls is not None
+            and server.tls.https_redirect
+            and server.port.protocol.upper() in ("HTTPS", "TLS")
+        ):
+            message = "Schema validation warning: tls.httpsRedirect should only be used with http servers"
+            path = ("spec", "servers", index, "tls", "httpsRedirect")
+            yield warning(document, codes.SCHEMA_WARNING, path, message, "say it of the server for HTTP")
 
 
 def _certificate(tls: ServerTls | None) -> str:

@@ -16,7 +16,7 @@ from ray_mesh.resources import (
     WorkloadBindingSpec,
     WorkloadSpec,
 )
-from ray_mesh.resources.authorization import Source
+from ray_mesh.resources.authorization import Rule, Source
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
 from ray_mesh.resources.schema import WorkloadSelector
 from ray_mesh.resources.source import Path
@@ -70,6 +70,8 @@ def authorization_findings(world: World, document: Document) -> Iterator[Finding
         finding = _selects_nothing(document, "", ("metadata", "namespace"))
         yield replace(finding, told="analysis")
     for index, rule in enumerate(spec.rules):
+        if spec.action == "DENY" and _asks_only_about_requests(rule):
+            yield _denies_connections(document, ("spec", "rules", index))
         for place, part in enumerate(rule.from_ or ()):
             path: Path = ("spec", "rules", index, "from", place, "source")
             yield from _namespace_findings(world, document, part.source, path)
@@ -78,6 +80,24 @@ def authorization_findings(world: World, document: Document) -> Iterator[Finding
                 for position, value in enumerate(values or ()):
                     if _is_foreign(value, world.trust_domain):
                         yield _foreign_principal(world, document, (*path, field, position), value)
+
+
+def _asks_only_about_requests(rule: Rule) -> bool:
+    """Whether ``to``, or without it ``from``, says nothing that holds for a connection too, as in Istio."""
+    if rule.to:
+        return not any({"ports", "not_ports"} & one.operation.model_fields_set for one in rule.to)
+    of_requests = {"request_principals", "not_request_principals"}
+    return bool(rule.from_) and all(one.source.model_fields_set <= of_requests for one in rule.from_ or ())
+
+
+def _denies_connections(document: Document, path: Path) -> Finding:
+    message = (
+        "Schema validation warning: configured AuthorizationPolicy will deny all traffic to TCP ports under "
+        "its scope due to the use of only HTTP attributes in a DENY rule; it is recommended to explicitly "
+        "specify the port"
+    )
+    fix = "add operation.ports with the HTTP ports, if workloads that it selects have TCP ports"
+    return replace(warning(document, codes.SCHEMA_WARNING, path, message, fix), told="analysis")
 
 
 def _has_target(spec: AuthorizationPolicySpec) -> bool:

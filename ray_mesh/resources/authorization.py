@@ -34,13 +34,18 @@ _KEYS = (
     *("source.trustDomain", "request.auth.principal", "request.auth.audiences", "request.auth.presenter"),
     *("destination.ip", "destination.port", "connection.sni"),
 )
-_MAP_KEYS = ("request.headers", "request.auth.claims", "experimental.envoy.filters.")
+_MAP_KEYS = (
+    *("request.headers", "request.experimental.inline.headers", "request.auth.claims"),
+    "experimental.envoy.filters.",
+)
 _MAP_KEY = re.compile(r"[^\[]+\[.+\]")
 _ADDRESS_KEYS = ("source.ip", "remote.ip", "destination.ip")
-_NO_TEMPLATE = re.compile(r"/\{\w+=\*\*?\}|\{\w*\}|/\*\*?|\*\*?/")
+_LITERAL = re.compile(r"[a-zA-Z0-9\-._~%!$&'()+,;:@=]+")
+"""What a segment of a path with templates may be besides a template."""
 _NOT_CUSTOM = {"namespaces", "not_namespaces", "principals", "not_principals"}
 _NOT_CUSTOM |= {"request_principals", "not_request_principals"}
-_NOT_CUSTOM_KEYS = ("source.namespace", "source.principal")
+_NOT_CUSTOM |= {"service_accounts", "not_service_accounts"}
+_NOT_CUSTOM_KEYS = ("source.namespace", "source.serviceAccount", "source.principal")
 _PEER_FIELDS = ("principals", "notPrincipals", "namespaces", "notNamespaces")
 _FIELDS_WITH_WILDCARDS = {
     "principals",
@@ -108,10 +113,9 @@ class Operation(Model):
         yield from _port_flaws("notPorts", self.not_ports)
         for name, paths in (("paths", self.paths), ("notPaths", self.not_paths)):
             for index, path in enumerate(paths or ()):
-                if is_template(path) and _NO_TEMPLATE.search(path):
-                    message = f"{path!r} is no path template: {{*}} is one segment, {{**}} the rest"
-                    yield Flaw((name, index), message)
-                elif "{" in path or "}" in path:
+                if problem := _template_problem(path):
+                    yield Flaw((name, index), f"{path!r} is no path template: {problem}")
+                elif is_template(path):
                     yield Flaw((name, index), f"path template {path!r}", later=True)
         yield from _wildcard_flaws(self)
 
@@ -196,6 +200,21 @@ class AuthorizationPolicySpec(TargetedSpec):
 def is_template(path: str) -> bool:
     """Whether a path has ``{*}`` or ``{**}`` in it."""
     return "{*}" in path or "{**}" in path
+
+
+def _template_problem(path: str) -> str:
+    """What is wrong with a path's templates, as in Istio; empty for one without braces."""
+    is_over = False
+    for segment in path.strip("/").split("/"):
+        if segment in ("{*}", "{**}"):
+            if is_over:
+                return "{**} is not the last operator"
+            is_over = segment == "{**}"
+        elif "{" in segment or "}" in segment:
+            return f"a segment is {{*}}, {{**}} or has no braces, and {segment!r} is none of these"
+        elif is_template(path) and not _LITERAL.fullmatch(segment):
+            return f"{segment!r} has a character that no segment beside a template may have"
+    return ""
 
 
 def _key_problem(key: str) -> str:

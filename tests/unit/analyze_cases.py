@@ -508,6 +508,32 @@ CASES: dict[str, tuple[str, list[str]]] = {
         doc("AuthorizationPolicy", "foo/p", "{rules: [{}]}"),
         ["warning IST0127 AuthorizationPolicy foo/p metadata.namespace"],
     ),
+    "denials that hold for connections": (
+        join(
+            pod("foo/x", "{app: x}"),
+            *(
+                doc("AuthorizationPolicy", f"foo/{name}", f"{{action: {action}, rules: [{rule}]}}")
+                for name, action, rule in (
+                    ("paths", "DENY", "{to: [{operation: {paths: [/a]}}]}"),
+                    ("tokens", "DENY", "{from: [{source: {requestPrincipals: [a]}}]}"),
+                    ("ports", "DENY", "{to: [{operation: {paths: [/a], ports: ['80']}}]}"),
+                    ("callers", "DENY", "{from: [{source: {namespaces: [foo]}}]}"),
+                    ("all", "DENY", "{}"),
+                    ("allowed", "ALLOW", "{to: [{operation: {paths: [/a]}}]}"),
+                )
+            ),
+        ),
+        [
+            "warning IST0133 AuthorizationPolicy foo/paths spec.rules[0]",
+            "warning IST0133 AuthorizationPolicy foo/tokens spec.rules[0]",
+        ],
+    ),
+    "a redirect of what is TLS": (
+        tls_gateway(
+            "a", "{mode: SIMPLE, serverCertificate: /c, privateKey: /k, httpsRedirect: true}", "a.org"
+        ),
+        ["warning IST0133 Gateway default/a spec.servers[0].tls.httpsRedirect"],
+    ),
     "namespaces that nobody has": (
         join(
             pod("prod-a/x", "{app: x}"),
