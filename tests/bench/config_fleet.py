@@ -33,13 +33,15 @@ async def measure(pace: Pace, cases: Collection[str]) -> AsyncIterator[Reading]:
         if "routing-cpu" in wanted:
             for reading in await _cpu(fleet, pace, cost_of_few):
                 yield reading
-        await fleet.beat(True)
-        if "route" in wanted:
-            for reading in await _latency(fleet, pace, "route", mesh.change_route, 300, 800):
-                yield reading
-        if "endpoint" in wanted:
-            for reading in await _latency(fleet, pace, "endpoint", _endpoint(mesh), 250, 700):
-                yield reading
+        for acknowledges in (False, True):
+            await fleet.beat(acknowledges)
+            told = "proxies that acknowledge" if acknowledges else "followers"
+            if "route" in wanted:
+                for reading in await _latency(fleet, pace, "route", told, mesh.change_route, 300, 800):
+                    yield reading
+            if "endpoint" in wanted:
+                for reading in await _latency(fleet, pace, "endpoint", told, _endpoint(mesh), 250, 700):
+                    yield reading
         if "control-memory" in wanted:
             for reading in _memory(memory_of_few, await fleet.memory_kb(), pace):
                 yield reading
@@ -126,6 +128,7 @@ async def _latency(
     fleet: Fleet,
     pace: Pace,
     case: str,
+    told: str,
     change: Callable[[], Awaitable[tuple[str, float]]],
     p50_ms: float,
     p99_ms: float,
@@ -138,10 +141,10 @@ async def _latency(
         await asyncio.sleep(PAUSE_S)
     cpu_after_s, _, _, refused_after = await fleet.figures()
     each_ms = (cpu_after_s - cpu_s) * 1e3 / pace.changes / fleet.proxies
-    note = f"{pace.services} services, {fleet.proxies} proxies that acknowledge, {pace.changes} changes"
+    note = f"{pace.services} services, {fleet.proxies} {told}, {pace.changes} changes"
     return [
         *latencies(case, seconds, p50_ms, p99_ms, note),
-        Reading(case, "CPU of a proxy per change", each_ms, "ms", note="with beacons, leases and idling"),
+        Reading(case, "CPU of a proxy per change", each_ms, "ms", note=f"{told}, with what they do at rest"),
         Reading(case, "refused", refused_after - refused, "changes", 0),
     ]
 
