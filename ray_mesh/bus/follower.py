@@ -71,7 +71,8 @@ class Follower:
         self._epoch = ""
         self._head = 0
         self._heard = 0
-        self._held: dict[str, Entry] | None = None
+        self._held: dict[str, Entry] | None = None  # heard while the whole bucket is to be read
+        self._is_anew = False  # the receiver has to begin anew first
         self._due: set[str] = set()
         self._is_due = False
         self._wanted: dict[str, int] = {}
@@ -145,6 +146,9 @@ class Follower:
     def resync(self) -> None:
         """Fetch everything again, for instance because a beacon was missed."""
         self._pause_s = random.uniform(0, SPREAD_S)
+        if self._is_whole and self._held is None:
+            # What comes after a loss may not be delivered before what was lost.
+            self._held = {}
         self._flag_all()
 
     async def synced(self) -> None:
@@ -322,6 +326,7 @@ class Follower:
         if not is_first:
             # What is heard from here on waits until the receiver has been told to begin anew.
             self._held = {}
+            self._is_anew = True
 
     async def _load(self) -> None:
         self.resyncs += 1
@@ -332,7 +337,8 @@ class Follower:
             self._is_due = True
             raise
         held, self._held = self._held, None
-        if held is not None:
+        if self._is_anew:
+            self._is_anew = False
             self._reset()
         for entry in (*entries, *(held or {}).values()):
             self._take(entry.key, entry)

@@ -231,6 +231,31 @@ async def test_a_whole_follower_notices_a_loss_between_other_keys(broker: Broker
     await follower.stop()
 
 
+async def test_a_whole_follower_delivers_nothing_without_what_it_lost(broker: Broker) -> None:
+    writer = Store(await broker.join("routing"), SHARED)
+    reader = await broker.join("gateway")
+    copy, known = Copy(), list[int]()
+
+    def receive(entry: Entry) -> None:
+        copy.add(entry)
+        asyncio.get_running_loop().call_soon(lambda: known.append(len(copy.values)))
+
+    follower = Follower(reader, SHARED, receive, on_reset=copy.reset)
+    await follower.start()
+    await follower.synced()
+    await writer.put("mesh.a.first", b"1", "")
+    await until(lambda: known == [1])
+    [subscription] = reader._subscriptions
+    hear = subscription.callback
+    subscription.callback = lambda message: None if message.subject.endswith(".lost") else hear(message)
+    for name in ("lost", "switch", "last"):
+        await writer.put(f"mesh.a.{name}", b"1", "")
+    await until(lambda: len(known) == 4)
+    assert known == [1, 4, 4, 4]
+    assert not copy.resets
+    await follower.stop()
+
+
 async def test_what_the_receiver_refuses_is_reported_and_ends_nothing(broker: Broker) -> None:
     seen: list[bytes] = []
 
