@@ -114,6 +114,8 @@ def _hints(case: Case, source: Source, name: str) -> list[Note]:
     """Documents that name a host which nothing serves, and services of that name elsewhere."""
     found: list[Note] = []
     for host in meanings(name, source.workload.namespace):
+        if case.world.callee(host) is not None:
+            continue
         for document in case.world.find("routes", host):
             says = f"{document.title} routes {host}, but no Service or ServiceEntry has that host"
             found.append(Note(says, case.places.at(document, "spec", "hosts")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ray_mesh.compile.routes import MESH
 from ray_mesh.compile.routings import virtual_services_for
 from ray_mesh.explain.answer import Ground, Share, Step, Verdict
@@ -75,7 +77,16 @@ def follow(
         reply = replies.no_route(asked.host.decode("latin-1"), "(no destination)")
         return way.end(refusal(reply, choice.step.ground))
     way.shares = shares
-    return way.end(whole_verdict(shares))
+    return way.end(_with_aborts(whole_verdict(shares), route))
+
+
+def _with_aborts(verdict: Verdict, route: Route) -> Verdict:
+    """The verdict with the requests that the route's fault answers before they get there."""
+    fault = route.fault
+    if verdict.outcome == "refused" or fault is None or not (fault.abort_status and fault.abort_percent):
+        return verdict
+    aborted = f"{fault.abort_percent:g}% are aborted with {fault.abort_status} by the route's fault"
+    return replace(verdict, message=f"{verdict.message}; before that {aborted}")
 
 
 def _shares(case: Case, sending: Sending) -> tuple[Share, ...]:

@@ -57,7 +57,7 @@ class Places:
         return self.named(title, *path)
 
     def within(self, origin: str, *ending: str) -> Ground:
-        """The one place below an origin whose path ends so; the origin itself when there is none or more."""
+        """The one place in the matches of a rule whose path ends so; the rule when there is none or more."""
         title, path = split_origin(origin)
         document = self.document(title)
         if document is None:
@@ -66,7 +66,9 @@ class Places:
         found = [
             one
             for one in self._positions(document).marks
-            if one[: len(path)] == path and len(one) > len(path) and _ending(one, len(wanted)) == wanted
+            if one[: len(path)] == path
+            and one[len(path) : len(path) + 1] in (("match",), ("matches",))
+            and _ending(one, len(wanted)) == wanted
         ]
         return self.at(document, *(found[0] if len(found) == 1 else path))
 

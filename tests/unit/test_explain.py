@@ -97,6 +97,12 @@ def test_the_route_says_why_those_before_it_did_not_match() -> None:
     assert [one.subset for one in told([routes("reviews", JASON)], end_user="jason").shares] == ["v2"]
 
 
+def test_a_condition_is_found_beside_a_rewrite_of_the_same_field() -> None:
+    first = f"{{match: [{{uri: {{prefix: /api}}}}], rewrite: {{uri: /}}, route: [{to('reviews', 'v2')}]}}"
+    found = told([routes("reviews", f"[{first}, {{route: [{to('reviews', 'v1')}]}}]")])
+    assert step(found, "route").notes[0].ground.path == "spec.http[0].match[0].uri"
+
+
 @pytest.mark.parametrize(
     ("match", "reason"),
     [
@@ -148,6 +154,13 @@ def test_a_host_that_nothing_has_is_502_with_hints() -> None:
     )
     elsewhere = told([service("prod/billing")], "http://billing/")
     assert "called billing.prod" in notes(step(elsewhere, "host"))[0]
+
+
+def test_a_host_that_a_sidecar_hides_is_not_said_to_have_no_service() -> None:
+    hidden = document("Sidecar", "default", "{egress: [{hosts: [prod/*]}]}")
+    found = told([hidden, routes("reviews", f"[{{route: [{to('reviews')}]}}]")])
+    assert (found.verdict.status, found.verdict.flag) == (502, "NR")
+    assert [one.partition(": ")[0] for one in notes(step(found, "host"))] == ["not Service default/reviews"]
 
 
 def test_ports_that_are_not_there_or_not_http() -> None:
@@ -235,7 +248,9 @@ def test_a_fault_that_aborts_all_refuses_and_one_that_aborts_some_does_not() -> 
     verdict = told([fault(100)]).verdict
     assert (verdict.outcome, verdict.status, verdict.flag) == ("refused", 418, "FI")
     assert verdict.ground.path == "spec.http[0].fault"
-    assert told([fault(99)]).verdict.outcome == "forwarded"
+    some = told([fault(99)]).verdict
+    assert some.outcome == "forwarded"
+    assert some.message.endswith("; before that 99% are aborted with 418 by the route's fault")
 
 
 def test_a_route_may_answer_itself() -> None:
