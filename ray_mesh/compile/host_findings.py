@@ -9,7 +9,7 @@ from ray_mesh.compile.exports import PUBLIC, exported_to
 from ray_mesh.compile.finding import Finding, make, warning
 from ray_mesh.compile.world import World, gateways_of
 from ray_mesh.resources import Document, VirtualServiceSpec
-from ray_mesh.resources.hosts import MESH_GATEWAY, pattern_covers
+from ray_mesh.resources.hosts import MESH_GATEWAY, meanings, pattern_covers
 
 
 def conflict_findings(world: World, document: Document) -> Iterator[Finding]:
@@ -28,9 +28,10 @@ def conflict_findings(world: World, document: Document) -> Iterator[Finding]:
         ]
         if others:
             names = sorted(f"{one.namespace}/{one.name}" for one in [document, *others])
+            shown = host if world.callee(host) is not None else meanings(written, document.namespace)[-1]
             message = (
                 f"The VirtualServices {','.join(names)} associated with mesh gateway define the same host "
-                f"{host} which can lead to undefined behavior. This can be fixed by merging the conflicting "
+                f"{shown} which can lead to undefined behavior. This can be fixed by merging the conflicting "
                 "VirtualServices into a single resource."
             )
             path = ("spec", "hosts", index)

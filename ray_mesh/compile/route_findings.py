@@ -17,7 +17,13 @@ from ray_mesh.compile.merge_findings import merge_findings
 from ray_mesh.compile.world import World, gateways_of, pattern_entry
 from ray_mesh.resources import Document, GatewaySpec, VirtualServiceSpec
 from ray_mesh.resources.destination import Destination
-from ray_mesh.resources.hosts import MESH_GATEWAY, gateway_host, pattern_covers, resolve_gateway
+from ray_mesh.resources.hosts import (
+    MESH_GATEWAY,
+    gateway_host,
+    meanings,
+    pattern_covers,
+    resolve_gateway,
+)
 from ray_mesh.resources.source import Path
 from ray_mesh.resources.virtual_service import HttpRoute
 
@@ -157,7 +163,9 @@ def _host_findings(world: World, document: Document) -> Iterator[Finding]:
         if "*" in host:
             hosts = [one.host for one in world.callees() if pattern_covers(host, one.host)]
         if not hosts:
-            message = f"there is no Service for host {host}, so these routes would hold for nothing"
+            plain = meanings(document.read(VirtualServiceSpec).hosts[index], document.namespace)[1:]
+            entry = f", and no ServiceEntry for {plain[0]}" if plain else ""
+            message = f"there is no Service for host {host}{entry}, so these routes would hold for nothing"
             fix = "apply the Service first, or correct the host"
             refuses = "*" not in host
             yield make("warning", document, codes.ROUTES_WITHOUT_SERVICE, path, message, fix, refuses=refuses)

@@ -57,6 +57,13 @@ def test_a_finding_knows_its_place() -> None:
     assert finding.fix
 
 
+def test_a_host_that_nothing_has_is_told_as_it_is_written() -> None:
+    twice = [routes(name, "[google.com]", f"[{to('reviews')}]") for name in ("a", "b")]
+    said_of = {one.code: one.message for one in analyzed(join(REVIEWS, *twice)).findings}
+    assert "define the same host google.com which" in said_of["IST0109"]
+    assert "no ServiceEntry for google.com, so" in said_of["RM0106"]
+
+
 def test_what_is_invalid_is_told_and_the_rest_is_looked_at() -> None:
     text = join("a: [\n", service("web").replace("port: 80", "prot: 80"), "{{ helm }}\n", NOWHERE)
     report = analyzed(text)
