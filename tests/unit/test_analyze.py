@@ -64,6 +64,17 @@ def test_a_host_that_nothing_has_is_told_as_it_is_written() -> None:
     assert "no ServiceEntry for google.com, so" in said_of["RM0106"]
 
 
+def test_a_gateway_of_the_gateway_api_is_no_gateway_of_a_virtual_service() -> None:
+    api = (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: g}\n"
+        "spec: {gatewayClassName: ray-mesh, listeners: [{name: http, port: 80, protocol: HTTP}]}\n"
+    )
+    route = routes("r", "[a.org]", f"[{to('reviews')}]", ", gateways: [g]")
+    [missing] = [one for one in analyzed(join(REVIEWS, api, route)).findings if one.code == "IST0101"]
+    assert "is a Gateway of the Gateway API" in missing.message
+    assert "HTTPRoute" in missing.fix
+
+
 def test_what_is_invalid_is_told_and_the_rest_is_looked_at() -> None:
     text = join("a: [\n", service("web").replace("port: 80", "prot: 80"), "{{ helm }}\n", NOWHERE)
     report = analyzed(text)
