@@ -29,8 +29,8 @@ from ray_mesh.resources.kinds import key_for, kinds_called
 from ray_mesh.security.signing import SigningKey
 
 ATTEMPTS = 5
-LONG_SET = 100
-"""Documents that are analyzed in some 30 ms."""
+SMALL_SET = 100, 64 << 10
+"""Documents, and characters of them, that are analyzed in some 30 ms."""
 ATTACHED_KIND = "Workload"
 
 Action = Literal["created", "configured", "unchanged", "deleted"]
@@ -200,8 +200,7 @@ class Admission:
         analyze = partial(
             admit, self.world, self._dated(documents), deletions, self._grounds(), self._clock()
         )
-        is_small = len(documents) <= LONG_SET
-        findings = tuple(analyze() if is_small else await asyncio.to_thread(analyze))
+        findings = tuple(analyze() if is_small(documents) else await asyncio.to_thread(analyze))
         if has_errors(findings):
             raise refusal(findings)
         return findings
@@ -248,6 +247,12 @@ class Admission:
             raise ConfigError(f"{message.key}: {len(value)} bytes as stored, at most {MAX_VALUE}: divide it")
         signature = self._signing.sign(PURPOSE, value)
         return Write(message.key, value, signature, self._state.revision_of(message.key))
+
+
+def is_small(documents: Sequence[Document]) -> bool:
+    """Whether analyzing a set does not hold up the loop."""
+    most, most_text = SMALL_SET
+    return len(documents) <= most and sum(len(one.json) for one in documents) <= most_text
 
 
 async def load_all(sources: Iterable[NamedText]) -> list[Document]:

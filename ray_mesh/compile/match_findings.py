@@ -7,6 +7,7 @@ shorter prefix under the same conditions or fewer. Beyond Istio, ``prefix: /`` a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TypeAlias
 
 from ray_mesh.compile import codes
@@ -40,45 +41,48 @@ def _rule_findings(document: Document, path: Path, rules: Sequence[Rule]) -> Ite
         repeated = 0
         for index, match in enumerate(rule.match):
             text = match.model_dump_json(exclude={"name"}, exclude_defaults=True)
-            above = seen.setdefault(text, number)
-            if above == number and text not in _texts(rule, index):
+            if text not in seen:
+                seen[text] = number
                 continue
             repeated += 1
-            yield _ineffective(document, path, rules, (number, index), f"rule {_name(rules, above)}")
+            yield _ineffective(document, path, rules, (number, index), f"rule {_name(rules, seen[text])}")
         if rule.match and repeated == len(rule.match):
             yield _unreachable(document, path, rules, number, "all matches used by prior rules")
         if _takes_all(rule):
             taken_by = number
 
 
-def _texts(rule: Rule, end: int) -> set[str]:
-    return {one.model_dump_json(exclude={"name"}, exclude_defaults=True) for one in rule.match[:end]}
-
-
 def _prefix_findings(document: Document, rules: Sequence[HttpRoute]) -> Iterator[Finding]:
     """Matches of a path's prefix that another match has already, rule by rule."""
-    above: list[tuple[int, HttpMatch, str]] = []
+    above: dict[str, list[tuple[int, int, HttpMatch]]] = {}
     for number, rule in enumerate(rules):
         for index, match in enumerate(rule.match):
             prefix = match.uri.prefix if match.uri is not None else None
             if prefix is None:
                 continue
-            for owner, other, shorter in above:
-                if shorter != prefix and prefix.startswith(shorter) and _implies(match, other):
-                    cause = f"rule {_name(rules, owner)}, which takes prefix {shorter}"
+            shorter = (above.get(prefix[:length], ()) for length in range(len(prefix)))
+            for owner, place, other in sorted(chain.from_iterable(shorter), key=_position):
+                if _implies(match, other):
+                    taken = rules[owner].match[place].uri
+                    assert taken is not None
+                    cause = f"rule {_name(rules, owner)}, which takes prefix {taken.prefix}"
                     yield _ineffective(document, ("spec", "http"), rules, (number, index), cause)
                     break
-            above.append((number, match, prefix))
+            above.setdefault(prefix, []).append((number, index, match))
+
+
+def _position(one: tuple[int, int, HttpMatch]) -> tuple[int, int]:
+    return one[:2]
 
 
 def _implies(match: HttpMatch, other: HttpMatch) -> bool:
     """Whether a request that ``match`` takes meets every condition of ``other`` but that on the path."""
     return (
-        all(getattr(other, name) in (None, getattr(match, name)) for name in _TEXTS)
+        other.headers.items() <= match.headers.items()
+        and all(getattr(other, name) in (None, getattr(match, name)) for name in _TEXTS)
         and other.port in (None, match.port)
         and other.source_namespace in ("", match.source_namespace)
         and other.ignore_uri_case == match.ignore_uri_case
-        and other.headers.items() <= match.headers.items()
         and other.without_headers.items() <= match.without_headers.items()
         and other.query_params.items() <= match.query_params.items()
         and other.source_labels.items() <= match.source_labels.items()

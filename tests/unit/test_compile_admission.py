@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,7 @@ from compile_world import (
 )
 
 from ray_mesh.compile import Finding, World, admit, has_errors
+from ray_mesh.gateway.admission import is_small
 from ray_mesh.resources import Document
 
 
@@ -274,3 +276,21 @@ def test_what_is_suppressed_is_not_told_and_never_let_in() -> None:
         routes("reviews", f"[{{route: [{to('reviews')}]}}]"), annotations={"mesh.ray.io/suppress": "x"}
     )
     assert [one.code for one in admit(mesh(), [bare], now=0.0)] == ["RM0204"]
+
+
+def test_many_matches_of_one_rule_are_compared_in_good_time() -> None:
+    matches = ", ".join(
+        f"{{uri: {{prefix: '{'/a' * (n % 50 + 1)}'}}, headers: {{h{n}: {{exact: '1'}}}}}}"
+        for n in range(2000)
+    )
+    large = routes("reviews", f"[{{match: [{matches}], route: [{to('reviews')}]}}]")
+    begun = time.process_time()
+    assert not admit(world(service("reviews")), [large])
+    assert time.process_time() - begun < 5, "it takes 1 s, and took 11 s when each was compared with each"
+
+
+def test_what_is_large_is_not_analyzed_on_the_loop() -> None:
+    small = routes("reviews", f"[{{route: [{to('reviews')}]}}]")
+    assert is_small([small] * 100)
+    assert not is_small([small] * 101)
+    assert not is_small([replace(small, json="x" * (64 << 10)), small])
