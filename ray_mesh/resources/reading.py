@@ -14,7 +14,7 @@ from typing import Any
 from ray_mesh.errors import ConfigError
 from ray_mesh.resources.document import Document, check
 from ray_mesh.resources.problems import Problem
-from ray_mesh.resources.source import Manifest, Path, Positions, read_yaml
+from ray_mesh.resources.source import MAX_NODES, Counted, Manifest, Path, Positions, read_yaml
 
 _SEPARATOR = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _REPAIRS = 8
@@ -40,12 +40,16 @@ def read_each(text: str, source: str, namespace: str = "") -> Iterator[Reading]:
     """The documents of a YAML text, one by one; lists (``kind: List``) are taken apart.
 
     A document that is no YAML, or outside the bounds of :mod:`ray_mesh.resources.source`, is one problem.
+    Nothing is read after more values than one text may have.
     """
+    counted = Counted()
     for first_line, part in _parts(text):
         try:
-            manifests = read_yaml(part, source, first_line)
+            manifests = read_yaml(part, source, first_line, counted)
         except ConfigError as error:
             yield _unreadable(str(error), source, first_line)
+            if counted.values > MAX_NODES:
+                return
             continue
         for manifest in manifests:
             for one in _members(manifest):

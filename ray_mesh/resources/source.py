@@ -79,8 +79,16 @@ class Manifest:
     positions: Positions
 
 
-def read_yaml(text: str, source: str, first_line: int = 1) -> list[Manifest]:
-    """The documents of a YAML text; empty ones are skipped. ``first_line`` is where it begins in its source.
+@dataclass(slots=True)
+class Counted:
+    """How many values were read of a text that is read in parts."""
+
+    values: int = 0
+
+
+def read_yaml(text: str, source: str, first_line: int = 1, counted: Counted | None = None) -> list[Manifest]:
+    """The documents of a YAML text; empty ones are skipped. ``first_line`` is where it begins in its source,
+    ``counted`` what was read of that before.
 
     Raises:
         ConfigError: not YAML, or outside the bounds and rules of this module.
@@ -93,7 +101,7 @@ def read_yaml(text: str, source: str, first_line: int = 1) -> list[Manifest]:
         raise ConfigError(f"{where}: not YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: not YAML: {error}") from error
-    reader = _Reader(source, first_line)
+    reader = _Reader(source, first_line, counted or Counted())
     manifests = [reader.manifest(root) for root in roots if root is not None]
     return [manifest for manifest in manifests if manifest is not None]
 
@@ -204,10 +212,10 @@ def _refuse_constant(name: str) -> Any:
 class _Reader:
     """Turns composed nodes into values; counts them over all documents of a text."""
 
-    def __init__(self, source: str, first_line: int) -> None:
+    def __init__(self, source: str, first_line: int, counted: Counted) -> None:
         self._source = source
         self._first_line = first_line
-        self._nodes = 0
+        self._counted = counted
         self._open: set[int] = set()
         self._marks: dict[Path, tuple[int, int]] = {}
 
@@ -221,8 +229,8 @@ class _Reader:
         return Manifest(value, Positions(self._source, self._marks))
 
     def _value(self, node: yaml.Node, path: Path) -> Any:
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
+        self._counted.values += 1
+        if self._counted.values > MAX_NODES:
             raise self._error(node, f"more than {MAX_NODES} values after anchors are expanded")
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ray_mesh.errors import ConfigError
+from ray_mesh.resources.reading import read_each
 from ray_mesh.resources.source import (
     MAX_ADDRESSES,
     MAX_BYTES,
@@ -160,3 +161,16 @@ def test_yaml_inside_of_a_value_is_text() -> None:
 def test_yaml_inside_of_a_value_is_bounded(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^it:"):
         read_inner(text, "it")
+
+
+def test_values_are_counted_over_all_documents_that_are_read_one_by_one() -> None:
+    names = ["a", "b", "c", "d"]
+    tens = [
+        f"{name}: &{name} [{', '.join([f'*{names[i - 1]}' if i else '1'] * 10)}]"
+        for i, name in enumerate(names)
+    ]
+    large = "\n".join(["---", *tens, f"e: [{', '.join(['*d'] * 10)}]", ""])
+    readings = list(read_each(large * 5, "f.yaml"))
+    assert len(readings) == 3, "each has some 120,000 values"
+    [problem] = readings[-1].problems
+    assert "more than 300000 values" in str(problem)
