@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -36,14 +37,19 @@ _PAIRS = (("tls.crt", "tls.key"), ("cert", "key"))
 
 
 def workloads_of(world: World, readings: Iterable[Reading], namespace: str) -> list[Document]:
-    """A Workload for each pod that there may be, and for the ingress that every mesh has."""
+    """A Workload for each pod that there may be, and for the ingress that every mesh has. Of pods with one
+    name each counts, in whatever order they are."""
     found = [_workload(where, "ingressgateway", _DEFAULT_INGRESS, _DEFAULT_PORTS) for where in _INGRESS]
     pairs = [(one, subject_of(one, namespace)) for one in readings]
-    nodes = {subject.name: subject.labels for _, subject in pairs if subject.kind == "Node"}
+    nodes = _nodes(subject for _, subject in pairs)
+    taken: Counter[tuple[str, str]] = Counter()
     for reading, subject in pairs:
         labels = _pod_labels(reading.value, subject, nodes)
         if labels is not None:
             name = subject.name if subject.kind == "Pod" else f"{subject.name} ({subject.kind})"
+            taken[subject.namespace, name] += 1
+            if (number := taken[subject.namespace, name]) > 1:
+                name += f" #{number}"
             found.append(_workload(subject.namespace, name, labels, ()))
     return [_with_ports(world, one) for one in found]
 
@@ -64,6 +70,11 @@ def _pod_labels(
     for step in ("spec", "template", "metadata", "labels"):
         found = found.get(step) if isinstance(found, dict) else None
     return texts(found)
+
+
+def _nodes(subjects: Iterable[Subject]) -> dict[str, Mapping[str, str]]:
+    nodes = [one for one in subjects if one.kind == "Node"]
+    return {one.name: one.labels for one in sorted(nodes, key=lambda one: sorted(one.labels.items()))}
 
 
 def _node_labels(node: object, nodes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

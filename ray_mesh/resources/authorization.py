@@ -149,6 +149,8 @@ class Condition(Model):
                 yield from network_flaws((name,), values)
             elif self.key == "destination.port":
                 yield from _port_flaws(name, values)
+            elif self.key == "source.serviceAccount":
+                yield from _account_flaws(name, values)
 
 
 class Rule(Model):
@@ -232,7 +234,9 @@ def _field(alias: str) -> str:
 
 def _port_flaws(name: str, ports: tuple[str, ...] | None) -> Iterator[Flaw]:
     for index, port in enumerate(ports or ()):
-        if not is_port(port):
+        if port == "0":
+            yield Flaw((name, index), "0, which is the port of nothing", later=True)
+        elif not is_port(port):
             yield Flaw((name, index), f"{port!r} is not a port: write 1 to 65535 as text")
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from analyze_cases import CASES, REVIEWS, SELECTED, doc, join, routes, service, to
+from analyze_cases import CASES, REVIEWS, SELECTED, SUBSETS, doc, join, pod, routes, service, to
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -73,6 +73,12 @@ def test_a_gateway_of_the_gateway_api_is_no_gateway_of_a_virtual_service() -> No
     [missing] = [one for one in analyzed(join(REVIEWS, api, route)).findings if one.code == "IST0101"]
     assert "is a Gateway of the Gateway API" in missing.message
     assert "HTTPRoute" in missing.fix
+
+
+def test_of_pods_with_one_name_each_counts_in_any_order() -> None:
+    pods = [pod("a", "{app: reviews, version: v1}"), pod("a", "{app: reviews}")]
+    for texts in (pods, pods[::-1]):
+        assert not analyzed(join(service("reviews"), SUBSETS, *texts)).findings
 
 
 def test_what_is_invalid_is_told_and_the_rest_is_looked_at() -> None:
