@@ -15,7 +15,7 @@ from ray_mesh.actors.role import Role
 from ray_mesh.actors.routing_state import Shard, Write
 from ray_mesh.actors.settings import RoleSettings
 from ray_mesh.bus import messages, subjects
-from ray_mesh.bus.chunks import WHOLE_BYTES, fetch_whole, is_chunk, join, writes
+from ray_mesh.bus.chunks import WHOLE_BYTES, Apart, fetch_whole, is_chunk, join, writes
 from ray_mesh.bus.client import Message
 from ray_mesh.bus.follower import Follower
 from ray_mesh.bus.store import Entry, Store
@@ -126,6 +126,8 @@ class RoutingActor(Role):
             key, entry = self._in_parts.popitem()
             try:
                 whole = await fetch_whole(self.bus, self._bucket(key).bucket, key)
+            except Apart:
+                self._take_stored(entry)
             except Unavailable:
                 self._in_parts.setdefault(key, entry)
                 await asyncio.sleep(TICK_S)

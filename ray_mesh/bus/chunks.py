@@ -32,6 +32,10 @@ _CHUNK = "chunk"
 Sign = Callable[[bytes], str]
 
 
+class Apart(Unavailable):
+    """A value and its chunks do not fit together, however often they are read."""
+
+
 def writes(bucket: str, key: str, compiled: Compiled, expected: int, sign: Sign, had: int = 0) -> list[Write]:
     """What to store as one batch for a resource of any size, its value last; ``had`` is how many chunks the
     key has now, of which those that are not needed any more are emptied.
@@ -91,7 +95,8 @@ async def fetch_whole(bus: Bus, bucket: str, key: str, timeout_s: float = TIMEOU
     """As :func:`~ray_mesh.bus.store.fetch`, with the chunks of a value that has some.
 
     Raises:
-        Unavailable: the bucket does not answer, or the value is replaced faster than it can be read.
+        Unavailable: the bucket does not answer.
+        Apart: the chunks are not those of the value, or it is replaced faster than it can be read.
     """
     for _ in range(ATTEMPTS):
         entry = await fetch(bus, bucket, key, timeout_s)
@@ -103,7 +108,7 @@ async def fetch_whole(bus: Bus, bucket: str, key: str, timeout_s: float = TIMEOU
         pieces = tuple(one.value if one is not None else b"" for one in found)
         if tuple(map(_digest, pieces)) == wanted:
             return replace(entry, parts=pieces)
-    raise Unavailable(f"{key} of {bucket} and its chunks do not fit together: it is read again")
+    raise Apart(f"{key} of {bucket} and its chunks do not fit together: it is read again")
 
 
 def chunk_key(bucket: str, key: str, number: int) -> str:

@@ -9,12 +9,13 @@ import time
 
 import pytest
 from config_site import Site, site
-from scale import routes, until
+from scale import DRIVER, routes, until
 
 from ray_mesh import snapshot
 from ray_mesh.bus import subjects
-from ray_mesh.bus.chunks import fetch_whole, join
+from ray_mesh.bus.chunks import chunk_key, fetch_whole, join
 from ray_mesh.bus.messages import Compiled, decode
+from ray_mesh.bus.permissions import permissions
 from ray_mesh.bus.store import Entry, Store
 from ray_mesh.resources import Document, from_json
 
@@ -104,6 +105,16 @@ async def test_endpoints_that_no_message_holds_are_written_in_chunks_and_only_on
         mesh.forget()
         await agreed(mesh, started.name)
         assert await stored(mesh) == before, "who starts puts it together and compares"
+
+        mesh.kill_roles()
+        damager = await mesh._connect("routing", permissions("routing", DRIVER))
+        await Store(damager, subjects.SHARED_BUCKET).put(chunk_key(subjects.SHARED_BUCKET, key, 0), b"x", "")
+        started = await mesh.start_role("routing")
+        mesh.forget()
+        await agreed(mesh, started.name)
+        again = await fetch_whole(mesh.controller, subjects.SHARED_BUCKET, key)
+        assert again is not None
+        assert again.parts == whole.parts, "what does not fit together is written again"
         await mesh.compiled(await mesh.desk.put([entry_of(2)]))
         after = await stored(mesh)
         assert after[key].chunks == 0
