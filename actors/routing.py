@@ -288,7 +288,7 @@ class RoutingActor(Role):
 
     def _wrote(self, write: Write, revision: int) -> None:
         self._shard.wrote(write, revision)
-        self._unannounced[write.compiled.key] = write.compiled.version
+        self._unannounced[write.stored_key] = write.compiled.version
 
     def _signed(self, write: Write) -> StoreWrite:
         value = messages.encode(write.compiled)

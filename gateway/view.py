@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, TypeVar
 
 from ray_mesh.bus.messages import Acknowledgement, Beacon, ProxyLease, Rejection, RoleLease
-from ray_mesh.compile import LiveWorkload
+from ray_mesh.compile import LiveWorkload, stored_key
 
 PROXY_LEASE_S = 3.0
 ROLE_LEASE_S = 2.0
@@ -348,7 +348,11 @@ class MeshView:
         return max(heard) + ROLE_LEASE_S if heard else self._listening_since
 
     def _standing(self, lease: ProxyLease) -> list[Rejection]:
-        return [r for r in lease.rejected if self._versions.get(r.key, 0) <= r.version]
+        return [
+            one
+            for one in lease.rejected
+            if self._versions.get(stored_key(one.key, lease.node), 0) <= one.version
+        ]
 
     def _live_shards(self, now: float) -> tuple[str, ...]:
         return tuple(lease.instance for lease in self.roles(now, "routing"))

@@ -194,8 +194,7 @@ class ConfigSync:
         if newest is not None and beacon.number != newest + 1:
             self._shared.resync()
             self._private.resync()
-        private = {f"{self._node}.{key}": version for key, version in beacon.changed.items()}
-        behind = (*self._private.check(private), *self._shared.check(beacon.changed))
+        behind = (*self._private.check(beacon.changed), *self._shared.check(beacon.changed))
         is_first_or_missed = newest is None or beacon.number != newest + 1
         if beacon.shard not in self._syncing:
             if behind or is_first_or_missed:

@@ -100,7 +100,8 @@ class Beacon:
     """What one RoutingActor (shard) has compiled; sent after each change and each 2 s.
 
     ``number`` grows by one per beacon. ``through`` holds for exactly the members in ``members``.
-    ``changed`` maps keys written since the previous beacon to their version.
+    ``changed`` maps keys written since the previous beacon to their version. They are spelt as they are
+    stored: those of one node begin with it, since a workload that moves is written for both nodes.
     """
 
     shard: str

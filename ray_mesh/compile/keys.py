@@ -26,6 +26,11 @@ def split_key(stored_key: str) -> tuple[str, str]:
     return ("", stored_key) if first in snapshot.SHARED_KINDS else (first, rest)
 
 
+def stored_key(key: str, node: str) -> str:
+    """Where a resource is stored that a proxy of a node applies."""
+    return f"{node}.{key}" if snapshot.kind_of(key) in snapshot.PRIVATE_KINDS else key
+
+
 def stored_keys(world: World) -> set[str]:
     """Every key of a world, those of endpoints among them."""
     keys = {snapshot.MESH_KEY}

@@ -33,6 +33,7 @@ from ray_mesh.bus.credentials import BrokerAddress, Credential
 from ray_mesh.bus.permissions import Permissions, permissions
 from ray_mesh.bus.server import BrokerOptions, BrokerServer
 from ray_mesh.bus.store import MAX_BATCH, Store, Write, ensure_buckets
+from ray_mesh.compile import split_key
 from ray_mesh.gateway.desired import PURPOSE
 from ray_mesh.gateway.listening import ApiAddress
 from ray_mesh.membership import HEARTBEAT_S
@@ -153,7 +154,7 @@ async def replicas(role: str, count: int) -> AsyncIterator[Replicas]:
         def heard(message: Message) -> None:
             beacon = messages.decode(messages.Beacon, message.data)
             through[beacon.shard] = (beacon.through, beacon.members)
-            written.update(snapshot.kind_of(key) for key in beacon.changed)
+            written.update(snapshot.kind_of(split_key(key)[1]) for key in beacon.changed)
 
         await gateway.subscribe(subjects.every("beacon"), heard)
         names = tuple(f"{role}-{number}" for number in range(count))

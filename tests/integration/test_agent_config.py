@@ -222,6 +222,20 @@ async def test_what_another_key_signed_is_never_applied(site: Site) -> None:
     assert "service.default.reviews" not in site.applied
 
 
+async def test_what_another_node_is_to_let_go_is_not_waited_for(site: Site) -> None:
+    """A workload that moves is written for both nodes, with versions of their own."""
+    key = "workload.default.reviews-v1"
+    workload = snapshot.Workload(
+        "default", "reviews-v1", NODE, "sa", "spiffe://mesh.local/ns/default/sa/sa",
+        "reviews-v1.default.workload.mesh", (), "127.0.0.1", 7000, 7001, b"",
+    )  # fmt: skip
+    await site.write(f"node.mesh.{NODE}", snapshot.Node(NODE, (key,)))
+    version = await site.write(key, workload)
+    await until(lambda: site.applied.get(key) == workload)
+    await site.acknowledged(site.announce({f"{NODE}.{key}": version, f"n2.{key}": version + 5}))
+    await site.acknowledged(site.announce({}))
+
+
 async def test_the_workloads_of_the_node_are_taken_up_and_let_go(site: Site) -> None:
     key = "workload.default.reviews-v1"
     workload = snapshot.Workload(
@@ -230,11 +244,11 @@ async def test_the_workloads_of_the_node_are_taken_up_and_let_go(site: Site) -> 
     )  # fmt: skip
     await site.write(key, workload)
     version = await site.write(f"node.mesh.{NODE}", snapshot.Node(NODE, (key,)))
-    await site.acknowledged(site.announce({f"node.mesh.{NODE}": version}))
+    await site.acknowledged(site.announce({f"{NODE}.node.mesh.{NODE}": version}))
     assert site.sync.workloads == {key: workload}
     assert site.applied[key] == workload
     version = await site.write(f"node.mesh.{NODE}", snapshot.Node(NODE, ()))
-    await site.acknowledged(site.announce({f"node.mesh.{NODE}": version}))
+    await site.acknowledged(site.announce({f"{NODE}.node.mesh.{NODE}": version}))
     assert site.sync.workloads == {}
     assert site.applied[key] is None
 
@@ -251,7 +265,7 @@ async def test_an_older_signed_workload_is_refused_when_it_is_taken_up_again(sit
     await site.write(key, replace(workload, app_port=7002))
     for keys in ((key,), ()):
         version = await site.write(f"node.mesh.{NODE}", snapshot.Node(NODE, keys))
-        await site.acknowledged(site.announce({f"node.mesh.{NODE}": version}))
+        await site.acknowledged(site.announce({f"{NODE}.node.mesh.{NODE}": version}))
     assert site.sync.workloads == {}
     await Store(site.routing, subjects.PRIVATE_BUCKET).put(stored.key, stored.value, stored.signature)
     version = await site.write(f"node.mesh.{NODE}", snapshot.Node(NODE, (key,)))

@@ -20,7 +20,7 @@ CASES: list[tuple[str, str | None, str | None, dict[str, Any], dict[str, Any]]] 
     ("uri: {regex: /Api}, ignoreUriCase: true", "/Api", "/api", {}, {}),
     ("headers: {end-user: {regex: '(jason|amy)'}}", "/", "/", {"End_User": "amy"}, {"End_User": "amy2"}),
     ("headers: {end-user: {}}", "/", "/", {"End_User": ""}, {}),
-    ("headers: {end-user: {prefix: ''}}", "/", "/", {"End_User": "x"}, {}),
+    ("headers: {end-user: {prefix: 'x'}}", "/", "/", {"End_User": "xy"}, {}),
     ("withoutHeaders: {end-user: {}}", "/", "/", {}, {"End_User": ""}),
     ("withoutHeaders: {end-user: {regex: 'a.*'}}", "/", "/", {"End_User": "b"}, {"End_User": "a"}),
     ("withoutHeaders: {end-user: {regex: 'a*'}}", "/", "/", {"End_User": "b"}, {}),

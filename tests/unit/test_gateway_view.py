@@ -187,6 +187,14 @@ def test_refusal_of_a_replaced_version_is_waited_out() -> None:
     assert not progress.rejected
 
 
+def test_a_version_for_another_node_replaces_nothing() -> None:
+    view = listening()
+    key = "workload.default.a"
+    view.observe_beacon(beacon("r0", 3, 5, changed={f"n1.{key}": 7, f"n2.{key}": 9}), NOW)
+    view.observe_proxy(proxy(rejected=(Rejection(key, 7, "bad port"),)), NOW)
+    assert view.progress(5, NOW).rejected == (f"proxy p0 refuses {key} version 7: bad port",)
+
+
 def test_rows_tell_synced_from_stale() -> None:
     view = listening()
     view.observe_beacon(beacon("r0", 3, 5, changed={"mesh.mesh.mesh": 1}), NOW)
