@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,14 @@ def find_controller(namespace: str) -> Any | None:
         return ray.get_actor(CONTROLLER, namespace=namespace)
     except ValueError:
         return None
+
+
+def wait_ended(namespace: str, timeout_s: float) -> None:
+    """Return when the cluster knows of no controller there any more, which is a moment after its end; or
+    when the time is over."""
+    ends_at = time.monotonic() + timeout_s
+    while find_controller(namespace) is not None and time.monotonic() < ends_at:
+        time.sleep(0.05)
 
 
 def create_controller(options: MeshOptions) -> Any:

@@ -35,6 +35,7 @@ STOP_TIMEOUT_S = 2.5
 SHARED_STOP_TIMEOUT_S = 20.0
 """On a cluster that goes on nothing else ends the actors, so they are given the time to drain, and
 nothing else removes what is on a NATS of somebody's own."""
+GONE_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 2.0
 
 
@@ -79,6 +80,8 @@ class RunningMesh:
 
         is_alone = self.owns_ray and self.state.broker.embedded
         _end(self.controller, STOP_TIMEOUT_S if is_alone else SHARED_STOP_TIMEOUT_S)
+        if not is_alone:
+            cluster.wait_ended(cluster.namespace_of(self.state.name), GONE_TIMEOUT_S)
         self.state_file.unlink(missing_ok=True)
         if self.owns_ray:
             ray.shutdown()
