@@ -15,6 +15,8 @@ from typing import cast
 import uvloop
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")
+TCP_ADDRESS = "127.0.0.9"
+"""The same application as a host without proxy, which is at no address of one with a proxy."""
 BODY = b"0123456789abcdef" * 3 + b"0123456789abcd\r\n"
 BLOCK = bytes(256 * 1024)
 _HEAD_END = b"\r\n\r\n"
@@ -100,7 +102,7 @@ class Application(asyncio.Protocol):
 async def serve(port: int) -> None:
     """Listen until killed."""
     loop = asyncio.get_running_loop()
-    for address in ADDRESSES:
+    for address in (*ADDRESSES, TCP_ADDRESS):
         await loop.create_server(Application, address, port, backlog=1024)
     print("ready", flush=True)
     await asyncio.Event().wait()

@@ -30,7 +30,7 @@ from bench_plane import (
     workload,
 )
 from bench_process import free_port
-from bench_upstream import ADDRESSES
+from bench_upstream import ADDRESSES, TCP_ADDRESS
 from proxy_pki import Pki, sni
 
 from ray_mesh import snapshot
@@ -87,7 +87,7 @@ def database(settings: Settings) -> tuple[snapshot.Service, snapshot.Endpoints]:
     service = snapshot.Service(DB, "default", "db", ports, (), (), plaintext=not settings.peer_port)
     member = endpoint("db", "127.0.0.1", settings.peer_port or settings.app_port, "v1", sni("db"))
     if not settings.peer_port:
-        member = replace(member, sni="", identity="", transport="plaintext")
+        member = replace(member, address=TCP_ADDRESS, sni="", identity="", transport="plaintext")
     return service, snapshot.Endpoints(DB, (member,))
 
 
