@@ -10,7 +10,7 @@ from ray_mesh.compile.affected import affected
 from ray_mesh.compile.endpoints import LiveWorkload, compile_endpoints
 from ray_mesh.compile.finding import Finding
 from ray_mesh.compile.grounds import Grounds, grounds_of
-from ray_mesh.compile.keys import compile_key, private_key, split_key, stored_key, stored_keys
+from ray_mesh.compile.keys import compile_key, split_key, stored_key, stored_keys
 from ray_mesh.compile.world import World
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "compile_key",
     "grounds_of",
     "has_errors",
-    "private_key",
     "split_key",
     "stored_key",
     "stored_keys",

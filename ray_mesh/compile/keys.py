@@ -15,11 +15,6 @@ from ray_mesh.errors import PeerError
 from ray_mesh.resources import Document, WorkloadSpec
 
 
-def private_key(node: str, key: str) -> str:
-    """The stored key of a resource that only the proxies of ``node`` may read."""
-    return f"{node}.{key}"
-
-
 def split_key(stored_key: str) -> tuple[str, str]:
     """The node (empty for shared resources) and the snapshot key of a stored key."""
     first, _, rest = stored_key.partition(".")
@@ -27,7 +22,7 @@ def split_key(stored_key: str) -> tuple[str, str]:
 
 
 def stored_key(key: str, node: str) -> str:
-    """Where a resource is stored that a proxy of a node applies."""
+    """Where a resource is stored that a proxy of a node applies: some are for that node's proxies only."""
     return f"{node}.{key}" if snapshot.kind_of(key) in snapshot.PRIVATE_KINDS else key
 
 
@@ -49,7 +44,7 @@ def host_keys(host: str) -> set[str]:
 def workload_keys(workload: Document) -> set[str]:
     """The keys that a Workload compiles to, and that of its node."""
     node, name = workload.read(WorkloadSpec).node, f"{workload.namespace}.{workload.name}"
-    keys = {private_key(node, f"workload.{name}"), private_key(node, f"node.mesh.{node}")}
+    keys = {stored_key(f"workload.{name}", node), stored_key(f"node.mesh.{node}", node)}
     if is_ingress(workload):
         keys.add(gateway_key(workload))
     return keys
@@ -58,7 +53,7 @@ def workload_keys(workload: Document) -> set[str]:
 def gateway_key(workload: Document) -> str:
     """The key of what an ingress workload serves."""
     node = workload.read(WorkloadSpec).node
-    return private_key(node, f"gateway.{workload.namespace}.{workload.name}")
+    return stored_key(f"gateway.{workload.namespace}.{workload.name}", node)
 
 
 def compile_key(world: World, stored_key: str) -> snapshot.Resource | None:

@@ -22,7 +22,6 @@ _EXTENSION = Later("no filters of one's own: an AuthorizationPolicy, RateLimit o
 _EXTERNAL = Later("no authorization by another service")
 _PRINTABLE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _ORIGIN = re.compile(r"\*|https?://(\*|(\*\.)?[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
-METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
 
 
