@@ -76,6 +76,7 @@ class RequestHead:
         "expects",
         "fields",
         "forwarded_for",
+        "has_grpc_content",  # set by the first who asks, see grpc.is_grpc
         "has_proto",
         "has_trace",  # fields that say more of a trace, or in another way, than traceparent
         "host",
@@ -107,6 +108,7 @@ class RequestHead:
         self.request_id = b""
         self.traceparent = b""
         self.forwarded_for = b""
+        self.has_grpc_content: bool | None = None
         self.has_proto = False
         self.has_trace = False
         self.source = b""

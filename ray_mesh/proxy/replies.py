@@ -13,6 +13,7 @@ from ray_mesh.snapshot import RateLimit
 FLAG_HEADER = "x-mesh-flag"
 
 _BODILESS = (204, 304)
+_DEADLINE_EXCEEDED, _UNAUTHENTICATED = 4, 16
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -20,7 +21,8 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 class Reply:
     """An answer made here. ``reason`` is a stable word; ``fields`` are further header lines; ``closes``
     ends the connection with it. ``is_public``: the sentence says nothing but what the client sent.
-    ``content`` is a body in place of the explanation."""
+    ``content`` is a body in place of the explanation. ``grpc_status`` is what gRPC callers get, where it
+    does not follow from the status (:mod:`.grpc`)."""
 
     status: int
     flag: str
@@ -30,6 +32,7 @@ class Reply:
     closes: bool = False
     is_public: bool = False
     content: bytes | None = None
+    grpc_status: int | None = None
 
     def edited(self, edit: Callable[[bytes], bytes]) -> Reply:
         """With the fields that an edit of a block of fields makes of its own."""
@@ -258,7 +261,8 @@ def given_up(reply: Reply, attempts: int) -> Reply:
 
 def try_timed_out(timeout_s: float, where: str) -> Reply:
     """The timeout of one try passed, and there is no other."""
-    return Reply(504, "UT", "try_timeout", f"{where} did not answer within {timeout_s:g} s (perTryTimeout)")
+    message = f"{where} did not answer within {timeout_s:g} s (perTryTimeout)"
+    return Reply(504, "UT", "try_timeout", message, grpc_status=_DEADLINE_EXCEEDED)
 
 
 def breaker_open(limit: str, value: float, where: str, origin: str) -> Reply:
@@ -279,9 +283,14 @@ def bad_response(where: str, cause: str) -> Reply:
 
 def timed_out(timeout_s: float, route: str) -> Reply:
     """The route's timeout passed."""
-    return Reply(
-        504, "UT", "upstream_timeout", f"no complete response within {timeout_s:g} s (route {route})"
-    )
+    message = f"no complete response within {timeout_s:g} s (route {route})"
+    return Reply(504, "UT", "upstream_timeout", message, grpc_status=_DEADLINE_EXCEEDED)
+
+
+def deadline_exceeded(timeout_s: float) -> Reply:
+    """The time that the caller allows (``grpc-timeout``) passed."""
+    message = f"no complete response within the {timeout_s:g} s that the caller allows (grpc-timeout)"
+    return Reply(504, "UT", "deadline_exceeded", message, grpc_status=_DEADLINE_EXCEEDED)
 
 
 def stalled(idle_s: float) -> Reply:
@@ -383,6 +392,7 @@ TOKEN_REQUIRED = Reply(
     "this listener speaks for one workload: use the proxy URL with the workload's name and token, "
     "http://<workload>:<token>@127.0.0.1:<port>",
     ('proxy-authenticate: Basic realm="ray-mesh workload"',),
+    grpc_status=_UNAUTHENTICATED,
 )
 EXPIRED = Reply(
     403,
