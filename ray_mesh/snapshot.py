@@ -220,24 +220,38 @@ class ConnectionRoute:
 Balance: TypeAlias = Literal["LEAST_REQUEST", "ROUND_ROBIN", "RANDOM"]
 
 
+HTTP_PROTOCOLS = ("http", "http2", "grpc")
+HTTP2_PROTOCOLS = ("http2", "grpc")
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A port of a service as callers name it.
 
-    ``tcp`` carries bytes, ``tls`` bytes that begin with a TLS handshake, which is not ended by the mesh.
-    ``auto`` is not declared: a request is HTTP, and of what a caller tunnels its first bytes decide.
+    ``http`` is HTTP/1.1; ``http2`` and ``grpc`` are HTTP/2, in cleartext where that is not inside the mesh's
+    own TLS. ``tcp`` carries bytes, ``tls`` bytes that begin with a TLS handshake, which is not ended by the
+    mesh. ``auto`` is not declared: a request is HTTP of the version that its client speaks, and of what a
+    caller tunnels its first bytes decide.
     """
 
     number: int
     name: str
-    protocol: Literal["http", "tcp", "tls", "auto"] = "http"
+    protocol: Literal["http", "http2", "grpc", "tcp", "tls", "auto"] = "http"
+
+    @property
+    def is_http(self) -> bool:
+        """Whether it is declared to be for requests, of whatever version."""
+        return self.protocol in HTTP_PROTOCOLS
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
     """Istio's connectionPool towards one destination, in each proxy process. 0 is what nobody said.
 
-    ``keepalive`` asks for TCP keepalive, with the system's values where ``keepalive_*`` are 0.
+    ``keepalive`` asks for TCP keepalive, with the system's values where ``keepalive_*`` are 0. ``h2_upgrade``
+    asks for HTTP/2 or against it; ``uses_client_protocol`` for what the client speaks, whatever else is said.
+    ``max_streams`` are requests at a time on one connection of HTTP/2, which is pinged after
+    ``ping_interval_s`` and given up when no answer comes within ``ping_timeout_s``.
     """
 
     max_connections: int = 0
@@ -253,6 +267,11 @@ class ConnectionLimits:
     keepalive_time_s: float = 0.0
     keepalive_interval_s: float = 0.0
     tcp_idle_timeout_s: float = codec.later(0.0)
+    h2_upgrade: Literal["", "UPGRADE", "DO_NOT_UPGRADE"] = codec.later("")
+    uses_client_protocol: bool = codec.later(False)
+    max_streams: int = codec.later(0)
+    ping_interval_s: float = codec.later(0.0)
+    ping_timeout_s: float = codec.later(0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -586,7 +605,8 @@ class Workload:
     ``outbound_port`` is its loopback listener for calls out, ``token_sha256`` the hash of the token
     those calls carry. ``gateway_ports`` maps the port numbers of Gateway documents to bound ports.
     Inbound traffic is mutual TLS only. ``tcp_ports`` are the ports of its services (host and number) on
-    which connections come that are not HTTP; ``is_tcp_only`` when there are no others.
+    which connections come that are not HTTP; ``is_tcp_only`` when there are no others. ``app_protocol`` is
+    what the application speaks: ``client`` is what the caller's proxy does, where nothing was declared.
     """
 
     namespace: str
@@ -608,6 +628,7 @@ class Workload:
     is_tcp_only: bool = codec.later(False)
     sidecar: Sidecar | None = codec.later(None)
     probe: Probe | None = codec.later(None)
+    app_protocol: Literal["http1", "http2", "client"] = codec.later("http1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from functools import cached_property
 from ray_mesh.resources import Document, ServiceEntrySpec, ServiceSpec, WorkloadEntrySpec
 from ray_mesh.resources.hosts import entry_host, is_of_mesh, service_host
 from ray_mesh.resources.protocols import Protocol, of_port, said
+from ray_mesh.snapshot import HTTP_PROTOCOLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,11 @@ class Port:
     name: str
     target: int
     protocol: Protocol
+
+    @property
+    def is_http(self) -> bool:
+        """Whether it is declared to be for requests, of whatever version."""
+        return self.protocol in HTTP_PROTOCOLS
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ DELEGATE_CONFLICT = "RM0116"
 DELEGATE_UNUSED = "RM0117"
 PORT_CONFLICT = "RM0118"
 HEADER_BEFORE_HTTP = "RM0119"
+VERSIONS_DIFFER = "RM0120"
 RETRIES_NOTHING = "RM0130"
 NOT_GRANTED = "RM0141"
 ROUTE_DETACHED = "RM0142"
@@ -187,6 +188,9 @@ CODES: dict[str, Code] = {
     DELEGATE_UNUSED: Code("DelegateUnused", "its routes hold for nothing"),
     PORT_CONFLICT: Code("PortConflict", "one port speaks one protocol"),
     HEADER_BEFORE_HTTP: Code("HeaderBeforeHttp", "the PROXY protocol is for connections, not for requests"),
+    VERSIONS_DIFFER: Code(
+        "VersionsDiffer", "the one port of a workload gets the version that each request came by"
+    ),
     RETRIES_NOTHING: Code("RetriesNothing", "such a condition is never met"),
     NOT_GRANTED: Code("NotGranted", "a namespace is referred to only where it allows that"),
     ROUTE_DETACHED: Code("RouteDetached", "it holds for nothing, or not for all that it says"),

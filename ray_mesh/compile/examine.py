@@ -22,7 +22,7 @@ from ray_mesh.compile.policy_findings import (
 from ray_mesh.compile.route_findings import virtual_service_findings
 from ray_mesh.compile.rule_findings import destination_rule_findings
 from ray_mesh.compile.selector_findings import claim_findings, sidecar_findings, telemetry_findings
-from ray_mesh.compile.service_findings import port_name_findings, protocol_findings
+from ray_mesh.compile.service_findings import port_name_findings, protocol_findings, version_findings
 from ray_mesh.compile.world import World
 from ray_mesh.resources import Document
 
@@ -31,7 +31,7 @@ Check = Callable[[World, Document], Iterator[Finding]]
 _CHECKS: dict[str, tuple[Check, ...]] = {
     "VirtualService": (virtual_service_findings, claim_findings),
     "DestinationRule": (destination_rule_findings,),
-    "Service": (service_findings, port_name_findings),
+    "Service": (service_findings, port_name_findings, version_findings),
     "ServiceEntry": (service_entry_findings, protocol_findings),
     "WorkloadEntry": (workload_entry_findings,),
     "AuthorizationPolicy": (authorization_findings,),

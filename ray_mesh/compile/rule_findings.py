@@ -111,7 +111,7 @@ def _header_findings(document: Document, callee: Callee) -> Iterator[Finding]:
         (("spec", "subsets", index, "trafficPolicy", "proxyProtocol"), subset.traffic_policy)  # type: ignore[misc]
         for index, subset in enumerate(spec.subsets)
     ]
-    ports = [port.number for port in callee.ports if port.protocol in ("http", "auto")]
+    ports = [port.number for port in callee.ports if port.is_http or port.protocol == "auto"]
     for path, policy in policies:
         if ports and policy is not None and policy.proxy_protocol is not None:
             message = (

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ray_mesh.compile import codes
+from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.exports import PUBLIC, exported_to
 from ray_mesh.compile.finding import Finding, info, warning
+from ray_mesh.compile.workloads import VERSIONS
 from ray_mesh.compile.world import World
 from ray_mesh.resources import Document, ServiceEntrySpec, ServiceSpec
 from ray_mesh.resources.hosts import entry_host
@@ -53,6 +55,25 @@ def _is_known(name: str, app_protocol: str | None, number: int) -> bool:
     if app_protocol is not None and word in _KUBERNETES:
         return True
     return word.startswith("grpc-web") or word.partition("-")[0] in _NAMED or number in _WELL_KNOWN
+
+
+def version_findings(world: World, document: Document) -> Iterator[Finding]:
+    """Services that say of one application that it speaks HTTP/1.1, and that it speaks HTTP/2."""
+    for callee in world.callees_in(document):
+        mine = _versions(callee)
+        together = [world.callees_of(workload) for workload in world.attached(callee)]
+        others = {one.host: one for callees in together for one in callees}
+        for other in [one for one in (callee, *others.values()) if len(mine | _versions(one)) > 1][:1]:
+            where = "its ports"
+            if other.host != callee.host:
+                where += f" and those of {other.document.title}"
+            message = f"{where} say both HTTP/1.1 and HTTP/2 of the one port that a workload has"
+            fix = "say the same of all of them, or nothing"
+            yield warning(document, codes.VERSIONS_DIFFER, ("spec", "ports"), message, fix)
+
+
+def _versions(callee: Callee) -> set[str]:
+    return {VERSIONS[one.protocol] for one in callee.ports if one.is_http}
 
 
 def protocol_findings(world: World, document: Document) -> Iterator[Finding]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 from ray_mesh import snapshot
-from ray_mesh.resources.connection_pool import ConnectionPool, TcpKeepalive
+from ray_mesh.resources.connection_pool import ConnectionPool, Http2KeepAlive, TcpKeepalive
 from ray_mesh.resources.destination_rule import OutlierDetection, ProxyProtocol, RetryBudget, TrafficPolicy
 from ray_mesh.resources.load_balancer import LoadBalancer
 from ray_mesh.resources.schema import seconds
@@ -23,7 +24,14 @@ _BALANCE: Mapping[str, snapshot.Balance] = {
     "ROUND_ROBIN": "ROUND_ROBIN",
     "RANDOM": "RANDOM",
 }
+_UPGRADE: Mapping[str | None, Literal["", "UPGRADE", "DO_NOT_UPGRADE"]] = {
+    None: "",
+    "DEFAULT": "",
+    "UPGRADE": "UPGRADE",
+    "DO_NOT_UPGRADE": "DO_NOT_UPGRADE",
+}
 _NO_KEEPALIVE = TcpKeepalive()
+_NO_PINGS = Http2KeepAlive()
 RING_SIZE = 1024
 TABLE_SIZE = 16_381
 """Smaller than Envoy's 65,537, which takes Python some 50 ms to fill whenever endpoints change."""
@@ -101,6 +109,7 @@ def by_port(
 def _connections(pool: ConnectionPool) -> snapshot.ConnectionLimits:
     tcp, http = pool.tcp, pool.http
     keepalive = (tcp.tcp_keepalive if tcp else None) or _NO_KEEPALIVE
+    pings = (http.http2_keep_alive if http else None) or _NO_PINGS
     return snapshot.ConnectionLimits(
         max_connections=(tcp.max_connections if tcp else None) or 0,
         max_pending=(http.http1_max_pending_requests if http else None) or 0,
@@ -115,6 +124,11 @@ def _connections(pool: ConnectionPool) -> snapshot.ConnectionLimits:
         keepalive_time_s=_seconds(keepalive.time),
         keepalive_interval_s=_seconds(keepalive.interval),
         tcp_idle_timeout_s=_seconds(tcp.idle_timeout if tcp else None),
+        h2_upgrade=_UPGRADE[http.h2_upgrade_policy if http else None],
+        uses_client_protocol=bool(http and http.use_client_protocol),
+        max_streams=(http.max_concurrent_streams if http else None) or 0,
+        ping_interval_s=_seconds(pings.interval),
+        ping_timeout_s=_seconds(pings.timeout),
     )
 
 

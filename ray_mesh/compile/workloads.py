@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias
+
 from ray_mesh import snapshot
 from ray_mesh.compile.policies import compile_policy
 from ray_mesh.compile.probes import compile_probe
@@ -10,8 +13,18 @@ from ray_mesh.compile.sidecars import compile_sidecar
 from ray_mesh.compile.world import World, is_ingress
 from ray_mesh.resources import Document, RateLimitSpec, WorkloadSpec
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
+from ray_mesh.resources.protocols import Protocol
 from ray_mesh.resources.schema import WorkloadSelector
 from ray_mesh.security.identity import for_workload
+
+AppProtocol: TypeAlias = Literal["http1", "http2", "client"]
+VERSIONS: Mapping[Protocol, AppProtocol] = {
+    "http": "http1",
+    "http2": "http2",
+    "grpc": "http2",
+    "auto": "client",
+}
+"""What an application speaks behind a port for requests."""
 
 
 def identity_of(world: World, workload: Document) -> str:
@@ -46,11 +59,18 @@ def compile_workload(world: World, workload: Document) -> snapshot.Workload:
         policies=tuple(compile_policy(one, world.trust_domain) for one in policies_for(world, workload)),
         rate_limits=tuple(_rate_limit(limit) for limit in rate_limits_for(world, workload)),
         gateway_ports=tuple(sorted((int(port), bound) for port, bound in spec.gateway_ports.items())),
-        tcp_ports=tuple(sorted((host, port.number) for host, port in ports if port.protocol != "http")),
+        tcp_ports=tuple(sorted((host, port.number) for host, port in ports if not port.is_http)),
         sidecar=compile_sidecar(world, workload),
         probe=compile_probe(spec),
         is_tcp_only=bool(ports) and all(port.protocol in ("tcp", "tls") for _, port in ports),
+        app_protocol=_app_protocol(port.protocol for _, port in ports),
     )
+
+
+def _app_protocol(spoken: Iterable[Protocol]) -> AppProtocol:
+    """What an application speaks behind these ports; where they do not agree, what its callers do."""
+    versions = {VERSIONS[one] for one in spoken if one in VERSIONS}
+    return versions.pop() if len(versions) == 1 else "client" if versions else "http1"
 
 
 def compile_node(world: World, node: str) -> snapshot.Node | None:

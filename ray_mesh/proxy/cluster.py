@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from ray_mesh.proxy.balance import Picker, picker
 from ray_mesh.proxy.breaker import Breaker
@@ -19,7 +19,20 @@ from ray_mesh.proxy.outlier import Outliers
 from ray_mesh.proxy.places import Place, Places
 from ray_mesh.proxy.view import Client, rules_for
 from ray_mesh.proxy.weights import WeightedPicker
-from ray_mesh.snapshot import Balance, ClientRules, Endpoint, Labels, Service, Subset, TrafficPolicy, Warmup
+from ray_mesh.snapshot import (
+    HTTP2_PROTOCOLS,
+    Balance,
+    ClientRules,
+    ConnectionLimits,
+    Endpoint,
+    Labels,
+    Service,
+    Subset,
+    TrafficPolicy,
+    Warmup,
+)
+
+Speaks: TypeAlias = Literal["", "http1", "http2"]
 
 FIRST_EJECTION_S = 1.0
 LONGEST_EJECTION_S = 30.0
@@ -90,7 +103,8 @@ class Cluster:
 
     ``withheld`` would be members if ``is_plaintext_allowed``. ``requested`` is the host that was asked for,
     where that is the endpoint. Once the service changed it is not ``is_current``: requests that have it keep
-    it, others get a new one.
+    it, others get a new one. ``speaks`` is the version of HTTP towards its members, empty for that of the
+    client; its ``port`` and a DestinationRule say it.
     """
 
     __slots__ = (
@@ -110,6 +124,7 @@ class Cluster:
         "port",
         "proxy_protocol",
         "requested",
+        "speaks",
         "subset",
         "warmup",
         "withheld",
@@ -123,6 +138,7 @@ class Cluster:
         self.is_plaintext_allowed = False
         self.requested = ""
         self.proxy_protocol: Literal["", "V1", "V2"] = ""
+        self.speaks: Speaks = ""
         self.subset = subset
         self.port = port
         self.labels = frozenset(labels)
@@ -374,6 +390,14 @@ class Destination:
             is_allowed = cluster.is_plaintext_allowed or endpoint.transport == "mutual_tls"
             (members if is_allowed else withheld).append(member)
         cluster.refill(members, withheld, now)
+        has_outside = any(member.endpoint.transport == "plaintext" for member in members)
+        limits = cluster.breaker.limits if cluster.breaker is not None else None
+        cluster.speaks = spoken(self._protocol(cluster.port), limits, has_outside)
+
+    def _protocol(self, number: int) -> str:
+        """What a port is declared to speak."""
+        ports = self.service.ports if self.service is not None else ()
+        return next((port.protocol for port in ports if port.number == number), "auto")
 
     def _member(self, cluster: Cluster, now: float) -> Member:
         """The host that was asked for as a member."""
@@ -397,6 +421,17 @@ class Destination:
 def _holder(rules: Service | ClientRules) -> tuple[str, Labels]:
     """The callers for whom rules hold; empty for those of the service itself."""
     return (rules.namespace, rules.labels) if isinstance(rules, ClientRules) else ("", ())
+
+
+def spoken(protocol: str, limits: ConnectionLimits | None, has_outside: bool) -> Speaks:
+    """The version of HTTP to a port of a protocol. Between proxies requests for one of HTTP/1.1 may go by
+    HTTP/2; an endpoint without proxy (``has_outside``) gets what it understands."""
+    said = limits.h2_upgrade if limits is not None else ""
+    if limits is not None and limits.uses_client_protocol:
+        return ""
+    if protocol in HTTP2_PROTOCOLS or said == "UPGRADE":
+        return "http2"
+    return "http1" if protocol == "http" and (has_outside or said == "DO_NOT_UPGRADE") else ""
 
 
 def policy_of(

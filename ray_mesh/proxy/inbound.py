@@ -114,7 +114,7 @@ class Inbound:
         self._dialer = dialer
         self._recorders: dict[tuple[Claim, str, str, int, str], Recorder] = {}
         self._pool = Pool(APP_FRESH_S)
-        self._app_at = ("", 0)
+        self._app_at = ("", 0, "")
         self.guard = Guard(workload, effects.wheel, bucket)
         self._take(workload)
 
@@ -131,7 +131,7 @@ class Inbound:
         self._services = frozenset(workload.services)
         self._only_service = workload.services[0] if len(workload.services) == 1 else ""
         self._recorders.clear()
-        app = (workload.app_address, workload.app_port)
+        app = (workload.app_address, workload.app_port, workload.app_protocol)
         if app != self._app_at:
             self._app_at = app
             self._cluster = _app_cluster(workload)
@@ -284,4 +284,5 @@ def _app_cluster(workload: Workload) -> Cluster:
     destination.set_endpoints((app,), 0.0)
     cluster = destination.cluster("", 0.0)
     assert cluster is not None
+    cluster.speaks = "" if workload.app_protocol == "client" else workload.app_protocol
     return cluster

@@ -48,7 +48,7 @@ class Prober:
 
     async def _connect(self, destination: Destination, member: Member, source: Source) -> None:
         service = destination.service
-        ports = [port.number for port in service.ports if port.protocol != "http"] if service else []
+        ports = [port.number for port in service.ports if not port.is_http] if service else []
         if member.endpoint.transport == "plaintext":
             side = await self._tcp.outside(member.endpoint)
             side.reset()

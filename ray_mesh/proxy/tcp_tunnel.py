@@ -160,7 +160,7 @@ def called_port(service: Service, number: int) -> Port | Reply:
     port = next((each for each in service.ports if each.number == number), None)
     if port is None:
         return replies.no_port(service.host, number, [each.number for each in service.ports])
-    if port.protocol == "http":
+    if port.is_http:
         return replies.not_a_tunnel(service.host, number)
     return port
 

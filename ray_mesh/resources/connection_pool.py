@@ -10,15 +10,11 @@ from pydantic import Field
 from ray_mesh.resources.schema import (
     Duration,
     Flaw,
-    Later,
     Limit,
     Model,
-    Only,
     UInt32,
     seconds,
 )
-
-_HTTP2 = "proxies speak HTTP/1.1 to each other"
 
 
 class TcpKeepalive(Model):
@@ -51,7 +47,7 @@ class TcpSettings(Model):
 
 
 class Http2KeepAlive(Model):
-    """HTTP/2 keepalive settings."""
+    """Pings on connections of HTTP/2: how often, and how long an answer may take."""
 
     interval: Duration | None = None
     timeout: Duration | None = None
@@ -66,13 +62,11 @@ class HttpSettings(Model):
     max_retries: Limit | None = None
     idle_timeout: Duration | None = None
     h2_upgrade_policy: Annotated[
-        Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] | None,
-        Only(("DEFAULT", "DO_NOT_UPGRADE"), _HTTP2),
-        Field(alias="h2UpgradePolicy"),
+        Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] | None, Field(alias="h2UpgradePolicy")
     ] = None
-    use_client_protocol: Annotated[bool | None, Later(_HTTP2)] = None
-    max_concurrent_streams: Annotated[Limit | None, Later(_HTTP2)] = None
-    http2_keep_alive: Annotated[Http2KeepAlive | None, Later(_HTTP2), Field(alias="http2KeepAlive")] = None
+    use_client_protocol: bool | None = None
+    max_concurrent_streams: Limit | None = None
+    http2_keep_alive: Annotated[Http2KeepAlive | None, Field(alias="http2KeepAlive")] = None
 
     def flaws(self) -> Iterator[Flaw]:
         if self.h2_upgrade_policy == "UPGRADE" and self.use_client_protocol:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Literal
 
-Protocol = Literal["http", "tcp", "tls", "auto"]
+Protocol = Literal["http", "http2", "grpc", "tcp", "tls", "auto"]
 
 SPOKEN: dict[str, Protocol] = {
     "http": "http",
+    "http2": "http2",
+    "grpc": "grpc",
+    "kubernetes.io/h2c": "http2",
     "kubernetes.io/http": "http",
     "kubernetes.io/ws": "http",
     "kubernetes.io/wss": "tls",
@@ -19,9 +22,17 @@ SPOKEN: dict[str, Protocol] = {
     "mysql": "tcp",
     "redis": "tcp",
 }
-"""Protocols by name, in lower case. HTTPS is TLS that the mesh does not end."""
-LATER = frozenset({"http2", "http3", "grpc", "grpc-web", "kubernetes.io/h2c", "udp", "hbone", "http_proxy"})
-"""Names of protocols that are not carried yet."""
+"""Protocols by name, in lower case. HTTP/2 is in cleartext with prior knowledge, HTTPS is TLS that the mesh
+does not end."""
+LATER = {
+    "http3": "",
+    "grpc-web": "it is not translated to gRPC; of a server that speaks gRPC-Web itself say http",
+    "udp": "",
+    "hbone": "",
+    "http_proxy": "a proxy that understands HTTP is http",
+}
+"""Names of protocols that are not carried yet, and what to do about it."""
+CARRIED = "HTTP, gRPC, TCP and TLS are carried"
 SERVER_FIRST = frozenset({25, 53, 3306, 27017})
 """Ports of SMTP, DNS, MySQL and MongoDB, whose clients wait for the server: no bytes of theirs could tell."""
 
@@ -44,14 +55,24 @@ def unknown(protocol: str) -> str:
     return f"{protocol!r} is not a protocol; {hint}"
 
 
+def why_later(protocol: str) -> str:
+    """Why a protocol, or a port of that name, is not carried yet, or what to do about it."""
+    return LATER.get(_word(protocol)) or CARRIED
+
+
+def _word(text: str) -> str:
+    """The protocol that the name of a port begins with: what comes before the first ``-``."""
+    word = text.lower()
+    return "grpc-web" if word.startswith("grpc-web") else word.partition("-")[0]
+
+
 def of_port(number: int, name: str, app_protocol: str | None) -> Protocol | None:
     """What a Service's port speaks; ``appProtocol`` stands for the name. None: not carried yet.
 
     ``mysql`` and ``http-admin`` say it, whatever comes behind the first ``-``; any other word says nothing.
     Where nothing is said, ports of servers that speak first are TCP.
     """
-    word = (name if app_protocol is None else app_protocol).lower()
-    word = "grpc-web" if word.startswith("grpc-web") else word.partition("-")[0]
+    word = _word(name if app_protocol is None else app_protocol)
     if word in LATER:
         return None
     return SPOKEN.get(word, "tcp" if number in SERVER_FIRST else "auto")

@@ -33,7 +33,8 @@ class ServicePort(Model):
             field, text = "name", f"protocol of port name {self.name!r}"
             if self.app_protocol is not None:
                 field, text = "appProtocol", self.app_protocol
-            yield Flaw((field,), f"{text}: HTTP/1.1, TCP and TLS are carried", later=True)
+            reason = protocols.why_later(self.app_protocol or self.name or "")
+            yield Flaw((field,), f"{text}: {reason}", later=True)
 
 
 class ServiceSpec(Model):

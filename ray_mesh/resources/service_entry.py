@@ -40,7 +40,7 @@ class EntryPort(Model):
         if not protocols.is_known(self.protocol):
             yield Flaw(("protocol",), protocols.unknown(self.protocol))
         elif protocols.said(self.protocol) in (None, "auto"):
-            yield Flaw(("protocol",), f"{self.protocol}: HTTP/1.1, TCP and TLS are carried", later=True)
+            yield Flaw(("protocol",), f"{self.protocol}: {protocols.why_later(self.protocol)}", later=True)
 
 
 class EntrySelector(LabelSelector):

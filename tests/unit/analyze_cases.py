@@ -77,6 +77,13 @@ CLAIM = "[{headers: {'@request.auth.claims.x': {exact: y}}}]"
 ROUTE = "spec.http[0].route[0].destination"
 
 CASES: dict[str, tuple[str, list[str]]] = {
+    "one port of a workload in two versions": (
+        join(
+            service("a", "[{name: grpc, port: 80}, {name: http, port: 81}]"),
+            service("b", "[{name: grpc, port: 80}, {name: x, port: 81, appProtocol: http2}]"),
+        ),
+        ["warning RM0120 Service default/a spec.ports"],
+    ),
     "all is well": (join(REVIEWS, SUBSETS, routes("reviews", "[reviews]", f"[{to('reviews', 'v1')}]")), []),
     "no host": (
         join(REVIEWS, routes("r", "[reviews]", f"[{to('nowhere')}]")),

@@ -45,6 +45,21 @@ def test_every_field_of_a_connection_pool() -> None:
     assert made.traffic == TrafficPolicy(ORIGIN, limits, RetryBudget(12.5, 0))
 
 
+def test_what_a_connection_pool_says_of_http2() -> None:
+    pool = (
+        "{http: {h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 5, "
+        "http2KeepAlive: {interval: 10s, timeout: 1500ms}}}"
+    )
+    made = compiled(f"trafficPolicy: {{connectionPool: {pool}}}")
+    limits = ConnectionLimits(h2_upgrade="UPGRADE", max_streams=5, ping_interval_s=10.0, ping_timeout_s=1.5)
+    assert made.traffic == TrafficPolicy(ORIGIN, limits)
+    own = "{http: {h2UpgradePolicy: DO_NOT_UPGRADE, useClientProtocol: true}}"
+    subsets = f"[{{name: a, trafficPolicy: {{connectionPool: {own}}}}}]"
+    (a,) = compiled(f"trafficPolicy: {{connectionPool: {pool}}}, subsets: {subsets}").subsets
+    limits = ConnectionLimits(h2_upgrade="DO_NOT_UPGRADE", uses_client_protocol=True)
+    assert a.traffic == TrafficPolicy(ORIGIN, limits)
+
+
 def test_what_says_nothing_compiles_to_nothing() -> None:
     made = compiled("trafficPolicy: {loadBalancer: {simple: RANDOM}}, subsets: [{name: a, labels: {x: y}}]")
     assert (made.balance, made.traffic, made.port_traffic) == ("RANDOM", None, ())
@@ -184,8 +199,6 @@ def test_flaws(policy: str, told: str) -> None:
             "loadBalancer: {consistentHash: {useSourceIp: true, minimumRingSize: 99999}}",
             "minimumRingSize 99999",
         ),
-        ("connectionPool: {http: {maxConcurrentStreams: 1}}", "maxConcurrentStreams: proxies speak HTTP/1.1"),
-        ("connectionPool: {http: {h2UpgradePolicy: UPGRADE}}", "h2UpgradePolicy UPGRADE"),
         ("outlierDetection: {consecutiveErrors: 3}", "consecutiveErrors: its newer form"),
         ("outlierDetection: {outlierDetectionHttpErrorCodes: [429]}", "outlierDetectionHttpErrorCodes"),
         ("retryBudget: {budgetInterval: 1s}", "budgetInterval"),

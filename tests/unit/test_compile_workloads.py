@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from compile_world import bookinfo, document, ingress, service, workload, world
+from compile_world import binding, bookinfo, document, ingress, service, workload, world
 
-from ray_mesh.compile import LiveWorkload, compile_endpoints, compile_key, stored_keys
+from ray_mesh.compile import LiveWorkload, admit, compile_endpoints, compile_key, stored_keys
 from ray_mesh.compile.world import World
 from ray_mesh.errors import PeerError
 from ray_mesh.snapshot import (
@@ -20,6 +20,8 @@ from ray_mesh.snapshot import (
     Source,
     ValueMatch,
     Workload,
+    decode,
+    encode,
 )
 
 
@@ -230,3 +232,35 @@ def test_what_a_port_speaks(port: str, protocol: str, tcp_only: bool) -> None:
     called = compile_key(here, "service.default.reviews")
     assert isinstance(called, Service)
     assert [each.protocol for each in called.ports] == [protocol]
+
+
+@pytest.mark.parametrize(
+    ("ports", "protocol"),
+    [
+        ("{port: 80, name: http}", "http1"),
+        ("{port: 80, name: grpc}", "http2"),
+        ("{port: 80, name: x, appProtocol: kubernetes.io/h2c}", "http2"),
+        ("{port: 80, name: x}", "client"),
+        ("{port: 80, name: grpc}, {port: 81, name: http2-x}, {port: 82, name: tcp}", "http2"),
+        ("{port: 80, name: grpc}, {port: 81, name: http}", "client"),
+        ("{port: 80, name: tcp}", "http1"),
+    ],
+)
+def test_what_an_application_speaks(ports: str, protocol: str) -> None:
+    reviews = document("Service", "reviews", f"{{selector: {{app: reviews}}, ports: [{ports}]}}")
+    assert compiled(world(reviews, workload("reviews", "v1"))).app_protocol == protocol
+
+
+def test_what_was_the_only_protocol_before_takes_no_field() -> None:
+    plain = compiled(world(service("reviews"), workload("reviews", "v1")))
+    assert b"app_protocol" not in encode(plain)
+    assert decode("workload.default.reviews-v1", encode(plain)) == plain
+
+
+def test_services_of_one_application_that_do_not_agree_are_told() -> None:
+    one = document("Service", "one", "{selector: {app: reviews}, ports: [{port: 80, name: http}]}")
+    two = document("Service", "two", "{selector: {version: v1}, ports: [{port: 80, name: grpc}]}")
+    assert admit(world(one), [two]) == []
+    [found] = admit(world(one, workload("reviews", "v1"), binding("bookinfo-reviews")), [two])
+    assert (found.code, found.key) == ("RM0120", "service.default.two")
+    assert found.message.startswith("its ports and those of Service default/one say both")

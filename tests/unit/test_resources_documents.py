@@ -231,11 +231,11 @@ def test_valid_fields_that_are_not_honoured_are_refused_by_name(rule: str, names
         ),
         (
             document("Service", "{selector: {a: b}, ports: [{port: 80, name: grpc-web-x}]}"),
-            "protocol of port name 'grpc-web-x'",
+            "protocol of port name 'grpc-web-x': it is not translated to gRPC",
         ),
         (
-            document("Service", "{selector: {a: b}, ports: [{port: 80, appProtocol: 'kubernetes.io/h2c'}]}"),
-            "spec.ports[0].appProtocol kubernetes.io/h2c",
+            document("Service", "{selector: {a: b}, ports: [{port: 80, appProtocol: HBONE}]}"),
+            "spec.ports[0].appProtocol HBONE: HTTP, gRPC, TCP and TLS are carried",
         ),
         (document("Service", "{ports: [{port: 80, name: http}]}"), "a Service without selector"),
         (document("Service", "{selector: {a: b}, clusterIP: None}"), "spec.ports empty"),

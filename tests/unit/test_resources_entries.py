@@ -55,8 +55,8 @@ def test_honoured(spec: str) -> None:
         (f"hosts: [a.example.com], {PORTS}, resolution: DNS, subjectAltNames: [a]", "subjectAltNames"),
         ("hosts: [a.example.com], resolution: DNS", "spec.ports empty"),
         (
-            "hosts: [a.example.com], ports: [{number: 443, name: g, protocol: GRPC}], resolution: DNS",
-            "spec.ports[0].protocol GRPC",
+            "hosts: [a.example.com], ports: [{number: 443, name: g, protocol: HTTP3}], resolution: DNS",
+            "spec.ports[0].protocol HTTP3",
         ),
         (
             f"hosts: [a], {PORTS}, resolution: STATIC, workloadSelector: {{labels: {{a: b}}}}",

@@ -20,6 +20,11 @@ from ray_mesh.resources import ApiGatewaySpec, Document, HttpRouteSpec, VirtualS
 from ray_mesh.resources.gateway_api.gateway import Listener
 from ray_mesh.resources.gateway_api.references import ParentReference
 from ray_mesh.resources.source import Path
+from ray_mesh.snapshot import HTTP_PROTOCOLS
+
+_HTTP = (*HTTP_PROTOCOLS, "auto")
+_FITTING = {"HTTPRoute": _HTTP, "TLSRoute": ("tls", "auto"), "TCPRoute": ("tcp", "auto")}
+"""The protocols of ports for whose callers a route of a kind is."""
 
 
 def api_route_findings(world: World, document: Document) -> Iterator[Finding]:
@@ -91,8 +96,7 @@ def _service_findings(
             yield error(document, codes.NOT_FOUND, path, message, "name one of its ports")
             return
         ports = [one for one in callee.ports if scope.port in (0, one.number)]
-        fitting = {"HTTPRoute": ("http", "auto"), "TLSRoute": ("tls", "auto"), "TCPRoute": ("tcp", "auto")}
-        if not any(one.protocol in fitting[document.kind] for one in ports):
+        if not any(one.protocol in _FITTING[document.kind] for one in ports):
             message = f"no port of {callee.host} that the route is for speaks what a {document.kind} routes"
             yield warning(document, codes.ROUTE_DETACHED, path, message, "name its ports by protocol")
         if document.kind == "HTTPRoute":
