@@ -49,6 +49,7 @@ class Facts:
         "fields",  # the header lines of head that the next hop gets
         "first_byte_at",  # of the response; 0 when the response came whole
         "flags",
+        "grpc_status",  # the number with which a gRPC call ended, known at its end; empty for others
         "head",
         "hold",  # its place in the cluster's breaker, where there is one
         "host",
@@ -137,7 +138,7 @@ class Facts:
         self.responded = False
         self.done = False
         self.status = 0
-        self.flags = ""
+        self.flags = self.grpc_status = ""
         self.duration_s = 0.0
         self.request_bytes = 0
         self.response_bytes = 0

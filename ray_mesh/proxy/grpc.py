@@ -12,43 +12,40 @@ from __future__ import annotations
 import re
 from urllib.parse import quote_from_bytes
 
+from ray_mesh.grpc_status import GrpcStatus
 from ray_mesh.proxy.head import RequestHead
 from ray_mesh.proxy.replies import FLAG_HEADER, Reply
 
-OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = range(6)
-ALREADY_EXISTS, PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED = range(6, 11)
-OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS, UNAUTHENTICATED = range(11, 17)
-
 HTTP_TO_GRPC = {
-    400: INTERNAL,
-    401: UNAUTHENTICATED,
-    403: PERMISSION_DENIED,
-    404: UNIMPLEMENTED,
-    429: UNAVAILABLE,
-    502: UNAVAILABLE,
-    503: UNAVAILABLE,
-    504: UNAVAILABLE,
+    400: GrpcStatus.INTERNAL,
+    401: GrpcStatus.UNAUTHENTICATED,
+    403: GrpcStatus.PERMISSION_DENIED,
+    404: GrpcStatus.UNIMPLEMENTED,
+    429: GrpcStatus.UNAVAILABLE,
+    502: GrpcStatus.UNAVAILABLE,
+    503: GrpcStatus.UNAVAILABLE,
+    504: GrpcStatus.UNAVAILABLE,
 }
 """What a client makes of a response that is not gRPC's; of others UNKNOWN."""
 
 GRPC_TO_HTTP = {
-    OK: 200,
-    CANCELLED: 499,
-    UNKNOWN: 500,
-    INVALID_ARGUMENT: 400,
-    DEADLINE_EXCEEDED: 504,
-    NOT_FOUND: 404,
-    ALREADY_EXISTS: 409,
-    PERMISSION_DENIED: 403,
-    RESOURCE_EXHAUSTED: 429,
-    FAILED_PRECONDITION: 400,
-    ABORTED: 409,
-    OUT_OF_RANGE: 400,
-    UNIMPLEMENTED: 501,
-    INTERNAL: 500,
-    UNAVAILABLE: 503,
-    DATA_LOSS: 500,
-    UNAUTHENTICATED: 401,
+    GrpcStatus.OK: 200,
+    GrpcStatus.CANCELLED: 499,
+    GrpcStatus.UNKNOWN: 500,
+    GrpcStatus.INVALID_ARGUMENT: 400,
+    GrpcStatus.DEADLINE_EXCEEDED: 504,
+    GrpcStatus.NOT_FOUND: 404,
+    GrpcStatus.ALREADY_EXISTS: 409,
+    GrpcStatus.PERMISSION_DENIED: 403,
+    GrpcStatus.RESOURCE_EXHAUSTED: 429,
+    GrpcStatus.FAILED_PRECONDITION: 400,
+    GrpcStatus.ABORTED: 409,
+    GrpcStatus.OUT_OF_RANGE: 400,
+    GrpcStatus.UNIMPLEMENTED: 501,
+    GrpcStatus.INTERNAL: 500,
+    GrpcStatus.UNAVAILABLE: 503,
+    GrpcStatus.DATA_LOSS: 500,
+    GrpcStatus.UNAUTHENTICATED: 401,
 }
 """As what a status counts where HTTP statuses do (outlier detection), as in Envoy."""
 
@@ -92,7 +89,7 @@ def status_of(lines: bytes) -> int | None:
     if found is None:
         return None
     status = int(found[1])
-    return status if status in GRPC_TO_HTTP else UNKNOWN
+    return status if status in GRPC_TO_HTTP else GrpcStatus.UNKNOWN
 
 
 def grpc_to_http(status: int) -> int:
@@ -104,7 +101,7 @@ def status_of_reply(reply: Reply) -> int:
     """The status with which a call is told of an answer of our own."""
     if reply.grpc_status is not None:
         return reply.grpc_status
-    return HTTP_TO_GRPC.get(reply.status, UNKNOWN)
+    return HTTP_TO_GRPC.get(reply.status, GrpcStatus.UNKNOWN)
 
 
 def grpc_reply(reply: Reply, *, is_brief: bool = False, request_id: str = "") -> list[tuple[bytes, bytes]]:

@@ -112,7 +112,7 @@ class Inbound:
     ) -> None:
         self._effects = effects
         self._dialer = dialer
-        self._recorders: dict[tuple[Claim, str, str, int, str], Recorder] = {}
+        self._recorders: dict[tuple[Claim, str, str, int, str, str], Recorder] = {}
         self._pool = Pool(APP_FRESH_S)
         self._app_at = ("", 0, "")
         self.guard = Guard(workload, effects.wheel, bucket)
@@ -219,12 +219,14 @@ class Inbound:
         """Count a finished request (reporter ``destination``)."""
         claim = request.source if isinstance(request.source, tuple) else _UNCLAIMED
         principal = request.peer.principal if isinstance(request.peer, Peer) else ""
-        key = (claim, principal, request.service, request.status, request.flags)
+        status = request.grpc_status
+        key = (claim, principal, request.service, request.status, request.flags, status)
         recorder = self._recorders.get(key)
         if recorder is None:
             if len(self._recorders) >= _MAX_RECORDERS:
                 self._recorders.clear()
-            recorder = self._recorders[key] = self._effects.journal.series.series(self._edge(*key))
+            edge = self._edge(*key[:5], "grpc" if status else "http", status)
+            recorder = self._recorders[key] = self._effects.journal.series.series(edge)
         recorder.record(request.duration_s, request.request_bytes, request.response_bytes)
         self._effects.journal.keep((request, recorder.edge))
 
@@ -236,7 +238,7 @@ class Inbound:
     def tcp_recorder(self, connection: TcpConnection, peer: Peer, hello: Hello | None) -> Recorder:
         """The totals of a TCP connection with the flags that it has now."""
         claim = peer.claim(hello.source.encode()) if hello is not None else _UNCLAIMED
-        edge = self._edge(claim, peer.principal, connection.service, 0, connection.flags, "tcp")
+        edge = self._edge(claim, peer.principal, connection.service, 0, connection.flags, "tcp", "")
         return self._effects.journal.series.series(edge)
 
     def record_tcp(self, connection: TcpConnection, peer: Peer, hello: Hello | None) -> None:
@@ -246,7 +248,14 @@ class Inbound:
         self._effects.journal.keep((connection, recorder.edge))
 
     def _edge(
-        self, claim: Claim, principal: str, service: str, code: int, flags: str, protocol: str = "http"
+        self,
+        claim: Claim,
+        principal: str,
+        service: str,
+        code: int,
+        flags: str,
+        protocol: str,
+        grpc_status: str,
     ) -> Edge:
         return Edge(
             reporter="destination",
@@ -264,6 +273,7 @@ class Inbound:
             code=code,
             flags=flags,
             security="mutual_tls",
+            grpc_status=grpc_status,
         )
 
 

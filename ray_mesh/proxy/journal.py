@@ -24,8 +24,8 @@ class AccessRecord:
     Phases are in seconds since the head came, None where a phase was not reached: ``decided_s`` it was
     known where it goes, ``connected_s`` a connection was made (none when one was at hand),
     ``first_byte_s`` the response began, ``duration_s`` its end. ``reason`` and ``message`` are those of
-    an answer made here. ``cluster`` is ``host|subset|port``; ``policy`` is the authorization policy that
-    decided.
+    an answer made here. ``grpc_status`` is empty for what was no gRPC call. ``cluster`` is
+    ``host|subset|port``; ``policy`` is the authorization policy that decided.
     """
 
     edge: Edge
@@ -47,7 +47,9 @@ class AccessRecord:
     route: str
     cluster: str
     upstream: str
+    protocol: str
     status: int
+    grpc_status: str
     flags: str
     reason: str
     message: str
@@ -117,7 +119,9 @@ def _record(request: Request, edge: Edge, offset_s: float) -> AccessRecord:
         route=edge.route,
         cluster=f"{cluster.destination.host}|{cluster.subset}|{cluster.port}" if cluster is not None else "",
         upstream=f"{member.endpoint.address}:{member.endpoint.port}" if member is not None else "",
+        protocol=edge.protocol,
         status=edge.code,
+        grpc_status=edge.grpc_status,
         flags=edge.flags,
         reason=reply.reason if reply is not None else _GONE if "DC" in edge.flags.split(",") else "",
         message=reply.message if reply is not None else "",
@@ -150,7 +154,9 @@ def _connection(connection: TcpConnection, edge: Edge, offset_s: float) -> Acces
         route=edge.route,
         cluster="",
         upstream=f"{member.endpoint.address}:{member.endpoint.port}" if member is not None else "",
+        protocol=edge.protocol,
         status=edge.code,
+        grpc_status=edge.grpc_status,
         flags=edge.flags,
         reason=reply.reason if reply is not None else "",
         message=reply.message if reply is not None else "",

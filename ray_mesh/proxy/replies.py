@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
+from ray_mesh.grpc_status import GrpcStatus
 from ray_mesh.security.authorization import Decision
 from ray_mesh.snapshot import RateLimit
 
 FLAG_HEADER = "x-mesh-flag"
 
 _BODILESS = (204, 304)
-_DEADLINE_EXCEEDED, _UNAUTHENTICATED = 4, 16
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -262,7 +262,7 @@ def given_up(reply: Reply, attempts: int) -> Reply:
 def try_timed_out(timeout_s: float, where: str) -> Reply:
     """The timeout of one try passed, and there is no other."""
     message = f"{where} did not answer within {timeout_s:g} s (perTryTimeout)"
-    return Reply(504, "UT", "try_timeout", message, grpc_status=_DEADLINE_EXCEEDED)
+    return Reply(504, "UT", "try_timeout", message, grpc_status=GrpcStatus.DEADLINE_EXCEEDED)
 
 
 def breaker_open(limit: str, value: float, where: str, origin: str) -> Reply:
@@ -284,13 +284,13 @@ def bad_response(where: str, cause: str) -> Reply:
 def timed_out(timeout_s: float, route: str) -> Reply:
     """The route's timeout passed."""
     message = f"no complete response within {timeout_s:g} s (route {route})"
-    return Reply(504, "UT", "upstream_timeout", message, grpc_status=_DEADLINE_EXCEEDED)
+    return Reply(504, "UT", "upstream_timeout", message, grpc_status=GrpcStatus.DEADLINE_EXCEEDED)
 
 
 def deadline_exceeded(timeout_s: float) -> Reply:
     """The time that the caller allows (``grpc-timeout``) passed."""
     message = f"no complete response within the {timeout_s:g} s that the caller allows (grpc-timeout)"
-    return Reply(504, "UT", "deadline_exceeded", message, grpc_status=_DEADLINE_EXCEEDED)
+    return Reply(504, "UT", "deadline_exceeded", message, grpc_status=GrpcStatus.DEADLINE_EXCEEDED)
 
 
 def stalled(idle_s: float) -> Reply:
@@ -392,7 +392,7 @@ TOKEN_REQUIRED = Reply(
     "this listener speaks for one workload: use the proxy URL with the workload's name and token, "
     "http://<workload>:<token>@127.0.0.1:<port>",
     ('proxy-authenticate: Basic realm="ray-mesh workload"',),
-    grpc_status=_UNAUTHENTICATED,
+    grpc_status=GrpcStatus.UNAUTHENTICATED,
 )
 EXPIRED = Reply(
     403,

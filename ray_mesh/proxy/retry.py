@@ -2,14 +2,16 @@
 
 Pure decisions; :mod:`.retrying` carries them out. A route that names its conditions (``retryOn``) asks
 for them whatever the method. One that only says how often has Istio's conditions, but of those the ones
-under which a request may have been processed count for idempotent methods only.
+under which a request may have been processed count for idempotent methods only. Words of gRPC mean the
+status in the head of a response, as in Envoy: where it comes after messages these have gone out.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
+from ray_mesh.grpc_status import GrpcStatus
+from ray_mesh.proxy.grpc import status_of
 from ray_mesh.snapshot import Retries
 
 BACKOFF_S = 0.025
@@ -18,13 +20,12 @@ _UNSAID = ("connect-failure", "refused-stream", "unavailable", "cancelled", "res
 _UNSAID_STATUSES = (503,)
 _GATEWAY_ERRORS = frozenset({502, 503, 504})
 _GRPC = {
-    "cancelled": b"1",
-    "deadline-exceeded": b"4",
-    "resource-exhausted": b"8",
-    "internal": b"13",
-    "unavailable": b"14",
+    "cancelled": GrpcStatus.CANCELLED,
+    "deadline-exceeded": GrpcStatus.DEADLINE_EXCEEDED,
+    "resource-exhausted": GrpcStatus.RESOURCE_EXHAUSTED,
+    "internal": GrpcStatus.INTERNAL,
+    "unavailable": GrpcStatus.UNAVAILABLE,
 }
-_GRPC_STATUS = re.compile(rb"\r\ngrpc-status:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
 
 
 class RetryPolicy:
@@ -70,8 +71,7 @@ class RetryPolicy:
         if not self._grpc:
             return False
         end = head.find(b"\r\n\r\n")  # what follows is the body's
-        found = _GRPC_STATUS.search(head, 0, end + 2 if end >= 0 else len(head))
-        return found is not None and found[1] in self._grpc
+        return status_of(head[: end + 2] if end >= 0 else head) in self._grpc
 
     def delay_s(self, number: int, draw: Callable[[], float]) -> float:
         """How long to wait before retry ``number`` (from 1 on); ``draw`` is uniform in [0, 1)."""

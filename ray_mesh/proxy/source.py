@@ -27,7 +27,7 @@ class Source:
         self.pools: dict[Member, Pool] = {}
         self._limited: dict[tuple[Member, Breaker], LimitedPool] = {}
         self._journal = journal
-        self._recorders: dict[tuple[object, Member | None, int, str], Recorder] = {}
+        self._recorders: dict[tuple[object, Member | None, int, str, str], Recorder] = {}
         self.set_workload(workload)
 
     def set_workload(self, workload: Workload) -> None:
@@ -99,7 +99,7 @@ class Source:
 
     def record(self, request: Request) -> None:
         """Count a finished request (reporter ``source``)."""
-        key = (request.route, request.member, request.status, request.flags)
+        key = (request.route, request.member, request.status, request.flags, request.grpc_status)
         recorder = self._recorders.get(key)
         if recorder is None:
             recorder = self._recorder(request)
@@ -111,7 +111,7 @@ class Source:
 
     def tcp_recorder(self, connection: TcpConnection) -> Recorder:
         """The totals of a TCP connection with the flags that it has now."""
-        return self._journal.series.series(self._edge(connection, connection.route, "tcp"))
+        return self._journal.series.series(self._edge(connection, connection.route, "tcp", ""))
 
     def record_tcp(self, connection: TcpConnection) -> None:
         """Count a TCP connection that is over; its bytes were counted as they moved."""
@@ -120,9 +120,11 @@ class Source:
         self._journal.keep((connection, recorder.edge))
 
     def _recorder(self, request: Request) -> Recorder:
-        return self._journal.series.series(self._edge(request, getattr(request.route, "name", ""), "http"))
+        status = request.grpc_status
+        route = getattr(request.route, "name", "")
+        return self._journal.series.series(self._edge(request, route, "grpc" if status else "http", status))
 
-    def _edge(self, request: Request | TcpConnection, route: str, protocol: str) -> Edge:
+    def _edge(self, request: Request | TcpConnection, route: str, protocol: str, grpc_status: str) -> Edge:
         member = request.member
         return Edge(
             reporter="source",
@@ -140,4 +142,5 @@ class Source:
             code=request.status,
             flags=request.flags,
             security=security_of(request),
+            grpc_status=grpc_status,
         )

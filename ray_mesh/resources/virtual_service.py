@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ray_mesh.grpc_status import GrpcStatus
 from ray_mesh.resources.connection_routes import TcpRoute, TlsRoute
 from ray_mesh.resources.destination import Destination
 from ray_mesh.resources.exports import export_flaws, placed_export_flaws
@@ -151,11 +152,7 @@ class Abort(Model):
             yield Flaw(("grpcStatus",), f"{self.grpc_status!r} is no status of gRPC; {hint}")
 
 
-GRPC_STATUSES = (
-    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
-    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"),
-    *("UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
-)
+GRPC_STATUSES = tuple(GrpcStatus.__members__)
 
 
 class Fault(Model):

@@ -165,7 +165,8 @@ def read(cls: type[T], plain: Any) -> T:
     if not isinstance(plain, Mapping):
         raise PeerError(f"the API answered {plain!r:.80} where a {cls.__name__} was expected")
     try:
-        needed = {one.name: one.default is MISSING for one in fields(cls)}  # type: ignore[arg-type]
+        every = fields(cls)  # type: ignore[arg-type]
+        needed = {one.name: one.default is MISSING and one.default_factory is MISSING for one in every}
         chosen = [name for name, must_be in needed.items() if must_be or name in plain]
         known = {name: _frozen(plain[name]) for name in chosen}
     except KeyError as error:

@@ -48,9 +48,12 @@ LABELS = (
     "destination_service_namespace",
     "request_protocol",
     "response_code",
+    "grpc_response_status",
     "response_flags",
     "connection_security_policy",
 )
+
+_EMPTY = tuple("" if label == "grpc_response_status" else "unknown" for label in LABELS)
 
 BUCKETS_MS = (0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 3e5)
 
@@ -125,7 +128,10 @@ def metrics(series: Iterable[Series], lost_reports: int) -> Iterator[Metric]:
 
 
 def label_values(edge: Edge) -> tuple[str, ...]:
-    """The values of :data:`LABELS` for one edge; what is not known is ``unknown``, as in Istio."""
+    """The values of :data:`LABELS` for one edge; what is not known is ``unknown``, as in Istio.
+
+    A request that is not gRPC has an empty status of gRPC, which Prometheus takes for no such label.
+    """
     source_namespace, _, source = edge.source_workload.rpartition("/")
     namespace, _, destination = edge.destination_workload.rpartition("/")
     service_name, service_namespace = _service(edge.destination_service)
@@ -150,10 +156,11 @@ def label_values(edge: Edge) -> tuple[str, ...]:
         service_namespace,
         edge.protocol,
         str(edge.code),
+        edge.grpc_status,
         edge.flags or "-",
         edge.security,
     )
-    return tuple(value or "unknown" for value in values)
+    return tuple(value or empty for value, empty in zip(values, _EMPTY, strict=True))
 
 
 def classic_buckets(histogram: Histogram) -> list[tuple[str, float]]:

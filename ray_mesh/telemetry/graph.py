@@ -10,9 +10,10 @@ A destination may know its caller by identity only, so reports are paired by wor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from ray_mesh.grpc_status import GrpcStatus
 from ray_mesh.telemetry.histogram import ExpHistogram
 from ray_mesh.telemetry.merge import merge_series
 from ray_mesh.telemetry.series import Edge, Series
@@ -37,8 +38,10 @@ class GraphEdge:
     """Requests from one workload to one service that one workload answered (or nobody: empty).
 
     ``requests`` is what the window holds, ``rps`` the rate. ``error_ratio`` counts 5xx, also those
-    made by a proxy, and requests without an answer. ``mtls`` is the share of connected requests whose
-    handshake both sides verified, the lesser of the two reports. Latencies are milliseconds.
+    made by a proxy, requests without an answer, and calls of gRPC that did not end with OK.
+    ``grpc_statuses`` has how many of those ended with which number. ``mtls`` is the share of
+    connected requests whose handshake both sides verified, the lesser of the two reports. Latencies are
+    milliseconds.
     """
 
     reporter: Literal["source", "destination"]
@@ -60,6 +63,7 @@ class GraphEdge:
     codes: dict[str, int]
     flags: dict[str, int]
     mtls: float
+    grpc_statuses: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +106,21 @@ _HEADINGS = (
     "MTLS",
     "FLAGS",
 )
+_STATUSES = frozenset(GrpcStatus)
 _LEFT_COLUMNS = frozenset({0, 1, 2, 3, 10})
 
 
 def _row(edge: GraphEdge) -> tuple[str, ...]:
-    flags = ",".join(f"{flag}:{count}" for flag, count in edge.flags.items())
+    counts = {_status_name(status): count for status, count in edge.grpc_statuses.items()} | edge.flags
+    flags = ",".join(f"{flag}:{count}" for flag, count in counts.items())
     times = (f"{ms:.1f}ms" for ms in (edge.p50_ms, edge.p90_ms, edge.p99_ms))
     names = (edge.source or "unknown", edge.service.split(".svc.", 1)[0], edge.destination or "-")
     rates = (f"{edge.rps:.1f}", f"{edge.error_ratio:.1%}", *times, f"{edge.mtls:.0%}")
     return (*names, edge.destination_version or "-", *rates, flags or "-")
+
+
+def _status_name(number: str) -> str:
+    return GrpcStatus(int(number)).name if number.isdecimal() and int(number) in _STATUSES else number
 
 
 def _pad(cell: str, width: int, column: int) -> str:
@@ -225,6 +235,7 @@ def _edge(
         codes=_codes(own),
         flags=dict(sorted(flags.items())),
         mtls=min(_verified(own), _verified(peers)),
+        grpc_statuses=_grpc_statuses(own),
     )
 
 
@@ -238,11 +249,12 @@ _ORDERLY = frozenset({CANCELLED_FLAG, "SI", "DT", "DR"})
 
 
 def is_error(edge: Edge) -> bool:
-    """Whether requests of this edge failed: 5xx or no answer, unless the caller went away first. A TCP
-    connection failed when a flag says so, but for those that end one in good order."""
+    """Whether requests of this edge failed: 5xx or no answer, of gRPC every status but OK, unless the caller
+    went away first. A TCP connection failed when a flag says so, but for those that end one in good order."""
     if edge.protocol == "tcp":
         return not _ORDERLY.issuperset(flags_of(edge))
-    return (edge.code >= 500 or edge.code == 0) and CANCELLED_FLAG not in flags_of(edge)
+    has_failed = edge.code >= 500 or edge.code == 0 or edge.grpc_status not in ("", "0")
+    return has_failed and CANCELLED_FLAG not in flags_of(edge)
 
 
 def _codes(series: Iterable[Series]) -> dict[str, int]:
@@ -250,6 +262,14 @@ def _codes(series: Iterable[Series]) -> dict[str, int]:
     for one in series:
         codes[one.edge.code] = codes.get(one.edge.code, 0) + one.requests
     return {str(code): codes[code] for code in sorted(codes)}
+
+
+def _grpc_statuses(series: Iterable[Series]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for one in series:
+        if status := one.edge.grpc_status:
+            counts[status] = counts.get(status, 0) + one.requests
+    return {status: counts[status] for status in sorted(counts, key=lambda each: (len(each), each))}
 
 
 def _flags(series: Iterable[Series]) -> dict[str, int]:

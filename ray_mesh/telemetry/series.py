@@ -12,7 +12,9 @@ from ray_mesh import codec
 class Edge:
     """The labels of one series: who calls whom, how it ended, as seen by ``reporter``.
 
-    ``protocol`` is ``http`` or ``tcp``; a TCP connection has ``code`` 0.
+    ``protocol`` is ``http``, ``grpc`` or ``tcp``; a TCP connection has ``code`` 0. ``grpc_status`` is the
+    number with which a call ended, as its caller saw it, and empty for others; ``code`` is beside it the
+    status of HTTP, for answers of this reporter the one that they would have had there.
 
     Workload fields are ``<namespace>/<workload name>``, empty when unknown. ``security`` is
     ``mutual_tls`` only when this reporter verified the peer's identity after the handshake.
@@ -33,6 +35,7 @@ class Edge:
     code: int
     flags: str
     security: Literal["mutual_tls", "none", "unknown"]
+    grpc_status: str = codec.later("")
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,8 +77,8 @@ class Recorder:
 class SeriesTable:
     """Recorders by edge, at most ``limit``.
 
-    Past the limit a new edge is folded into one ``__other__`` edge per reporter, code and flags (so
-    that error rates stay true); whoever owns the table warns when it :attr:`is_full`.
+    Past the limit a new edge is folded into one ``__other__`` edge per reporter, code, flags and status of
+    gRPC (so that error rates stay true); whoever owns the table warns when it :attr:`is_full`.
     """
 
     def __init__(self, limit: int = 10_000) -> None:
@@ -120,7 +120,7 @@ class SeriesTable:
 
 
 def other_edge(edge: Edge) -> Edge:
-    """The edge that stands for all that found no room: reporter, code and flags are kept."""
+    """The edge that stands for all that found no room: how they ended is kept."""
     return replace(
         edge,
         source_workload=OTHER,

@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from ray_mesh.grpc_status import GrpcStatus
 from ray_mesh.proxy import grpc, replies
 from ray_mesh.proxy.head import read_request
 from ray_mesh.proxy.replies import Reply
@@ -82,25 +83,25 @@ def test_statuses_in_fields(lines: bytes, expected: int | None) -> None:
 
 def test_every_status_has_one_of_http_and_unknown_ones_count_as_failures() -> None:
     assert sorted(grpc.GRPC_TO_HTTP) == list(range(17))
-    assert grpc.grpc_to_http(grpc.UNAVAILABLE) == 503
-    assert grpc.grpc_to_http(grpc.NOT_FOUND) == 404
+    assert grpc.grpc_to_http(GrpcStatus.UNAVAILABLE) == 503
+    assert grpc.grpc_to_http(GrpcStatus.NOT_FOUND) == 404
     assert grpc.grpc_to_http(99) == 500
 
 
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        (replies.bad_request(400, "no"), grpc.INTERNAL),
-        (replies.TOKEN_REQUIRED, grpc.UNAUTHENTICATED),
-        (replies.no_route("a", "/"), grpc.UNIMPLEMENTED),
-        (replies.no_endpoint("a", ""), grpc.UNAVAILABLE),
-        (replies.overflow("a"), grpc.UNAVAILABLE),
-        (replies.injected_abort(429), grpc.UNAVAILABLE),
-        (replies.timed_out(1.0, "r"), grpc.DEADLINE_EXCEEDED),
-        (replies.try_timed_out(1.0, "a"), grpc.DEADLINE_EXCEEDED),
-        (replies.deadline_exceeded(1.0), grpc.DEADLINE_EXCEEDED),
-        (replies.stalled(1.0), grpc.UNAVAILABLE),
-        (replies.injected_abort(418), grpc.UNKNOWN),
+        (replies.bad_request(400, "no"), GrpcStatus.INTERNAL),
+        (replies.TOKEN_REQUIRED, GrpcStatus.UNAUTHENTICATED),
+        (replies.no_route("a", "/"), GrpcStatus.UNIMPLEMENTED),
+        (replies.no_endpoint("a", ""), GrpcStatus.UNAVAILABLE),
+        (replies.overflow("a"), GrpcStatus.UNAVAILABLE),
+        (replies.injected_abort(429), GrpcStatus.UNAVAILABLE),
+        (replies.timed_out(1.0, "r"), GrpcStatus.DEADLINE_EXCEEDED),
+        (replies.try_timed_out(1.0, "a"), GrpcStatus.DEADLINE_EXCEEDED),
+        (replies.deadline_exceeded(1.0), GrpcStatus.DEADLINE_EXCEEDED),
+        (replies.stalled(1.0), GrpcStatus.UNAVAILABLE),
+        (replies.injected_abort(418), GrpcStatus.UNKNOWN),
     ],
 )
 def test_statuses_of_answers_made_here(reply: Reply, expected: int) -> None:

@@ -54,6 +54,16 @@ def scrape(series: Iterable[Series]) -> dict[str, list[tuple[dict[str, str], flo
     return samples
 
 
+def test_calls_of_grpc_have_their_status_as_a_label_and_others_an_empty_one() -> None:
+    call = replace(EDGE, protocol="grpc", code=200, flags="", grpc_status="14")
+    samples = scrape(totals(EDGE, call))
+    shown = {
+        labels["request_protocol"]: (labels["response_code"], labels["grpc_response_status"])
+        for labels, _ in samples[REQUESTS]
+    }
+    assert shown == {"http": ("503", ""), "grpc": ("200", "14")}
+
+
 def test_a_scrape_has_istios_names_and_labels() -> None:
     samples = scrape(totals(EDGE))
     ((labels, value),) = samples[REQUESTS]

@@ -83,6 +83,26 @@ def test_errors_are_5xx_and_silence_and_not_the_callers_departure() -> None:
     assert edge.flags == {"DC": 1, "UC": 1, "UF": 2}
 
 
+def test_calls_of_grpc_fail_by_their_status_and_are_counted_by_it() -> None:
+    call = replace(SOURCE, protocol="grpc", grpc_status="0")
+    counts = (
+        (call, 5),
+        (replace(call, grpc_status="14"), 2),
+        (replace(call, grpc_status="5"), 1),
+        (replace(call, code=503, flags="UH", grpc_status="14"), 1),
+        (replace(call, code=0, flags="DC", grpc_status="1"), 1),
+    )
+    graph = build_graph([*series(*counts), *series((SOURCE, 3))], seconds=1.0)
+    calls, plain = sorted(graph.edges, key=lambda edge: edge.protocol)
+    assert (calls.protocol, plain.protocol) == ("grpc", "http")
+    assert calls.error_ratio == pytest.approx(0.4)
+    assert calls.cancelled == 1
+    assert calls.grpc_statuses == {"0": 5, "1": 1, "5": 1, "14": 3}
+    assert list(calls.grpc_statuses) == ["0", "1", "5", "14"]
+    assert plain.grpc_statuses == {}
+    assert "OK:5,CANCELLED:1,NOT_FOUND:1,UNAVAILABLE:3,DC:1,UH:1" in graph.to_text()
+
+
 def test_flags_that_only_the_destination_knows_are_shown() -> None:
     denied = replace(DESTINATION, code=403, flags="UAEX")
     (edge,) = build_graph(series((replace(SOURCE, code=403), 4), (denied, 4)), seconds=1.0).edges
