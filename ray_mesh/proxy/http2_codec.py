@@ -1,13 +1,15 @@
 """HTTP/2 framing without sockets: what a codec does, and whom it tells.
 
-A connection (:mod:`.http2_server`, :mod:`.http2_client`) gives a :class:`Codec` the bytes that came, is told
-by calls of its :class:`Sink` what they mean, and writes what :meth:`Codec.take` returns, once per turn of the
-loop. Two codecs do the same: :mod:`.http2_ngh2` (libnghttp2), and :mod:`.http2_pure` (the package ``h2``)
-where the first is not installed.
+A connection (:mod:`.http2_server`, :mod:`.http2_client`) gives a :class:`Codec` the bytes that came, is
+told by calls of its :class:`Sink` what they mean, and writes what :meth:`Codec.take` returns, once per turn
+of the loop. Two codecs do the same: :mod:`.http2_ngh2` (libnghttp2), and :mod:`.http2_pure` (the package
+``h2``) where the first is not installed.
 
-Limits are the same for both. What a peer may make us hold is bounded by the windows; what it may make us do,
-by the rates of resets, settings, pings and of frames without effect; a peer over them gets GOAWAY with
-ENHANCE_YOUR_CALM.
+Limits are the same for both. What a peer may make us hold is bounded by the windows; what it may make us
+do, by the rates of resets, settings, pings and of frames without effect; a peer over them gets GOAWAY with
+ENHANCE_YOUR_CALM. A block of fields of more than twice ``MAX_HEADER_BYTES`` or ``MAX_HEADER_FIELDS`` ends
+the connection, too; between once and twice it is the sink that refuses it, so that no request can end the
+others of its connection by what a proxy adds to it.
 """
 
 from __future__ import annotations
@@ -37,6 +39,11 @@ REFUSED_STREAM = 0x7
 CANCEL = 0x8
 ENHANCE_YOUR_CALM = 0xB
 HTTP_1_1_REQUIRED = 0xD
+
+
+def goaway_frame(last_stream_id: int, code: int) -> bytes:
+    """A GOAWAY frame, for when a library cannot write it any more."""
+    return b"\0\0\x08\x07\0\0\0\0\0" + last_stream_id.to_bytes(4) + code.to_bytes(4)
 
 
 class NoStream(Exception):

@@ -1,0 +1,48 @@
+"""What a peer may do on an HTTP/2 connection without getting anything done, the same for both codecs.
+
+Frames that cost us work and bring no request further (pings, settings, empty DATA, window updates) and
+streams that end before their time each take a token from a bucket. The buckets are wide: a client that
+cancels, or that measures its bandwidth by pings, never sees their bottom; one that does nothing else is
+shown the door.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+IDLE_FRAMES = (10_000, 5_000)
+"""How many frames without effect at once, and how many a second."""
+RESETS = (1_000, 200)
+"""How many streams that end badly at once, and how many a second; one that ends well makes up for one."""
+SETTINGS_COST = 10
+"""A SETTINGS frame may touch every stream: it counts as so many frames without effect."""
+PENDING_ACKS = 1_000
+"""How many answers to PING and SETTINGS may wait for a peer that does not read."""
+RETIRE_BYTES = 1 << 30
+"""How much of unread bodies that were reset a connection survives, see :mod:`.http2_ngh2`."""
+
+
+class Bucket:
+    """Tokens that come back with time. The clock is looked at only when they are all gone."""
+
+    __slots__ = ("burst", "filled_at", "left", "rate")
+
+    def __init__(self, limit: tuple[int, int]) -> None:
+        self.burst, self.rate = limit
+        self.left = self.burst
+        self.filled_at = monotonic()
+
+    def take(self, tokens: int = 1) -> bool:
+        """Whether there were that many; if not, the peer is over its limit."""
+        self.left -= tokens
+        if self.left >= 0:
+            return True
+        now = monotonic()
+        self.left = min(self.left + int((now - self.filled_at) * self.rate), self.burst)
+        self.filled_at = now
+        return self.left >= 0
+
+    def give(self) -> None:
+        """Put one back."""
+        if self.left < self.burst:
+            self.left += 1
