@@ -19,7 +19,7 @@ from ray_mesh.proxy.cluster import Cluster, Member
 from ray_mesh.proxy.connections import Connections
 from ray_mesh.proxy.head import RequestHead, read_request
 from ray_mesh.proxy.hosts import split_authority
-from ray_mesh.proxy.http1_server import Http1Server
+from ray_mesh.proxy.http1_server import Admitted, Http1Server
 from ray_mesh.proxy.listener import LOOPBACK, Listener, bind
 from ray_mesh.proxy.path import BASE
 from ray_mesh.proxy.pipeline import Request
@@ -104,7 +104,7 @@ class Admin:
         for connection in self.connections:
             connection.abort()
 
-    def _admit(self, server: Http1Server, transport: asyncio.Transport) -> Admin | None:
+    def _admit(self, server: Admitted, transport: asyncio.Transport) -> Admin | None:
         return self if len(self.connections) < MAX_CONNECTIONS else None
 
     def read_head(self, block: bytes) -> RequestHead:
@@ -149,7 +149,7 @@ class Admin:
     def record_flaw(self, request: Request) -> None:
         """See :class:`.http1_server.ServerEntry`. Pages are no traffic."""
 
-    def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
+    def pool(self, member: Member, breaker: Breaker | None = None, is_http2: bool = False) -> Pool:
         """See :class:`.sides.Entry`. Pages go nowhere."""
         raise NotImplementedError
 

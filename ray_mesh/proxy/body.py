@@ -60,6 +60,11 @@ def reader(length: int | None) -> BodyReader:
     return EndlessReader() if length is None else LengthReader(length)
 
 
+def may_trail(name: bytes) -> bool:
+    """Whether a trailer field of that name travels on."""
+    return _NO_TRAILER.fullmatch(name) is None
+
+
 def frame(payload: bytes) -> bytes:
     """A chunk. Empty payload gives nothing, since an empty chunk would end the body."""
     return b"%x\r\n%b\r\n" % (len(payload), payload) if payload else b""
@@ -167,7 +172,7 @@ class ChunkedReader:
         found = _FIELD.fullmatch(line)
         if found is None or self._trailer > MAX_TRAILER_BYTES or self._trailer_fields > MAX_FIELDS:
             raise BadBody("a trailer field is malformed, or the trailer is too large")
-        if _NO_TRAILER.fullmatch(found[1]) is None:
+        if may_trail(found[1]):
             self.trailer += line + b"\r\n"
 
     def _keep(self, line: bytes) -> None:

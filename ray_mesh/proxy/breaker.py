@@ -15,7 +15,14 @@ from __future__ import annotations
 from math import inf
 from typing import Any, Protocol
 
-from ray_mesh.proxy.pool import CONNECT_TIMEOUT_S, IDLE_S
+from ray_mesh.proxy.pool import (
+    CONNECT_TIMEOUT_S,
+    IDLE_S,
+    MAX_STREAMS,
+    PING_INTERVAL_S,
+    PING_TIMEOUT_S,
+    SHARED_IDLE_S,
+)
 from ray_mesh.snapshot import ConnectionLimits, RetryBudget, TrafficPolicy
 
 MAX_PENDING = 1024
@@ -30,6 +37,11 @@ class Counted(Protocol):
 
     idle_s: float
     connect_timeout_s: float
+    is_http2: bool
+    max_served: float
+    max_streams: int
+    ping_interval_s: float
+    ping_timeout_s: float
 
     def close_one(self) -> bool:
         """Close an idle connection; whether there was one."""
@@ -131,7 +143,11 @@ class Breaker:
                 return
 
     def _set_times(self, pool: Counted) -> None:
-        pool.idle_s = self.limits.idle_timeout_s or IDLE_S
+        pool.idle_s = self.limits.idle_timeout_s or (SHARED_IDLE_S if pool.is_http2 else IDLE_S)
+        pool.max_served = self.limits.max_requests_per_connection or inf
+        pool.max_streams = self.limits.max_streams or MAX_STREAMS
+        pool.ping_interval_s = self.limits.ping_interval_s or PING_INTERVAL_S
+        pool.ping_timeout_s = self.limits.ping_timeout_s or PING_TIMEOUT_S
         pool.connect_timeout_s = self.limits.connect_timeout_s or CONNECT_TIMEOUT_S
 
 

@@ -271,6 +271,10 @@ class Destination:
         """Those that were asked for."""
         return tuple(self._clusters.values())
 
+    def speaks_to(self, member: Member) -> Speaks:
+        """The version of HTTP towards one of its members, as far as requests have asked for it."""
+        return next((each.speaks for each in self._clusters.values() if member in each.members), "")
+
     @property
     def is_complete(self) -> bool:
         """Whether both the service and its endpoints have come."""

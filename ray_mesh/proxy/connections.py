@@ -18,6 +18,9 @@ class Open(Protocol):
     def is_idle(self) -> bool:
         """Whether no request is in flight."""
 
+    def dismiss(self) -> None:
+        """Tell the client to connect again, where that cannot cross a request of its own."""
+
     def drain(self) -> None:
         """Close now when idle, else after the response."""
 

@@ -7,24 +7,27 @@ import asyncio
 import ssl
 import time
 from collections.abc import Coroutine
-from typing import Protocol
+from typing import Protocol, cast
 
 from ray_mesh.errors import PeerError
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.cluster import Member
 from ray_mesh.proxy.http1_client import BUFFER_BYTES, Http1Client
+from ray_mesh.proxy.http2_client import Http2Client
 from ray_mesh.proxy.kernel_buffers import bound_inside
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import Pool
-from ray_mesh.proxy.tls import Identity, chain_deadline, verified_peer
+from ray_mesh.proxy.tls import ALPN, HTTP2_ALPN, Identity, chain_deadline, verified_peer
 from ray_mesh.snapshot import Endpoint
+
+HttpClient = Http1Client | Http2Client
 
 
 class UpstreamConnector(Protocol):
     """Makes a connection to an endpoint on behalf of an identity (None: the caller has none yet)."""
 
-    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> Http1Client:
-        """A connection that is ready for requests.
+    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> HttpClient:
+        """A connection ready for requests, of HTTP/2 where the pool asks for that and the peer has it.
 
         Raises:
             OSError, PeerError: nothing was sent.
@@ -34,11 +37,11 @@ class UpstreamConnector(Protocol):
 class Plaintext:
     """TCP without TLS: for the application beside the proxy (and for measuring the proxy alone)."""
 
-    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> Http1Client:
+    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> HttpClient:
         """See :class:`UpstreamConnector`."""
         loop = asyncio.get_running_loop()
         transport, connection = await loop.create_connection(
-            lambda: Http1Client(pool), endpoint.address, endpoint.port
+            lambda: plain_client(pool), endpoint.address, endpoint.port
         )
         bound_inside(transport.get_extra_info("socket"))
         return connection
@@ -47,23 +50,26 @@ class Plaintext:
 class MutualTls:
     """TLS with both sides' SVIDs; the endpoint must prove the identity that configuration gives it."""
 
-    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> Http1Client:
+    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> HttpClient:
         """See :class:`UpstreamConnector`."""
         if identity is None:
             raise PeerError("this workload has no certificate yet")
         if identity.expires_at <= time.monotonic():
             raise PeerError("this workload's certificate has expired and was not renewed")
         loop = asyncio.get_running_loop()
-        transport, connection = await loop.create_connection(
-            lambda: Http1Client(pool, is_mesh_peer=True),
+        transport, handshaken = await loop.create_connection(
+            lambda: _Handshaken(pool),
             endpoint.address,
             endpoint.port,
-            ssl=identity.client,
+            ssl=identity.http2_client if pool.is_http2 else identity.client,
             server_hostname=endpoint.sni,
             ssl_handshake_timeout=pool.connect_timeout_s,
         )
+        connection = handshaken.connection
         try:
-            peer, chain = verified_peer(transport.get_extra_info("ssl_object"), identity.trust)
+            peer, chain = verified_peer(
+                transport.get_extra_info("ssl_object"), identity.trust, handshaken.protocol
+            )
             if str(peer) != endpoint.identity:
                 raise PeerError(f"{endpoint.workload} must be {endpoint.identity}, but the peer is {peer}")
         except PeerError:
@@ -76,6 +82,33 @@ class MutualTls:
         return connection
 
 
+def plain_client(pool: Pool) -> HttpClient:
+    """A connection without TLS: both sides know the version of HTTP beforehand."""
+    return Http2Client(pool) if pool.is_http2 else Http1Client(pool)
+
+
+class _Handshaken(asyncio.Protocol):
+    """A connection after its handshake, which becomes what was negotiated."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.protocol = ALPN
+        self.connection: HttpClient = Http1Client(pool, is_mesh_peer=True)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See :class:`asyncio.Protocol`."""
+        opened = cast(asyncio.Transport, transport)
+        if self._pool.is_http2:
+            if opened.get_extra_info("ssl_object").selected_alpn_protocol() == HTTP2_ALPN:
+                self.protocol = HTTP2_ALPN
+                self.connection = Http2Client(self._pool, is_mesh_peer=True)
+                self.connection.scheme = b"https"
+            else:
+                self._pool.falls_back = True
+        opened.set_protocol(self.connection)
+        self.connection.connection_made(opened)
+
+
 class Upstreams:
     """To each endpoint the way that it needs: mutual TLS, or plain TCP where it has no proxy."""
 
@@ -83,7 +116,7 @@ class Upstreams:
         self._mesh = mesh
         self._outside = outside
 
-    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> Http1Client:
+    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> HttpClient:
         """See :class:`UpstreamConnector`."""
         way = self._mesh if endpoint.transport == "mutual_tls" else self._outside
         return await way.connect(endpoint, identity, pool)
@@ -97,10 +130,17 @@ class Dialer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def dial(self, request: Request, pool: Pool, member: Member, identity: Identity | None) -> None:
-        """Connect to the member and start the request there, or tell it why not."""
+        """Connect to the member and start the request there, or tell it why not.
+
+        One connection under way is enough for all that come meanwhile where they can share it.
+        """
+        if pool.is_dialing and not pool.falls_back:
+            pool.waiting.append((request, request.attempts))
+            return
         if not pool.admit():
             request.refuse(replies.overflow(member.workload))
             return
+        pool.is_dialing = pool.is_http2
         self._run(self._dial(request, pool, member, identity, pool.generation, request.attempts))
 
     def warm(self, pool: Pool, member: Member, identity: Identity | None) -> None:
@@ -115,7 +155,9 @@ class Dialer:
 
     async def connect(self, member: Member, identity: Identity | None) -> Http1Client:
         """A connection of no pool. Raises OSError, PeerError."""
-        return await self._connector.connect(member.endpoint, identity, Pool())
+        connection = await self._connector.connect(member.endpoint, identity, Pool())
+        assert isinstance(connection, Http1Client)
+        return connection
 
     async def stop(self) -> None:
         """Give up every connect under way."""
@@ -131,10 +173,9 @@ class Dialer:
         now = time.monotonic()
         connection.join(generation)
         pool.prepare(connection, now)
-        connection.is_reused = True
-        pool.give_back(connection, generation, now)
+        _keep(connection, pool, generation, now)
 
-    async def _open(self, pool: Pool, member: Member, identity: Identity | None) -> Http1Client:
+    async def _open(self, pool: Pool, member: Member, identity: Identity | None) -> HttpClient:
         """A connection that the pool has admitted. Raises OSError, PeerError when there is none after all."""
         try:
             async with asyncio.timeout(pool.connect_timeout_s):
@@ -161,17 +202,54 @@ class Dialer:
         try:
             connection = await self._open(pool, member, identity)
         except (OSError, PeerError) as error:
-            if request.attempts == attempt:
-                request.connect_failed(member, _cause(error, pool.connect_timeout_s))
+            cause = _cause(error, pool.connect_timeout_s)
+            for each, number in ((request, attempt), *_heirs(pool)):
+                if each.attempts == number:
+                    each.connect_failed(member, cause)
             return
         connection.join(generation)
         now = time.monotonic()
         pool.prepare(connection, now)
-        if request.done or request.attempts != attempt:
-            connection.is_reused = True  # by the time it is used it has waited like one
-            pool.give_back(connection, generation, now)
-        else:
+        heirs = _heirs(pool)
+        is_wanted = not request.done and request.attempts == attempt
+        if isinstance(connection, Http2Client):
+            part = connection.exchange() if is_wanted else None
+            pool.share(connection, generation)
+            if part is not None:
+                request.start_on(part)
+        elif is_wanted:
             request.start_on(connection)
+        else:
+            _keep(connection, pool, generation, now)
+        for each, number in heirs:
+            if not each.done and each.attempts == number:
+                self._carry(each, pool, member, identity, now)
+
+    def _carry(
+        self, request: Request, pool: Pool, member: Member, identity: Identity | None, now: float
+    ) -> None:
+        """Start a request that waited for the connection of another."""
+        part = pool.take(now, request)
+        if part is not None:
+            request.start_on(part)
+        else:
+            self.dial(request, pool, member, identity)
+
+
+def _heirs(pool: Pool) -> list[tuple[Request, int]]:
+    """Those who waited for the connection, which is there or will not come."""
+    heirs, pool.waiting = pool.waiting, []
+    pool.is_dialing = False
+    return heirs
+
+
+def _keep(connection: HttpClient, pool: Pool, generation: int, now: float) -> None:
+    """Keep a connection that nobody needs right now."""
+    connection.is_reused = True  # by the time it is used it has waited like one
+    if isinstance(connection, Http2Client):
+        pool.share(connection, generation)
+    else:
+        pool.give_back(connection, generation, now)
 
 
 def _cause(error: Exception, timeout_s: float) -> str:

@@ -53,6 +53,8 @@ class Facts:
         "head",
         "hold",  # its place in the cluster's breaker, where there is one
         "host",
+        "is_http2",  # whether the downstream speaks HTTP/2
+        "is_shared",  # whether it goes out on a connection of HTTP/2
         "member",
         "method",
         "parent",  # the valid traceparent that came, or empty
@@ -98,6 +100,8 @@ class Facts:
         self.entry = entry
         self.peer = stream.peer
         self.client = stream.client
+        self.is_http2 = stream.is_http2
+        self.is_shared = False
         self.stream: Stream | None = stream
         self.method = method
         self.path = path

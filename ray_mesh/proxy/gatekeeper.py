@@ -16,7 +16,7 @@ from ray_mesh.proxy.caller import Effects
 from ray_mesh.proxy.client_hello import BadHello
 from ray_mesh.proxy.doors import PEEK_S, Door, SecureEntry, peek_name, refuse_name, take_header
 from ray_mesh.proxy.events import Events
-from ray_mesh.proxy.http1_server import Http1Server, Listening, ServerEntry
+from ray_mesh.proxy.http1_server import Admitted, Http1Server, Listening, ServerEntry
 from ray_mesh.proxy.inbound import Peer
 from ray_mesh.proxy.local import Local
 from ray_mesh.proxy.match import Scope
@@ -95,7 +95,7 @@ class Gatekeeper:
     async def _http(self, local: Local, door: Door, connection: socket.socket, address: bytes) -> None:
         """Plain HTTP."""
 
-        def admit(server: Http1Server, transport: asyncio.Transport) -> ServerEntry | None:
+        def admit(server: Admitted, transport: asyncio.Transport) -> ServerEntry | None:
             server.client = address
             return local.ingresses.get(door.port) if self._is_open else None
 
@@ -139,10 +139,11 @@ class Gatekeeper:
                 await self._end_tls(local, door, entry, connection, address, context)
 
     def _context(self, local: Local, secure: SecureServer) -> ssl.SSLContext | None:
+        is_http = secure.virtual_hosts is not None
         if secure.tls.mode == "ISTIO_MUTUAL":
             identity = local.identity
-            return mesh_context(secure.tls, identity) if identity is not None else None
-        return self.contexts.context(secure.tls)
+            return mesh_context(secure.tls, identity, is_http) if identity is not None else None
+        return self.contexts.context(secure.tls, is_http)
 
     async def _end_tls(
         self,
@@ -155,7 +156,7 @@ class Gatekeeper:
     ) -> None:
         """HTTP inside TLS."""
 
-        def admit(server: Http1Server, transport: asyncio.Transport) -> ServerEntry | None:
+        def admit(server: Admitted, transport: asyncio.Transport) -> ServerEntry | None:
             server.client = address
             try:
                 peer = server.peer = self._caller(entry.server, transport, address)

@@ -10,13 +10,14 @@ the reply names another. Pure.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from urllib.parse import quote_from_bytes
 
 from ray_mesh.grpc_status import GrpcStatus
 from ray_mesh.proxy.head import RequestHead
 from ray_mesh.proxy.replies import FLAG_HEADER, Reply
 
-HTTP_TO_GRPC = {
+HTTP_TO_GRPC: Mapping[int, int] = {
     400: GrpcStatus.INTERNAL,
     401: GrpcStatus.UNAUTHENTICATED,
     403: GrpcStatus.PERMISSION_DENIED,
@@ -28,7 +29,7 @@ HTTP_TO_GRPC = {
 }
 """What a client makes of a response that is not gRPC's; of others UNKNOWN."""
 
-GRPC_TO_HTTP = {
+GRPC_TO_HTTP: Mapping[int, int] = {
     GrpcStatus.OK: 200,
     GrpcStatus.CANCELLED: 499,
     GrpcStatus.UNKNOWN: 500,

@@ -1,4 +1,4 @@
-"""A connection to the node's mTLS port after its handshake: HTTP or TCP, as ALPN says."""
+"""A connection to the node's mTLS port after its handshake: HTTP/1.1, HTTP/2 or TCP, as ALPN says."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import cast
 
 from ray_mesh.proxy.hosting import Hosting
 from ray_mesh.proxy.http1_server import Http1Server, Listening
+from ray_mesh.proxy.http2_server import Http2Server
 from ray_mesh.proxy.tcp_dialer import MessageReader
-from ray_mesh.proxy.tls import TCP_ALPN
+from ray_mesh.proxy.tls import HTTP2_ALPN, TCP_ALPN
 
 
 class Handshaken(asyncio.Protocol):
@@ -29,6 +30,10 @@ class Handshaken(asyncio.Protocol):
             reader.connection_made(connection)
             self._hosting.admit_tcp(reader, connection)
             return
-        protocol = Http1Server(self._listening, self._hosting.admit_peer)
+        protocol: Http1Server | Http2Server
+        if negotiated == HTTP2_ALPN:
+            protocol = Http2Server(self._listening, self._hosting.admit_peer)
+        else:
+            protocol = Http1Server(self._listening, self._hosting.admit_peer)
         connection.set_protocol(protocol)
         protocol.connection_made(connection)

@@ -21,7 +21,7 @@ import re
 from collections.abc import Set
 
 from ray_mesh.errors import PeerError
-from ray_mesh.proxy.trace import is_valid
+from ray_mesh.proxy.trace import from_b3, is_valid
 
 MAX_HEAD_BYTES = 60 * 1024
 MAX_FIELDS = 100
@@ -48,6 +48,7 @@ _HOP_BY_HOP = frozenset(
 )
 _ALWAYS_CUT = _HOP_BY_HOP | {b"traceparent", b"x-request-id"}
 _KNOWN_OPTIONS = frozenset(b"close keep-alive te upgrade".split()) | _HOP_BY_HOP
+_TRACESTATE = frozenset((b"tracestate",))
 _UNDROPPABLE = frozenset(b"host content-length content-type authorization cookie expect".split())
 
 
@@ -275,6 +276,12 @@ def _take_upgrade(head: RequestHead, value: bytes) -> None:
 def protocols(value: bytes) -> list[bytes]:
     """The protocols that a value of Upgrade names."""
     return [each for each in (part.strip(b" \t") for part in value.split(b",")) if each]
+
+
+def parent_of(head: RequestHead) -> bytes:
+    """The parent of a request without valid ``traceparent``, whose ``tracestate`` then means nothing."""
+    head.fields = without(head.fields, _TRACESTATE)
+    return from_b3(head.named)
 
 
 class ResponseHead:

@@ -16,14 +16,14 @@ from ray_mesh.proxy.connector import Dialer
 from ray_mesh.proxy.doors import Doorman
 from ray_mesh.proxy.events import Events
 from ray_mesh.proxy.gatekeeper import Gatekeeper
-from ray_mesh.proxy.http1_server import Admit, Http1Server, ServerEntry
+from ray_mesh.proxy.http1_server import Admit, Admitted, Http1Server, ServerEntry
 from ray_mesh.proxy.http1_server import Listening as Shared
 from ray_mesh.proxy.inbound import Inbound, Peer
 from ray_mesh.proxy.limits import Limits
 from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
 from ray_mesh.proxy.local import Local, workload_ports
 from ray_mesh.proxy.tcp_dialer import MessageReader
-from ray_mesh.proxy.tls import ALPN, TCP_ALPN, Trust, verified_peer
+from ray_mesh.proxy.tls import ALPN, HTTP2_ALPN, TCP_ALPN, Trust, verified_peer
 from ray_mesh.proxy.workers import Workers
 from ray_mesh.security.svid import Svid
 from ray_mesh.snapshot import Gateway, Workload
@@ -170,9 +170,10 @@ class Hosting:
         connection.context = local.identity.server
         return None
 
-    def admit_peer(self, server: Http1Server, transport: asyncio.Transport) -> ServerEntry | None:
+    def admit_peer(self, server: Admitted, transport: asyncio.Transport) -> ServerEntry | None:
         """After a handshake on the mTLS port: verify who the peer is."""
-        admitted = self._admit_peer(transport, ALPN)
+        negotiated = transport.get_extra_info("ssl_object").selected_alpn_protocol()
+        admitted = self._admit_peer(transport, HTTP2_ALPN if negotiated == HTTP2_ALPN else ALPN)
         if admitted is None:
             return None
         local, peer = admitted
@@ -199,7 +200,7 @@ class Hosting:
             return None
         address = _address(transport)
         try:
-            if protocol == ALPN and local.workload.is_tcp_only:
+            if protocol != TCP_ALPN and local.workload.is_tcp_only:
                 raise PeerError("it serves no HTTP, all ports of its services are TCP")
             peer, chain = verified_peer(connection, self._trust, protocol)
         except PeerError as error:
@@ -209,7 +210,7 @@ class Hosting:
         return local, Peer(peer, chain, self._trust, address)
 
     def _admit(
-        self, key: str, port: int, server: Http1Server, transport: asyncio.Transport
+        self, key: str, port: int, server: Admitted, transport: asyncio.Transport
     ) -> ServerEntry | None:
         """A connection to one of a workload's own ports."""
         local = self.locals.get(key) if self._listening.admits_more else None

@@ -32,15 +32,18 @@ from ray_mesh.proxy.head import (
     BadHead,
     RequestHead,
     ResponseHead,
+    parent_of,
     set_apart,
     without,
 )
+from ray_mesh.proxy.http2_codec import PREFACE
+from ray_mesh.proxy.http2_server import Http2Server
 from ray_mesh.proxy.path import Paths, split_absolute
 from ray_mesh.proxy.pipeline import Request, flaw
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.sides import Entry
 from ray_mesh.proxy.timers import Closing, Place, Wheel
-from ray_mesh.proxy.trace import from_b3, is_valid
+from ray_mesh.proxy.trace import is_valid
 from ray_mesh.proxy.tunnel import FRAMED, Side, Tunnel
 
 BUFFER_BYTES = 64 * 1024
@@ -55,12 +58,12 @@ LINGER_BYTES = 4 * 1024 * 1024
 lost to a reset."""
 
 _HEAD_END = b"\r\n\r\n"
+_HTTP2_HEAD = PREFACE[: PREFACE.index(_HEAD_END) + 4]
 _NO_CALLBACKS = object()
 _METHOD = re.compile(rb"[A-Z]+(?:-[A-Z]+)*")
 _VERSION = re.compile(rb" HTTP/1\.[01]\Z")
 _RESET = struct.pack("ii", 1, 0)
 """As SO_LINGER: closing is a reset."""
-_TRACESTATE = frozenset((b"tracestate",))
 _NOT_HTTP10 = frozenset((b"expect", b"upgrade"))
 
 
@@ -119,12 +122,25 @@ class Listening(Protocol):
     ends_connections: bool
 
 
-Admit = Callable[["Http1Server", asyncio.Transport], ServerEntry | None]
+class Admitted(Protocol):
+    """A new connection, of which ``Admit`` says whose it is and how long it may last."""
+
+    peer: object
+    client: bytes
+    expires_at: float
+
+
+Admit = Callable[[Admitted, asyncio.Transport], ServerEntry | None]
 """Names the entry of a new connection, or None to refuse it."""
 
 
 class Http1Server(asyncio.Protocol):
-    """A downstream connection; the :class:`.sides.Stream` of its current request."""
+    """A downstream connection; the :class:`.sides.Stream` of its current request.
+
+    One that begins with the preface of HTTP/2 becomes :class:`.http2_server.Http2Server`.
+    """
+
+    is_http2 = False
 
     __slots__ = (
         "_activity",
@@ -136,6 +152,7 @@ class Http1Server(asyncio.Protocol):
         "_is_blocked",
         "_is_chunked",
         "_is_http10",
+        "_is_new",
         "_is_paused",
         "_is_unread",
         "_listening",
@@ -171,6 +188,7 @@ class Http1Server(asyncio.Protocol):
         self._is_blocked = False  # the client does not read
         self._is_chunked = False
         self._is_http10 = False  # the connection's only request
+        self._is_new = True  # no request came
         self._is_paused = False
         self._is_unread = False
         self._activity = self._seen_activity = self._seen_unsent = self._ticks = 0
@@ -305,6 +323,9 @@ class Http1Server(asyncio.Protocol):
             if found is not None and (found[2] is None or found[2].lower() == head.host):
                 self._begin(found[1], found[3], found[4] or b"", head, parent, request_id, rest)
                 return
+        if self._is_new and data == _HTTP2_HEAD:
+            self._become_http2(data + rest)
+            return
         try:
             self._read(data, plain, parent, request_id, rest)
         except BadHead as error:
@@ -323,6 +344,7 @@ class Http1Server(asyncio.Protocol):
         """A request has come; ``rest`` is what followed its head."""
         entry = self._entry
         assert entry is not None
+        self._is_new = False
         request = self._request = Request(entry, self, method, path, query, head, parent, request_id)
         if head.length == 0:
             self._rest = rest
@@ -337,8 +359,22 @@ class Http1Server(asyncio.Protocol):
         if not request.done:
             entry.begin(request)
 
+    def _become_http2(self, data: bytes) -> None:
+        """Leave the connection to HTTP/2; ``data`` is all that came."""
+        entry, self._entry = self._entry, None
+        self._rest = b""
+        self._listening.connections.discard(self)
+        if self._place is not None:
+            self._place.leave()
+        server = Http2Server(self._listening, lambda server, transport: entry)
+        server.peer, server.client, server.expires_at = self.peer, self.client, self.expires_at
+        self.transport.set_protocol(server)
+        server.connection_made(self.transport)
+        server.data_received(data)
+
     def _keep_partial(self, data: bytes) -> None:
-        flaw = _flaw_of_partial(data)
+        is_preface = self._is_new and _HTTP2_HEAD.startswith(data)
+        flaw = None if is_preface else _flaw_of_partial(data)
         if flaw is not None:
             self._refuse(replies.bad_request(flaw.code, str(flaw)))
             return
@@ -370,7 +406,7 @@ class Http1Server(asyncio.Protocol):
         if absolute is not None:
             target, head = self._to_origin(*absolute, head)
         if head.has_trace and not parent:
-            parent = _trace_of(head)
+            parent = parent_of(head)
         try:
             path, query = self._listening.paths.split(target)
         except ValueError as error:
@@ -466,6 +502,9 @@ class Http1Server(asyncio.Protocol):
             self._resume_reading()
 
     # Ending.
+
+    def dismiss(self) -> None:
+        """See :class:`.connections.Open`. The client learns it from its next response."""
 
     def close(self) -> None:
         """Close when what was written is sent."""
@@ -651,9 +690,3 @@ def _http10_block(block: bytes, absolute: tuple[bytes, bytes] | None) -> bytes:
     if absolute is None:
         raise BadHead("no Host field: a mesh routes by host, so HTTP/1.0 needs it too")
     return b"\r\nHost: " + absolute[0] + block
-
-
-def _trace_of(head: RequestHead) -> bytes:
-    """The parent of a request without valid ``traceparent``, whose ``tracestate`` then means nothing."""
-    head.fields = without(head.fields, _TRACESTATE)
-    return from_b3(head.named)

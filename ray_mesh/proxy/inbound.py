@@ -113,7 +113,7 @@ class Inbound:
         self._effects = effects
         self._dialer = dialer
         self._recorders: dict[tuple[Claim, str, str, int, str, str], Recorder] = {}
-        self._pool = Pool(APP_FRESH_S)
+        self._pool, self._shared = _app_pools()
         self._app_at = ("", 0, "")
         self.guard = Guard(workload, effects.wheel, bucket)
         self._take(workload)
@@ -137,15 +137,18 @@ class Inbound:
             self._cluster = _app_cluster(workload)
             self._member = self._cluster.members[0]
             self._pool.shut()
-            self._pool = Pool(APP_FRESH_S)
+            self._shared.shut()
+            self._pool, self._shared = _app_pools()
 
     def retire(self) -> None:
         """Give up idle connections to the application."""
         self._pool.retire()
+        self._shared.retire()
 
     def close_stale(self, now: float) -> None:
         """Close connections that nobody should use any more."""
         self._pool.close_stale(now)
+        self._shared.close_stale(now)
 
     def read_head(self, block: bytes) -> RequestHead:
         """See :class:`.http1_server.ServerEntry`. Policies judge hosts, so there is one meaning of each."""
@@ -197,11 +200,11 @@ class Inbound:
             request.extra += b"x-forwarded-proto: https\r\n"
         request.forward(self._cluster)
 
-    def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
+    def pool(self, member: Member, breaker: Breaker | None = None, is_http2: bool = False) -> Pool:
         """See :class:`.sides.Entry`. A request may still be on its way to where the application was."""
         if member is self._member:
-            return self._pool
-        gone = Pool()
+            return self._shared if is_http2 else self._pool
+        gone = Pool(is_http2=is_http2)
         gone.shut()
         return gone
 
@@ -275,6 +278,11 @@ class Inbound:
             security="mutual_tls",
             grpc_status=grpc_status,
         )
+
+
+def _app_pools() -> tuple[Pool, Pool]:
+    """The connections to an application, of HTTP/1.1 and of HTTP/2."""
+    return Pool(APP_FRESH_S), Pool(APP_FRESH_S, is_http2=True)
 
 
 def _app_cluster(workload: Workload) -> Cluster:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ray_mesh.proxy.breaker import Breaker
 from ray_mesh.proxy.cluster import Member
-from ray_mesh.proxy.pool import Pool, Pooled
+from ray_mesh.proxy.pool import Pool, Pooled, Shared
 from ray_mesh.snapshot import ConnectionLimits
 
 
@@ -16,8 +16,8 @@ class LimitedPool(Pool):
 
     __slots__ = ("breaker", "member")
 
-    def __init__(self, breaker: Breaker, member: Member, fresh_s: float) -> None:
-        super().__init__(fresh_s)
+    def __init__(self, breaker: Breaker, member: Member, fresh_s: float, is_http2: bool = False) -> None:
+        super().__init__(fresh_s, is_http2)
         self.breaker = breaker
         self.member = member
         breaker.add(self)
@@ -54,6 +54,26 @@ class LimitedPool(Pool):
         else:
             heir.start_on(connection)
 
+    def stream_ended(self, connection: Shared) -> None:
+        """Let who waits take part, and end a connection that has carried its number of requests."""
+        if connection.served >= self.max_served:
+            self.drop(connection)
+            connection.retire()
+        else:
+            self._let_in(connection)
+
+    def share(self, connection: Shared, generation: int) -> None:
+        """See :class:`.pool.Pool`. Whoever waits takes part."""
+        super().share(connection, generation)
+        self._let_in(connection)
+
+    def _let_in(self, connection: Shared) -> None:
+        while self.breaker.waiting and connection.has_room:
+            heir = self.breaker.heir(self, self.member)
+            if heir is None:
+                return
+            heir.start_on(connection.exchange())
+
     def forget(self, connection: Pooled | None) -> None:
         """A connection is closed, or was never made: there is room for another."""
         super().forget(connection)
@@ -62,9 +82,14 @@ class LimitedPool(Pool):
 
     def close_one(self) -> bool:
         """See :class:`.breaker.Counted`."""
-        if not self.idle:
+        if self.idle:
+            self.idle.pop(0).close()
+            return True
+        unused = next((each for each in self.shared if not each.active), None)
+        if unused is None:
             return False
-        self.idle.pop(0).close()
+        self.drop(unused)
+        unused.retire()
         return True
 
     def shut(self) -> None:

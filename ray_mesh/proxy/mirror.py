@@ -62,7 +62,7 @@ class Mirrors:
     def _copy(self, request: Request, shadow: Shadow) -> tuple[Request, Shadow]:
         copy = Request(
             self,
-            Nowhere(request.client),
+            Nowhere(request.client, request.is_http2),
             request.method,
             request.path,
             request.query,
@@ -89,9 +89,9 @@ class Mirrors:
     def begin(self, request: Request) -> None:
         """See :class:`.sides.Entry`. Copies are begun by :meth:`start`."""
 
-    def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
+    def pool(self, member: Member, breaker: Breaker | None = None, is_http2: bool = False) -> Pool:
         """See :class:`.sides.Entry`."""
-        return self._caller.pool(member, breaker)
+        return self._caller.pool(member, breaker, is_http2)
 
     def dial(self, request: Request, pool: Pool, member: Member) -> None:
         """See :class:`.sides.Entry`."""
@@ -154,10 +154,11 @@ class Copies:
 class Nowhere:
     """The downstream of a copy: a :class:`.sides.Stream` that throws everything away."""
 
-    __slots__ = ("client", "peer")
+    __slots__ = ("client", "is_http2", "peer")
 
-    def __init__(self, client: bytes) -> None:
+    def __init__(self, client: bytes, is_http2: bool) -> None:
         self.client = client
+        self.is_http2 = is_http2
         self.peer: object = None
 
     def reply(self, reply: Reply) -> None:

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from ray_mesh import addresses
 from ray_mesh.errors import PeerError
+from ray_mesh.proxy.connector import HttpClient, plain_client
 from ray_mesh.proxy.eyeballs import first_of, interleaved
-from ray_mesh.proxy.http1_client import Http1Client
 from ray_mesh.proxy.kernel_buffers import bound_sending
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.tls import Identity
@@ -118,9 +118,9 @@ class Outside:
         self._why_unfit = why_unfit
         self._resolver = resolver
 
-    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> Http1Client:
+    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> HttpClient:
         """See :class:`.connector.UpstreamConnector`."""
-        connection = await self.reach(endpoint, lambda: Http1Client(pool))
+        connection = await self.reach(endpoint, lambda: plain_client(pool))
         if addresses.parse(endpoint.address) is None:
             connection.expires_at = time.monotonic() + CONNECTION_S
         return connection

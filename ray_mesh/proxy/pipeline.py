@@ -15,6 +15,8 @@ What may be sent again, and when:
   only without a body;
 * a byte of a response was sent: never.
 
+What the peer of a connection of HTTP/2 did not look at (GOAWAY, REFUSED_STREAM) is sent again whatever it is.
+
 A route with ``retries`` has these instead (:mod:`.retrying`). Only the dead reused connection is replaced as
 above, which is no try.
 """
@@ -85,7 +87,11 @@ class Request(Facts):
         self.cluster = cluster
         if cluster.breaker is not None and not self._enter(cluster.breaker):
             return
-        if self.head.length and (self.method in IDEMPOTENT or self.retrying is not None):
+        if cluster.speaks:
+            self.is_shared = cluster.speaks == "http2" and not self.head.upgrade
+        else:
+            self.is_shared = self.is_http2
+        if self.head.length and (self.is_shared or self.method in IDEMPOTENT or self.retrying is not None):
             self.replay = []
         self.send_to(member)
 
@@ -97,11 +103,11 @@ class Request(Facts):
         hold = self.hold
         if self.retrying is not None and self.body_done:
             self.retrying.arm()
-        pool = self.pool = self.entry.pool(member, hold.breaker if hold is not None else None)
+        pool = self.pool = self.entry.pool(member, hold.breaker if hold is not None else None, self.is_shared)
         now = self.started_at if self.attempts == 1 else _now()
         connection = None if fresh else pool.take(now, self)
         if connection is not None:
-            self._start_on(connection)  # type: ignore[arg-type]
+            self._start_on(connection)
         elif hold is None:
             self.entry.dial(self, pool, member)
         else:
@@ -139,7 +145,9 @@ class Request(Facts):
         cluster = self.cluster
         assert cluster is not None
         assert self.member is not None
-        if member in self.tried or not cluster.is_any_alike or self.entry.pool(member, breaker) is not pool:
+        if member in self.tried or not cluster.is_any_alike:
+            return False
+        if self.entry.pool(member, breaker, self.is_shared) is not pool:
             return False
         self.member.active -= 1
         member.active += 1
@@ -276,6 +284,20 @@ class Request(Facts):
             self.refuse(reply)
             return
         self._send_again(was_reused, member)
+
+    def turned_away(self) -> None:
+        """The peer of a shared connection did not look at the request, so it may be sent again."""
+        member = self.member
+        if self.done or member is None:
+            return
+        self.connection = None
+        if not self.has_body or self.attempts >= MAX_ATTEMPTS or not self.may_retry():
+            self.blame(503)
+            self.refuse(replies.connection_reset(member.where))
+            return
+        member.active -= 1
+        self._take_back_body()
+        self.send_to(member)
 
     def _send_again(self, was_reused: bool, member: Member) -> None:
         assert self.cluster is not None

@@ -22,7 +22,7 @@ from ray_mesh.proxy.events import Events, OnEvent, Severity
 from ray_mesh.proxy.handshaken import Handshaken
 from ray_mesh.proxy.health import HealthChecks
 from ray_mesh.proxy.hosting import Hosting
-from ray_mesh.proxy.http1_server import Http1Server, ServerEntry
+from ray_mesh.proxy.http1_server import Admitted, Http1Server, ServerEntry
 from ray_mesh.proxy.journal import AccessRecord, Journal
 from ray_mesh.proxy.kernel_buffers import bound_inside
 from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
@@ -174,11 +174,13 @@ class DataPlane:
     async def retire(self, patience_s: float) -> None:
         """Accept no more, and ask clients to connect again, for ``patience_s`` or until all have.
 
-        A client that keeps a connection learns it from its next response: to close an idle one could
-        cross a request under way. Follow with :meth:`drain`.
+        A client that keeps a connection of HTTP/1.1 learns it from its next response: to close an idle one
+        could cross a request under way. With HTTP/2 it is told at once. Follow with :meth:`drain`.
         """
         self.is_draining = self.ends_connections = True
         await self._close_listeners()
+        for connection in self.connections:
+            connection.dismiss()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 await self.connections.wait_empty()
@@ -406,7 +408,7 @@ class DataPlane:
     def _serve_http(self, transport: asyncio.Transport, entry: ServerEntry, early: bytes) -> None:
         """See :data:`.tcp_dialer.ServeHttp`."""
 
-        def admit(server: Http1Server, transport: asyncio.Transport) -> ServerEntry:
+        def admit(server: Admitted, transport: asyncio.Transport) -> ServerEntry:
             server.client = str(transport.get_extra_info("peername")[0]).encode()
             return entry
 

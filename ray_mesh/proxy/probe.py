@@ -69,17 +69,19 @@ class _Ask:
     ) -> None:
         self._dialer = dialer
         self._source = source
-        self._pool = Pool()
+        speaks = destination.speaks_to(member)
+        self._pool = Pool(is_http2=speaks == "http2")
         self._answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         path, mark, query = check.path.encode().partition(b"?")
         host = destination.host.encode()
         block = b"\r\nhost: %b\r\nuser-agent: %b\r\n" % (host, _AGENT)
         head = read_request(block, frozenset())
-        stream = Nowhere(b"127.0.0.1")
+        stream = Nowhere(b"127.0.0.1", is_http2=False)
         self._request = Request(self, stream, b"GET", path, mark + query, head, b"", new_request_id())
         self._request.announced = announcement(source.announced, destination.host)
         self._request.extra = b"x-request-id: %b\r\n" % self._request.request_id
         self._cluster = Cluster(destination, "", 0, (), "RANDOM")
+        self._cluster.speaks = speaks
         self._cluster.refill((member,), (), time.monotonic())
 
     async def answer(self) -> bool:
@@ -94,7 +96,7 @@ class _Ask:
     def begin(self, request: Request) -> None:
         """See :class:`.sides.Entry`. It begins by itself."""
 
-    def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
+    def pool(self, member: Member, breaker: Breaker | None = None, is_http2: bool = False) -> Pool:
         """See :class:`.sides.Entry`. Every check has a connection of its own."""
         return self._pool
 

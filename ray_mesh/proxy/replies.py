@@ -44,6 +44,15 @@ class Reply:
         self, *, close: bool, without_body: bool = False, is_brief: bool = False, request_id: str = ""
     ) -> bytes:
         """The reply as HTTP/1.1; ``without_body`` for HEAD, ``is_brief`` without what names the inside."""
+        fields, body = self.parts(is_brief=is_brief, request_id=request_id)
+        if close:
+            fields.append("connection: close")
+        lines = [f"HTTP/1.1 {self.status} {_PHRASES.get(self.status, 'Error')}", *fields]
+        head = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
+        return head if without_body else head + body
+
+    def parts(self, *, is_brief: bool = False, request_id: str = "") -> tuple[list[str], bytes]:
+        """Its field lines, those of the body among them, and the body."""
         is_brief = is_brief and not self.is_public
         fields = [line for line in self.fields if not (is_brief and line.startswith("x-mesh-"))]
         body = self.content
@@ -56,11 +65,7 @@ class Reply:
             body = b""
         else:
             fields.append(f"content-length: {len(body)}")
-        if close:
-            fields.append("connection: close")
-        lines = [f"HTTP/1.1 {self.status} {_PHRASES.get(self.status, 'Error')}", *fields]
-        head = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
-        return head if without_body else head + body
+        return fields, body
 
     def _explanation(self, is_brief: bool, request_id: str) -> bytes:
         said = {"error": self.reason, "flag": self.flag}

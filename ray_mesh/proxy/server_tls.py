@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ray_mesh.proxy.tls import ALPN, Identity, load_svid, server_context
+from ray_mesh.proxy.tls import ALPN, HTTP2_ALPN, Identity, load_svid, server_context
 from ray_mesh.snapshot import ServerTls
 
 LOOK_S = 1.0
@@ -26,11 +26,11 @@ class ServerContexts:
 
     def __init__(self, on_failure: OnFailure) -> None:
         self._on_failure = on_failure
-        self._loaded: dict[ServerTls, _Loaded] = {}
+        self._loaded: dict[tuple[ServerTls, bool], _Loaded] = {}
 
-    def context(self, tls: ServerTls) -> ssl.SSLContext | None:
+    def context(self, tls: ServerTls, is_http: bool) -> ssl.SSLContext | None:
         """The context for a new connection to a SIMPLE or MUTUAL server; None when there is none."""
-        loaded = self._loaded.setdefault(tls, _Loaded())
+        loaded = self._loaded.setdefault((tls, is_http), _Loaded(is_http))
         now = time.monotonic()
         if now >= loaded.look_at:
             loaded.look_at = now + LOOK_S
@@ -39,14 +39,15 @@ class ServerContexts:
 
     def keep(self, wanted: frozenset[ServerTls]) -> None:
         """Forget the contexts that no server has any more."""
-        for tls in self._loaded.keys() - wanted:
-            del self._loaded[tls]
+        for key in [key for key in self._loaded if key[0] not in wanted]:
+            del self._loaded[key]
 
 
 class _Loaded:
     """A context, and what its files looked like when it was made."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_http: bool) -> None:
+        self._is_http = is_http
         self.context: ssl.SSLContext | None = None
         self.look_at = 0.0
         self._seen: tuple[tuple[int, int, int], ...] | None = None
@@ -60,32 +61,35 @@ class _Loaded:
             if seen == self._seen:
                 return
             self._seen = seen
-            self.context = file_context(tls)
+            self.context = file_context(tls, self._is_http)
         except (OSError, ssl.SSLError) as error:
             names = ", ".join(paths)
             kept = "the one before stays in use" if self.context else "handshakes are refused"
             on_failure(f"a gateway's certificate cannot be used ({names}): {error}; {kept}")
 
 
-def file_context(tls: ServerTls) -> ssl.SSLContext:
+def file_context(tls: ServerTls, is_http: bool) -> ssl.SSLContext:
     """A server's context from its files. Raises OSError, ssl.SSLError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
     if tls.mode == "MUTUAL":
         context.load_verify_locations(tls.authorities)
         context.verify_mode = ssl.CERT_REQUIRED
-    return narrowed(context, tls)
+    return narrowed(context, tls, is_http)
 
 
-def mesh_context(tls: ServerTls, identity: Identity) -> ssl.SSLContext:
+def mesh_context(tls: ServerTls, identity: Identity, is_http: bool) -> ssl.SSLContext:
     """A server's context with the workload's own identity, for callers with one of the mesh."""
     context = server_context(identity.trust)
     load_svid(context, identity.svid)
-    return narrowed(context, tls)
+    return narrowed(context, tls, is_http)
 
 
-def narrowed(context: ssl.SSLContext, tls: ServerTls) -> ssl.SSLContext:
-    """Versions, ciphers and ALPN of a context as configured. No resumption: it would skip checks."""
+def narrowed(context: ssl.SSLContext, tls: ServerTls, is_http: bool) -> ssl.SSLContext:
+    """Versions, ciphers and ALPN of a context as configured. No resumption: it would skip checks.
+
+    HTTP/2 is for servers whose HTTP ends here: what is behind others may not speak it.
+    """
     least, greatest = tls.versions
     if least:
         context.minimum_version = _VERSIONS[least]
@@ -97,7 +101,7 @@ def narrowed(context: ssl.SSLContext, tls: ServerTls) -> ssl.SSLContext:
         context.set_ciphers(":".join(tls.ciphers))
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
-    context.set_alpn_protocols([ALPN])
+    context.set_alpn_protocols([HTTP2_ALPN, ALPN] if is_http else [ALPN])
     return context
 
 

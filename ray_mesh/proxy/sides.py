@@ -21,6 +21,10 @@ class Stream(Protocol):
     peer: object
     client: bytes
 
+    @property
+    def is_http2(self) -> bool:
+        """Whether it is a stream of HTTP/2."""
+
     def reply(self, reply: Reply) -> None:
         """Answer with a reply of our own; nothing was sent before."""
 
@@ -83,7 +87,7 @@ class Entry(Protocol):
     def begin(self, request: Request) -> None:
         """Decide a new request: refuse it, forward it, or keep it for a while."""
 
-    def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
+    def pool(self, member: Member, breaker: Breaker | None = None, is_http2: bool = False) -> Pool:
         """The connections of this entry's identity to a member, those that the breaker counts."""
 
     def dial(self, request: Request, pool: Pool, member: Member) -> None:

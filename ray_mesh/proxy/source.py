@@ -25,7 +25,8 @@ class Source:
     def __init__(self, workload: Workload, journal: Journal) -> None:
         self.identity: Identity | None = None
         self.pools: dict[Member, Pool] = {}
-        self._limited: dict[tuple[Member, Breaker], LimitedPool] = {}
+        self._shared: dict[Member, Pool] = {}  # of HTTP/2
+        self._limited: dict[tuple[Member, Breaker, bool], LimitedPool] = {}
         self._journal = journal
         self._recorders: dict[tuple[object, Member | None, int, str, str], Recorder] = {}
         self.set_workload(workload)
@@ -42,24 +43,23 @@ class Source:
         self.announced = f"{self.name};{self.app};{self.version}".encode()
         self._recorders.clear()
 
-    def pool(self, member: Member, breaker: Breaker | None = None) -> Pool:
+    def pool(self, member: Member, breaker: Breaker | None = None, is_http2: bool = False) -> Pool:
         """The connections to one member; those that a breaker counts are its own."""
         if breaker is not None:
-            return self._limited_pool(member, breaker)
-        pool = self.pools.get(member)
+            return self._limited_pool(member, breaker, is_http2)
+        pools = self._shared if is_http2 else self.pools
+        pool = pools.get(member)
         if pool is None:
-            is_mesh_peer = member.endpoint.transport == "mutual_tls"
-            pool = self.pools[member] = Pool() if is_mesh_peer else Pool(APP_FRESH_S)
+            pool = pools[member] = Pool(_fresh_s(member), is_http2)
             if member.is_gone:
                 pool.shut()
         return pool
 
-    def _limited_pool(self, member: Member, breaker: Breaker) -> LimitedPool:
-        pool = self._limited.get((member, breaker))
+    def _limited_pool(self, member: Member, breaker: Breaker, is_http2: bool) -> LimitedPool:
+        pool = self._limited.get((member, breaker, is_http2))
         if pool is None:
-            is_mesh_peer = member.endpoint.transport == "mutual_tls"
-            fresh_s = IDLE_S if is_mesh_peer else APP_FRESH_S
-            pool = self._limited[member, breaker] = LimitedPool(breaker, member, fresh_s)
+            pool = LimitedPool(breaker, member, _fresh_s(member), is_http2)
+            self._limited[member, breaker, is_http2] = pool
             if member.is_gone:
                 pool.shut()
         return pool
@@ -71,15 +71,19 @@ class Source:
 
     def retire(self) -> None:
         """Give up every connection after its current request."""
-        for pool in (*self.pools.values(), *self._limited.values()):
+        for pool in self._all():
             pool.retire()
+
+    def _all(self) -> tuple[Pool, ...]:
+        return (*self.pools.values(), *self._shared.values(), *self._limited.values())
 
     def forget(self, members: tuple[Member, ...]) -> None:
         """Members are gone: close what is idle, let the rest finish."""
         for member in members:
-            pool = self.pools.pop(member, None)
-            if pool is not None:
-                pool.shut()
+            for pools in (self.pools, self._shared):
+                pool = pools.pop(member, None)
+                if pool is not None:
+                    pool.shut()
         for key in [key for key in self._limited if key[0] in members]:
             self._limited.pop(key).shut()
         if members:
@@ -91,10 +95,10 @@ class Source:
 
     def close_stale(self, now: float) -> None:
         """Close connections that nobody should use any more."""
-        for pool in (*self.pools.values(), *self._limited.values()):
+        for pool in self._all():
             pool.close_stale(now)
         # A retry may ask for the pool of a member just after the member went.
-        members = (*self.pools, *(member for member, _ in self._limited))
+        members = {*self.pools, *self._shared, *(key[0] for key in self._limited)}
         self.forget(tuple(member for member in members if member.is_gone))
 
     def record(self, request: Request) -> None:
@@ -144,3 +148,8 @@ class Source:
             security=security_of(request),
             grpc_status=grpc_status,
         )
+
+
+def _fresh_s(member: Member) -> float:
+    """How long a connection may have been idle to carry a request that cannot be sent again."""
+    return IDLE_S if member.endpoint.transport == "mutual_tls" else APP_FRESH_S

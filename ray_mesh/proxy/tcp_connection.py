@@ -88,6 +88,9 @@ class TcpConnection:
         """It is another protocol's from now on, and counted there."""
         self._forget(self)
 
+    def dismiss(self) -> None:
+        """See :class:`.connections.Open`. Nothing in its protocol says so."""
+
     def drain(self) -> None:
         """See :class:`.connections.Open`: it ends by itself, or after a while."""
         if self.relay is not None:

@@ -1,4 +1,4 @@
-"""TLS for the mesh: TLS 1.3, HTTP/1.1 or TCP by ALPN, certificates on both sides, no resumption.
+"""TLS for the mesh: TLS 1.3, HTTP/1.1, HTTP/2 or TCP by ALPN, certificates on both sides, no resumption.
 
 OpenSSL checks that the chain ends at any root we know; who the peer is, and whether its own trust
 domain vouches for it, is decided after the handshake with :func:`ray_mesh.security.svid.verify_svid`.
@@ -23,6 +23,7 @@ from ray_mesh.security.identity import SpiffeId
 from ray_mesh.security.svid import Svid, verify_svid
 
 ALPN = "http/1.1"
+HTTP2_ALPN = "h2"
 TCP_ALPN = "ray-mesh-tcp/1"
 """A connection that is not HTTP, see :mod:`.tcp_wire`."""
 EXPIRY_MARGIN_S = 5.0
@@ -72,16 +73,17 @@ class Trust:
 class Identity:
     """One workload's certificate in use, with the contexts that present it."""
 
-    __slots__ = ("client", "expires_at", "server", "svid", "tcp_client", "trust")
+    __slots__ = ("client", "expires_at", "http2_client", "server", "svid", "tcp_client", "trust")
 
     def __init__(self, svid: Svid, trust: Trust) -> None:
         self.svid = svid
         self.trust = trust
         self.expires_at = deadline(svid.expires_at)
         self.server = server_context(trust)
-        self.client = client_context(trust)
+        self.client = client_context(trust, ALPN)
+        self.http2_client = client_context(trust, HTTP2_ALPN, ALPN)
         self.tcp_client = client_context(trust, TCP_ALPN)
-        for context in (self.server, self.client, self.tcp_client):
+        for context in (self.server, self.client, self.http2_client, self.tcp_client):
             load_svid(context, svid)
 
 
@@ -97,14 +99,14 @@ def server_context(trust: Trust) -> ssl.SSLContext:
     """A server's context without certificate: it always asks for the client's."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.num_tickets = 0
-    return _tighten(context, trust, ALPN, TCP_ALPN)
+    return _tighten(context, trust, HTTP2_ALPN, ALPN, TCP_ALPN)
 
 
-def client_context(trust: Trust, protocol: str = ALPN) -> ssl.SSLContext:
+def client_context(trust: Trust, *protocols: str) -> ssl.SSLContext:
     """A client's context without certificate. Names are checked as SPIFFE IDs, not as host names."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    return _tighten(context, trust, protocol)
+    return _tighten(context, trust, *protocols)
 
 
 def _tighten(context: ssl.SSLContext, trust: Trust, *protocols: str) -> ssl.SSLContext:

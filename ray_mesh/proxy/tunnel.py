@@ -176,6 +176,9 @@ class Tunnel:
     def __repr__(self) -> str:
         return f"<Tunnel {self.near.received} bytes out, {self.far.received} in>"
 
+    def dismiss(self) -> None:
+        """See :class:`.connections.Open`. Nothing in its protocol says so."""
+
     def drain(self) -> None:
         """See :class:`.connections.Open`. Only its ends know when it is complete, so it is given a while."""
         self._ends_at = min(self._ends_at, time.monotonic() + DRAIN_S)

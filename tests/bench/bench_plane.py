@@ -23,8 +23,7 @@ from bench_process import free_port
 from bench_upstream import ADDRESSES
 
 from ray_mesh import snapshot
-from ray_mesh.proxy.connector import MutualTls, Plaintext, UpstreamConnector
-from ray_mesh.proxy.http1_client import Http1Client
+from ray_mesh.proxy.connector import HttpClient, MutualTls, Plaintext, UpstreamConnector
 from ray_mesh.proxy.plane import DataPlane, PlaneConfig
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.tls import Identity
@@ -47,9 +46,7 @@ class TlsWhereNamed:
         self._mesh: UpstreamConnector = MutualTls()
         self._plaintext: UpstreamConnector = Plaintext()
 
-    async def connect(
-        self, endpoint: snapshot.Endpoint, identity: Identity | None, pool: Pool
-    ) -> Http1Client:
+    async def connect(self, endpoint: snapshot.Endpoint, identity: Identity | None, pool: Pool) -> HttpClient:
         """See :class:`UpstreamConnector`."""
         connector = self._mesh if endpoint.sni else self._plaintext
         return await connector.connect(endpoint, identity, pool)

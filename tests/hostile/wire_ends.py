@@ -160,6 +160,7 @@ class Listener:
 
     peer: object = None
     client = b""
+    is_http2 = False
 
     def __init__(self) -> None:
         self.seen: Seen = []

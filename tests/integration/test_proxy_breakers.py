@@ -251,6 +251,6 @@ async def test_one_connection_serves_several_endpoints_in_turn(mesh: Mesh, balan
     if "consistentHash" in balancer:
         assert all(gate.arrived for gate in gates), "a key keeps its endpoint, which needs a connection"
     source = mesh.planes["one"]._hosting.locals["workload.default.client"].source
-    _, breaker = next(iter(source._limited))
+    _, breaker, _ = next(iter(source._limited))
     assert (breaker.requests, breaker.pending, len(breaker.waiting)) == (0, 0, 0)
     assert breaker.connections <= 1

@@ -11,7 +11,7 @@ from proxy_mesh import TRUST_DOMAIN, Client, Mesh, fetch, mesh, request_bytes, u
 
 from ray_mesh.errors import PeerError
 from ray_mesh.proxy.peer_chain import peer_chain
-from ray_mesh.proxy.tls import Identity, Trust, client_context
+from ray_mesh.proxy.tls import ALPN, Identity, Trust, client_context
 from ray_mesh.security.bundle import Bundle
 from ray_mesh.security.ca import Authority
 from ray_mesh.security.svid import Svid
@@ -24,7 +24,7 @@ SNI = "reviews.default.workload.mesh"
 def context(mesh: Mesh, svid: Svid | None) -> ssl.SSLContext:
     trust = Trust()
     trust.replace(mesh.bundles)
-    return client_context(trust) if svid is None else Identity(svid, trust).client
+    return client_context(trust, ALPN) if svid is None else Identity(svid, trust).client
 
 
 async def refused(mesh: Mesh, client: ssl.SSLContext, sni: str = SNI) -> bool:
