@@ -230,6 +230,7 @@ class Http2Client(Http2Connection):
         if code == REFUSED_STREAM:
             exchange.turn_away()
         else:
+            exchange.is_reused = False  # the connection lives: it was this request that the peer did not like
             exchange.lose()
 
     def on_goaway(self, last_stream_id: int, code: int) -> None:

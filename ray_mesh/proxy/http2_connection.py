@@ -32,7 +32,6 @@ class Http2Connection(asyncio.Protocol):
     """The part of a connection that does not know which side it is. It is its codec's sink."""
 
     __slots__ = (
-        "__weakref__",
         "_activity",
         "_is_blocked",
         "_is_marked",

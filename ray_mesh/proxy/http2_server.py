@@ -19,7 +19,7 @@ from ray_mesh.proxy import http2_head, replies
 from ray_mesh.proxy.grpc import grpc_reply, is_grpc
 from ray_mesh.proxy.head import BadHead, RequestHead, ResponseHead, parent_of
 from ray_mesh.proxy.http2_choice import server_codec
-from ray_mesh.proxy.http2_codec import INTERNAL_ERROR, NO_ERROR, Headers
+from ray_mesh.proxy.http2_codec import CANCEL, INTERNAL_ERROR, NO_ERROR, Headers
 from ray_mesh.proxy.http2_connection import Http2Connection
 from ray_mesh.proxy.http2_head import Asked, Pairs
 from ray_mesh.proxy.pipeline import Request, flaw
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 TICK_S = 10.0
 """How often a connection is looked at. Its limits in ticks:"""
-FIRST_TICKS = 2  # until the first request
+FIRST_TICKS = 8  # until the first request
 IDLE_TICKS = 60  # without request; longer than the callers' proxies keep theirs
 PING_TICKS = 3  # requests, and not a byte from the client: it is asked for a sign of life
 DEAD_TICKS = 6  # there was none
-STALL_TICKS = 30  # a request, not of gRPC, without a byte either way
+STALL_TICKS = 30  # a request without a byte either way; calls of gRPC may be silent, if their bytes are taken
 DRAIN_S = 2.0
 """How long a client has to see that it should start no more requests."""
 
@@ -45,6 +45,7 @@ class Http2Server(Http2Connection):
     """A downstream connection. Its attributes that an ``Admit`` sets are those of Http1Server."""
 
     __slots__ = (
+        "_accepted_at",
         "_admit",
         "_early",
         "_entry",
@@ -79,6 +80,7 @@ class Http2Server(Http2Connection):
         self._pairs: Pairs = ()
         self._is_draining = self._is_last_named = False
         self._seen_activity = self._ticks = 0
+        self._accepted_at = time.time()
         self.expires_at = inf
         self.peer: object = None
         self.client = b""
@@ -273,6 +275,12 @@ class Http2Server(Http2Connection):
         """Close now."""
         self.transport.abort()
 
+    def verify(self) -> None:
+        """The trust changed: close when who the client proved to be would not be believed any more."""
+        vouched = getattr(self.peer, "is_vouched_for", None)
+        if vouched is not None and not vouched(self._accepted_at):
+            self.abort()
+
     # From its streams.
 
     @property
@@ -320,6 +328,7 @@ class Http2Stream:
         "_is_paused",
         "_request",
         "_seen_activity",
+        "_seen_unsent",
         "_server",
         "_ticks",
         "client",
@@ -340,7 +349,7 @@ class Http2Stream:
         self._is_complete = False  # the request came whole
         self._is_answered = False  # a response began
         self._is_ended = False  # and is complete
-        self._activity = self._seen_activity = self._ticks = 0
+        self._activity = self._seen_activity = self._seen_unsent = self._ticks = 0
 
     # From the connection.
 
@@ -391,14 +400,18 @@ class Http2Stream:
             request.connection.resume()
 
     def look(self) -> None:
-        """Refuse the request when nothing has moved for long. Calls of gRPC may be silent."""
+        """Refuse the request, or give up a response that nobody takes, when nothing has moved for long."""
         request = self._request
-        if request is None or request.done:
-            return
-        is_quiet = self._activity == self._seen_activity
+        unsent = self._server.codec.queued(self.stream_id)
+        is_quiet = self._activity == self._seen_activity and unsent == self._seen_unsent
         self._ticks = self._ticks + 1 if is_quiet else 0
-        self._seen_activity = self._activity
-        if self._ticks >= STALL_TICKS and not is_grpc(request.head):
+        self._seen_activity, self._seen_unsent = self._activity, unsent
+        if self._ticks < STALL_TICKS:
+            return
+        if request is None or request.done:
+            self._server.codec.reset(self.stream_id, CANCEL)
+            self._server.mark()
+        elif unsent or not is_grpc(request.head):
             request.refuse(replies.stalled(STALL_TICKS * TICK_S))
 
     # Stream.

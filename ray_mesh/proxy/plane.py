@@ -23,6 +23,7 @@ from ray_mesh.proxy.handshaken import Handshaken
 from ray_mesh.proxy.health import HealthChecks
 from ray_mesh.proxy.hosting import Hosting
 from ray_mesh.proxy.http1_server import Admitted, Http1Server, ServerEntry
+from ray_mesh.proxy.http2_server import Http2Server
 from ray_mesh.proxy.journal import AccessRecord, Journal
 from ray_mesh.proxy.kernel_buffers import bound_inside
 from ray_mesh.proxy.listener import LOOPBACK, Listener, Reservations, bind
@@ -267,7 +268,7 @@ class DataPlane:
         self.trust.load_into(self._base_context)
         self._hosting.renew_contexts()
         for connection in self.connections:
-            if isinstance(connection, TcpConnection):
+            if isinstance(connection, (TcpConnection, Http2Server)):
                 connection.verify()
 
     def set_identity(self, workload_key: str, svid: Svid) -> None:
