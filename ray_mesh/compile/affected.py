@@ -23,6 +23,7 @@ from ray_mesh.resources import (
     DestinationRuleSpec,
     Document,
     GatewaySpec,
+    GrpcRouteSpec,
     HealthCheckSpec,
     HttpRouteSpec,
     MeshConfigSpec,
@@ -77,7 +78,7 @@ def _touched(world: World, document: Document) -> Iterable[str]:
             return _by_sidecar(world, document)
         case MeshConfigSpec():
             return stored_keys(world)
-        case ApiGatewaySpec() | HttpRouteSpec() | TcpRouteSpec() | TlsRouteSpec():
+        case ApiGatewaySpec() | GrpcRouteSpec() | HttpRouteSpec() | TcpRouteSpec() | TlsRouteSpec():
             return touched(world, document)
         case ReferenceGrantSpec() | NamespaceSpec():
             return touched(world, document)

@@ -189,14 +189,12 @@ CODES: dict[str, Code] = {
     PORT_CONFLICT: Code("PortConflict", "one port speaks one protocol"),
     HEADER_BEFORE_HTTP: Code("HeaderBeforeHttp", "the PROXY protocol is for connections, not for requests"),
     VERSIONS_DIFFER: Code(
-        "VersionsDiffer", "the one port of a workload gets the version that each request came by"
+        "VersionsDiffer", "what an application does not speak cannot reach it, and it has one port"
     ),
     RETRIES_NOTHING: Code("RetriesNothing", "such a condition is never met"),
     NOT_GRANTED: Code("NotGranted", "a namespace is referred to only where it allows that"),
     ROUTE_DETACHED: Code("RouteDetached", "it holds for nothing, or not for all that it says"),
-    ROUTES_OVERRIDDEN: Code(
-        "RoutesOverridden", "rules of two kinds for one host: those of the HTTPRoute decide"
-    ),
+    ROUTES_OVERRIDDEN: Code("RoutesOverridden", "of two kinds of rules for one host the closer one decides"),
     NO_BACKEND: Code("NoBackend", "requests that it matches are answered 500"),
     NOT_HONOURED: Code(
         "NotHonoured", "it is valid, but this build does not enforce it, so admission refuses it"

@@ -45,6 +45,7 @@ _CHECKS: dict[str, tuple[Check, ...]] = {
     "MeshConfig": (mesh_config_findings,),
     API_GATEWAY: (api_gateway_findings,),
     "HTTPRoute": (api_route_findings,),
+    "GRPCRoute": (api_route_findings,),
     "TCPRoute": (api_route_findings,),
     "TLSRoute": (api_route_findings,),
 }

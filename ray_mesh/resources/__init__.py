@@ -11,6 +11,7 @@ from ray_mesh.resources.document import Document
 from ray_mesh.resources.gateway import GatewaySpec
 from ray_mesh.resources.gateway_api import (
     ApiGatewaySpec,
+    GrpcRouteSpec,
     HttpRouteSpec,
     ReferenceGrantSpec,
     TcpRouteSpec,
@@ -41,6 +42,7 @@ __all__ = [
     "DestinationRuleSpec",
     "Document",
     "GatewaySpec",
+    "GrpcRouteSpec",
     "HealthCheckSpec",
     "HttpRouteSpec",
     "Manifest",

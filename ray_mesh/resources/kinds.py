@@ -108,11 +108,7 @@ KINDS: dict[str, Kind] = {
         _STABLE, ApiGatewaySpec, needs_spec=True, prefix="k8sgateway", short_names=("gtw",)
     ),
     "HTTPRoute": Kind(_STABLE, HttpRouteSpec),
-    "GRPCRoute": Kind(
-        _ALPHA,
-        GrpcRouteSpec,
-        later="proxies do not carry gRPC; a TCPRoute does, and ports named tcp",
-    ),
+    "GRPCRoute": Kind(_ALPHA, GrpcRouteSpec),
     "TCPRoute": Kind(_ALPHA, TcpRouteSpec, needs_spec=True),
     "TLSRoute": Kind((*_ALPHA, f"{GROUP}/v1alpha3"), TlsRouteSpec, needs_spec=True),
     "ReferenceGrant": Kind((*_STABLE, f"{GROUP}/v1alpha2"), ReferenceGrantSpec, short_names=("refgrant",)),

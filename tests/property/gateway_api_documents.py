@@ -63,16 +63,22 @@ MATCHES = _merged(
     _maybe("path", st.sampled_from([{"value": "/x"}, {"type": "Exact", "value": "/x"}])),
     _maybe("method", st.just("GET")),
 )
+MIRRORS = BACKENDS.map(lambda one: {name: value for name, value in one.items() if name != "weight"}).map(
+    lambda one: {"type": "RequestMirror", "requestMirror": {"backendRef": one}}
+)
 FILTERS = st.one_of(
-    BACKENDS.map(lambda one: {name: value for name, value in one.items() if name != "weight"}).map(
-        lambda one: {"type": "RequestMirror", "requestMirror": {"backendRef": one}}
-    ),
+    MIRRORS,
     st.just({"type": "URLRewrite", "urlRewrite": {"hostname": "b.example.com"}}),
 )
 RULES = _merged(
     st.lists(BACKENDS, max_size=2).map(lambda backends: {"backendRefs": backends}),
     st.lists(MATCHES, max_size=2).map(lambda matches: {"matches": matches}),
     _maybe("filters", FILTERS.map(lambda one: [one])),
+)
+CALLS = _merged(
+    st.lists(BACKENDS, max_size=2).map(lambda backends: {"backendRefs": backends}),
+    _maybe("matches", st.just([{"method": {"service": "x"}}])),
+    _maybe("filters", MIRRORS.map(lambda one: [one])),
 )
 CONNECTION_RULES = st.lists(BACKENDS, min_size=1, max_size=2).map(
     lambda backends: {"rules": [{"backendRefs": backends}]}
@@ -94,6 +100,11 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         _maybe("hostnames", st.sets(HOSTNAMES, min_size=1, max_size=2).map(sorted)),
         st.lists(RULES, min_size=1, max_size=2).map(lambda rules: {"rules": rules}),
     ),
+    "GRPCRoute": _merged(
+        PARENT_REFS,
+        _maybe("hostnames", st.sets(HOSTNAMES, min_size=1, max_size=2).map(sorted)),
+        st.lists(CALLS, max_size=2).map(lambda rules: {"rules": rules}),
+    ),
     "TCPRoute": _merged(PARENT_REFS, CONNECTION_RULES),
     "TLSRoute": _merged(PARENT_REFS, CONNECTION_RULES, HOSTNAMES.map(lambda host: {"hostnames": [host]})),
     "ReferenceGrant": st.builds(
@@ -101,7 +112,7 @@ SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             "from": [{"group": "gateway.networking.k8s.io", "kind": kind, "namespace": namespace}],
             "to": [{"group": "", "kind": "Service"}],
         },
-        st.sampled_from(["HTTPRoute", "HTTPRoute", "TCPRoute"]),
+        st.sampled_from(["HTTPRoute", "GRPCRoute", "TCPRoute"]),
         NAMESPACES,
     ),
     "Namespace": st.just({}),

@@ -28,6 +28,10 @@ def rule(written: str) -> str:
     return text("HTTPRoute", f"{{rules: [{{{written}}}]}}")
 
 
+def grpc_method(method: str) -> str:
+    return text("GRPCRoute", f"{{rules: [{{matches: [{{method: {method}}}]}}]}}")
+
+
 def listeners(*written: str) -> str:
     return text(GATEWAY, f"{{gatewayClassName: istio, listeners: [{', '.join(written)}]}}")
 
@@ -176,6 +180,22 @@ def test_defaults() -> None:
             text("GRPCRoute", "{rules: [{matches: [{method: {service: '.*'}}]}]}"),
             "service must only contain valid characters",
         ),
+        (grpc_method("{type: RegularExpression, service: 'a)|(b'}"), "method.service: not a regular"),
+        (grpc_method("{type: RegularExpression, service: 'a{900}', method: 'b{900}'}"), "at most"),
+        (
+            text(
+                "GRPCRoute", "{rules: [{matches: [{headers: [{name: a, value: b}, {name: a, value: c}]}]}]}"
+            ),
+            "a is named twice",
+        ),
+        (
+            text(
+                "GRPCRoute",
+                "{rules: [{filters: [{type: ResponseHeaderModifier, responseHeaderModifier: "
+                "{set: [{name: host, value: a}]}}]}]}",
+            ),
+            "a response has no authority",
+        ),
         (
             text("HTTPRoute", "{rules: [" + ", ".join(["{matches: [" + "{}, " * 20 + "]}"] * 7) + "]}"),
             "total number of matches across all rules",
@@ -230,7 +250,18 @@ def test_what_is_invalid(document: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        (text("GRPCRoute", "{}"), "kind GRPCRoute: proxies do not carry gRPC"),
+        (
+            text("GRPCRoute", f"{{rules: [{{sessionPersistence: {{sessionName: a}}, {BACKEND}}}]}}"),
+            "consistentHash in a DestinationRule",
+        ),
+        (
+            text(
+                "GRPCRoute",
+                "{rules: [{backendRefs: [{name: a, port: 80, filters: [{type: RequestMirror, "
+                "requestMirror: {backendRef: {name: a, port: 80}}}]}]}]}",
+            ),
+            "RequestMirror of one backend: say it of the rule",
+        ),
         (rule(f"sessionPersistence: {{sessionName: a}}, {BACKEND}"), "consistentHash in a DestinationRule"),
         (
             rule("filters: [{type: ExtensionRef, extensionRef: {group: a, kind: B, name: c}}], " + BACKEND),
@@ -301,6 +332,7 @@ def test_what_is_valid_and_not_honoured(document: str, message: str) -> None:
 
 
 def test_analysis_keeps_what_is_not_honoured() -> None:
-    documents, problems = read(text("GRPCRoute", "{}"), "f.yaml")
+    spec = "{rules: [{sessionPersistence: {}}]}"
+    documents, problems = read(text("GRPCRoute", spec), "f.yaml")
     assert [one.key for one in documents] == ["grpcroute.default.one"]
     assert all(one.later for one in problems)

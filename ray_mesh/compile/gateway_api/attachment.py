@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ray_mesh.compile.gateway_api.terms import API_GATEWAY, RouteSpec, parent_key
-from ray_mesh.resources import ApiGatewaySpec, Document, HttpRouteSpec, TlsRouteSpec
+from ray_mesh.resources import ApiGatewaySpec, Document, GrpcRouteSpec, HttpRouteSpec, TlsRouteSpec
 from ray_mesh.resources.gateway_api.gateway import Listener
 from ray_mesh.resources.gateway_api.references import ParentReference
 from ray_mesh.resources.hosts import pattern_covers, specificity
@@ -59,17 +59,24 @@ def api_ingress_for(world: World, gateway: Document) -> list[Document]:
     return [workload for workload in world.find("ingress") if serves(workload, gateway)]
 
 
-def routes_at(world: World, gateway: Document, listener: Listener, kind: str) -> list[Attached]:
-    """The routes of a kind that attach to a listener, oldest first."""
-    if kind not in listener.kinds:
-        return []
-    found = []
-    for route in world.oldest("route of", gateway.key):
-        if route.kind != kind or why_detached(world, route, gateway, listener):
-            continue
-        if hosts := common_hosts(listener, route):
+def routes_at(world: World, gateway: Document, listener: Listener, *kinds: str) -> list[Attached]:
+    """The routes of these kinds that attach to a listener, oldest first. Of an HTTPRoute and a GRPCRoute with
+    a host in common only the older one does."""
+    found: list[Attached] = []
+    if not set(kinds) & set(listener.kinds):
+        return found
+    routes = [one for one in world.find("route of", gateway.key) if one.kind in kinds]
+    for route in sorted(routes, key=lambda one: (one.admitted_at, f"{one.namespace}/{one.name}")):
+        hosts = () if why_detached(world, route, gateway, listener) else common_hosts(listener, route)
+        if hosts and not any(_is_rival(route, hosts, other) for other in found):
             found.append(Attached(route, hosts))
     return found
+
+
+def _is_rival(route: Document, hosts: tuple[tuple[str, str], ...], other: Attached) -> bool:
+    return route.kind != other.route.kind and any(
+        pattern_covers(one, two) or pattern_covers(two, one) for one, _ in hosts for two, _ in other.hosts
+    )
 
 
 def why_detached(world: World, route: Document, gateway: Document, listener: Listener) -> str:
@@ -116,7 +123,7 @@ def common_hosts(listener: Listener, route: Document) -> tuple[tuple[str, str], 
     which one covers the other, the narrower. A route without hosts takes the listener's."""
     own = listener.hostname or ANY
     spec = route.spec
-    written = spec.hostnames if isinstance(spec, HttpRouteSpec | TlsRouteSpec) else ()
+    written = spec.hostnames if isinstance(spec, GrpcRouteSpec | HttpRouteSpec | TlsRouteSpec) else ()
     found: dict[str, str] = {}
     for host in written or (ANY,):
         narrow = host if pattern_covers(own, host) else own if pattern_covers(host, own) else ""

@@ -13,8 +13,11 @@ from ray_mesh.resources.gateway_api.references import BackendObjectReference
 if TYPE_CHECKING:
     from ray_mesh.compile.world import World
 
-INVALID = 500
-"""What a request is answered that would have gone to a backend that is not there, or not for this route."""
+
+def invalid(route: Document) -> int:
+    """What a request is answered that would have gone to a backend that is not there, or not for this route:
+    for gRPC that is UNAVAILABLE."""
+    return 503 if route.kind == "GRPCRoute" else 500
 
 
 def destination(
@@ -23,7 +26,7 @@ def destination(
     """The share of a backend; one that is invalid answers its share itself."""
     host = backend_host(route, backend)
     if why_invalid(world, route, backend):
-        return snapshot.Destination(host, port=backend.port or 0, weight=weight, status=INVALID)
+        return snapshot.Destination(host, port=backend.port or 0, weight=weight, status=invalid(route))
     return snapshot.Destination(host, port=backend.port or _only_port(world, host), weight=weight)
 
 

@@ -1,4 +1,4 @@
-"""Filters of an HTTPRoute's rule to the fields of a route."""
+"""Filters of a rule of an HTTPRoute or GRPCRoute to the fields of a route."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ray_mesh import snapshot
 from ray_mesh.resources.gateway_api.filters import (
     Cors,
+    GrpcFilter,
     HeaderFilter,
     HttpFilter,
     PathModifier,
@@ -27,16 +28,9 @@ def ways(
 ) -> dict[str, Any]:
     """Fields of the :class:`snapshot.Route` of a rule with these filters, for a match of the path that was
     written as ``path`` and is looked for as ``uri``."""
-    found: dict[str, Any] = dict.fromkeys(
-        ("request_headers", "response_headers", "rewrite", "redirect", "cors"), None
-    )
-    found["authority"] = ""
+    filters = tuple(filters)
+    found = header_ways(filters) | {"rewrite": None, "redirect": None, "cors": None}
     for one in filters:
-        if one.request_header_modifier is not None:
-            found["request_headers"] = _changes(one.request_header_modifier)
-            found["authority"] = one.request_header_modifier.authority or found["authority"]
-        if one.response_header_modifier is not None:
-            found["response_headers"] = _changes(one.response_header_modifier)
         if one.url_rewrite is not None:
             found["authority"] = one.url_rewrite.hostname or found["authority"]
             if one.url_rewrite.path is not None:
@@ -45,6 +39,18 @@ def ways(
             found["redirect"] = _redirect(one.request_redirect, path, uri, listening)
         if one.cors is not None:
             found["cors"] = _cors(one.cors)
+    return found
+
+
+def header_ways(filters: Iterable[HttpFilter | GrpcFilter]) -> dict[str, Any]:
+    """Those of the fields that say headers and Host, which backends may have of their own."""
+    found: dict[str, Any] = {"request_headers": None, "response_headers": None, "authority": ""}
+    for one in filters:
+        if one.request_header_modifier is not None:
+            found["request_headers"] = _changes(one.request_header_modifier)
+            found["authority"] = one.request_header_modifier.authority or found["authority"]
+        if one.response_header_modifier is not None:
+            found["response_headers"] = _changes(one.response_header_modifier)
     return found
 
 

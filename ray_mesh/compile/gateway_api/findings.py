@@ -11,24 +11,43 @@ from collections.abc import Iterator
 from ray_mesh.compile import codes
 from ray_mesh.compile.callee import Callee
 from ray_mesh.compile.finding import Finding, error, warning
-from ray_mesh.compile.gateway_api.attachment import common_hosts, routes_at, scope_of, why_detached
-from ray_mesh.compile.gateway_api.backends import is_granted, why_invalid
-from ray_mesh.compile.gateway_api.terms import RouteSpec, backends_of, parent_key
+from ray_mesh.compile.gateway_api.attachment import (
+    common_hosts,
+    mesh_routes_of,
+    routes_at,
+    scope_of,
+    why_detached,
+)
+from ray_mesh.compile.gateway_api.backends import invalid, is_granted, why_invalid
+from ray_mesh.compile.gateway_api.terms import (
+    REQUEST_ROUTES,
+    RouteSpec,
+    backend_host,
+    backends_of,
+    parent_key,
+)
 from ray_mesh.compile.routings import virtual_services_for
 from ray_mesh.compile.world import World, mesh_hosts
-from ray_mesh.resources import ApiGatewaySpec, Document, HttpRouteSpec, VirtualServiceSpec
+from ray_mesh.resources import ApiGatewaySpec, Document, GrpcRouteSpec, HttpRouteSpec, VirtualServiceSpec
 from ray_mesh.resources.gateway_api.gateway import Listener
-from ray_mesh.resources.gateway_api.references import ParentReference
+from ray_mesh.resources.gateway_api.grpc_route import GrpcRouteRule
+from ray_mesh.resources.gateway_api.http_route import HttpRouteRule
+from ray_mesh.resources.gateway_api.references import BackendObjectReference, ParentReference
 from ray_mesh.resources.source import Path
-from ray_mesh.snapshot import HTTP_PROTOCOLS
+from ray_mesh.snapshot import HTTP2_PROTOCOLS, HTTP_PROTOCOLS
 
 _HTTP = (*HTTP_PROTOCOLS, "auto")
-_FITTING = {"HTTPRoute": _HTTP, "TLSRoute": ("tls", "auto"), "TCPRoute": ("tcp", "auto")}
+_FITTING = {
+    "HTTPRoute": _HTTP,
+    "GRPCRoute": (*HTTP2_PROTOCOLS, "auto"),
+    "TLSRoute": ("tls", "auto"),
+    "TCPRoute": ("tcp", "auto"),
+}
 """The protocols of ports for whose callers a route of a kind is."""
 
 
 def api_route_findings(world: World, document: Document) -> Iterator[Finding]:
-    """Everything about one HTTPRoute, TLSRoute or TCPRoute."""
+    """Everything about one HTTPRoute, GRPCRoute, TLSRoute or TCPRoute."""
     spec = document.spec
     assert isinstance(spec, RouteSpec)
     if not spec.parent_refs:
@@ -73,6 +92,8 @@ def _gateway_findings(
         yield warning(document, codes.HOST_NOT_IN_GATEWAY, ("spec", "hostnames"), message, "name one of them")
     elif document.kind == "TCPRoute":
         yield from _older(world, document, gateway, open_to, path)
+    elif document.kind in REQUEST_ROUTES:
+        yield from _rivals(world, document, gateway, open_to, path)
 
 
 def _older(
@@ -83,6 +104,25 @@ def _older(
         if first.key != document.key:
             message = f"{first.title} is older and takes every connection of listener {listener.name}"
             yield warning(document, codes.UNREACHABLE_RULE, path, message, "delete one of the two")
+
+
+def _rivals(
+    world: World, document: Document, gateway: Document, listeners: list[Listener], path: Path
+) -> Iterator[Finding]:
+    """Listeners at which an older route of the other kind for requests has a host of this one."""
+    names = [
+        one.name
+        for one in listeners
+        if common_hosts(one, document)
+        and document.key not in {each.route.key for each in routes_at(world, gateway, one, *REQUEST_ROUTES)}
+    ]
+    if names:
+        other = next(kind for kind in REQUEST_ROUTES if kind != document.kind)
+        message = (
+            f"an older {other} at listener {', '.join(names)} of {gateway.title} is for the same host, "
+            f"and a host has HTTPRoutes or GRPCRoutes"
+        )
+        yield warning(document, codes.ROUTE_DETACHED, path, message, "give one of them another hostname")
 
 
 def _service_findings(
@@ -99,7 +139,7 @@ def _service_findings(
         if not any(one.protocol in _FITTING[document.kind] for one in ports):
             message = f"no port of {callee.host} that the route is for speaks what a {document.kind} routes"
             yield warning(document, codes.ROUTE_DETACHED, path, message, "name its ports by protocol")
-        if document.kind == "HTTPRoute":
+        if document.kind in REQUEST_ROUTES:
             yield from _overridden(world, callee, document, path)
     if _is_for_the_mesh_only(document.spec):
         message = "hostnames say nothing to callers in the mesh: the route is for the Service's host"
@@ -107,20 +147,40 @@ def _service_findings(
 
 
 def _is_for_the_mesh_only(spec: object) -> bool:
-    """Whether an HTTPRoute has hostnames, and no Gateway for which they would say something."""
+    """Whether a route for requests has hostnames, and no Gateway for which they would say something."""
     return (
-        isinstance(spec, HttpRouteSpec)
+        isinstance(spec, HttpRouteSpec | GrpcRouteSpec)
         and bool(spec.hostnames)
         and not any(one.is_gateway for one in spec.parent_refs)
     )
 
 
 def _overridden(world: World, callee: Callee, document: Document, path: Path) -> Iterator[Finding]:
+    closer = [one.title for one in _closer(world, callee, document)]
+    if closer:
+        message = f"for {callee.host} {', '.join(closer)} decides alone where both are for the same callers"
+        fix = "name different ports, or keep one of the two kinds"
+        yield warning(document, codes.ROUTES_OVERRIDDEN, path, message, fix)
     beside = _http_services(world, callee)
     if beside:
         names = ", ".join(f"{one.namespace}/{one.name}" for one in beside)
         message = f"this decides for {callee.host} before the http rules of the VirtualServices {names}"
         yield warning(document, codes.ROUTES_OVERRIDDEN, path, message, "keep one of the two kinds")
+
+
+def _closer(world: World, callee: Callee, document: Document) -> Iterator[Document]:
+    """The routes of the kind that goes before this one's which are for some of the same requests."""
+    mine = next(
+        (scopes for one, scopes in mesh_routes_of(world, callee, document.kind) if one is document), []
+    )
+    for kind in REQUEST_ROUTES[: REQUEST_ROUTES.index(document.kind)]:
+        for other, scopes in mesh_routes_of(world, callee, kind):
+            if any(
+                one.namespace == two.namespace and (one.port == two.port or 0 in (one.port, two.port))
+                for one in mine
+                for two in scopes
+            ):
+                yield other
 
 
 def _http_services(world: World, callee: Callee) -> list[Document]:
@@ -129,15 +189,15 @@ def _http_services(world: World, callee: Callee) -> list[Document]:
 
 
 def overridden_findings(world: World, document: Document) -> Iterator[Finding]:
-    """HTTPRoutes that decide before the rules of a VirtualService."""
+    """HTTPRoutes and GRPCRoutes that decide before the rules of a VirtualService."""
     if not isinstance(document.spec, VirtualServiceSpec) or not document.spec.http:
         return
     for host in mesh_hosts(document):
         callee = world.callee(host)
         routes = world.find("route of", callee.document.key) if callee is not None else []
-        names = [f"{one.namespace}/{one.name}" for one in routes if one.kind == "HTTPRoute"]
+        names = [one.title for one in routes if one.kind in REQUEST_ROUTES]
         if callee is not None and names and document in _http_services(world, callee):
-            message = f"for {host} the HTTPRoutes {', '.join(names)} decide before these rules"
+            message = f"for {host} {', '.join(names)} decide before these rules"
             fix = "keep one of the two kinds"
             yield warning(document, codes.ROUTES_OVERRIDDEN, ("spec", "http"), message, fix)
 
@@ -147,16 +207,34 @@ def _backend_findings(world: World, document: Document) -> Iterator[Finding]:
     for path, backend in backends_of(document):
         reason = why_invalid(world, document, backend)
         if not reason:
+            yield from _version_findings(world, document, backend, path)
             continue
         if not is_granted(world, document, backend):
             fix = f"apply a ReferenceGrant in namespace {backend.namespace}"
-            yield warning(document, codes.NOT_GRANTED, path, f"{reason}: requests are answered 500", fix)
+            told = f"{reason}: requests are answered {invalid(document)}"
+            yield warning(document, codes.NOT_GRANTED, path, told, fix)
         else:
             fix = "apply the Service first, or correct the reference"
             yield error(document, codes.NOT_FOUND, path, reason, fix)
-    for index, rule in enumerate(spec.rules if isinstance(spec, HttpRouteSpec) else ()):
-        is_answered = any(one.request_redirect for one in rule.filters)
+    rules: tuple[HttpRouteRule | GrpcRouteRule, ...] = ()
+    if isinstance(spec, HttpRouteSpec | GrpcRouteSpec):
+        rules = spec.rules
+    for index, rule in enumerate(rules):
+        is_answered = any(one.type == "RequestRedirect" for one in rule.filters)
         if not is_answered and not any(one.weight for one in rule.backend_refs):
-            message = "no backend has a weight: requests are answered 500"
+            message = f"no backend has a weight: requests are answered {invalid(document)}"
             place: Path = ("spec", "rules", index, "backendRefs")
-            yield warning(document, codes.NO_BACKEND, place, message, "name a backend, or redirect")
+            yield warning(document, codes.NO_BACKEND, place, message, "name a backend")
+
+
+def _version_findings(
+    world: World, document: Document, backend: BackendObjectReference, path: Path
+) -> Iterator[Finding]:
+    """Backends of gRPC that are declared to understand HTTP/1.1 only."""
+    callee = world.callee(backend_host(document, backend)) if document.kind == "GRPCRoute" else None
+    for port in callee.ports if callee is not None else ():
+        if backend.port in (None, port.number) and port.protocol == "http":
+            message = (
+                f"port {port.number} of {backend.name} is declared to be HTTP/1.1, and gRPC needs HTTP/2"
+            )
+            yield warning(document, codes.VERSIONS_DIFFER, path, message, "name the port grpc")

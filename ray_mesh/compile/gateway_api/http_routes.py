@@ -12,15 +12,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ray_mesh import snapshot
-from ray_mesh.compile.gateway_api.backends import INVALID, destination, why_invalid
+from ray_mesh.compile.gateway_api.backends import destination
 from ray_mesh.compile.gateway_api.filters import ways
+from ray_mesh.compile.gateway_api.rules import header_matches, name_of, named_match, rule_fields
 from ray_mesh.resources import Document, HttpRouteSpec
 from ray_mesh.resources.gateway_api.http_route import (
-    HeaderMatch,
     HttpBackendRef,
     HttpRouteRule,
     PathMatch,
-    QueryMatch,
     RouteMatch,
 )
 from ray_mesh.resources.gateway_api.names import duration_s
@@ -43,10 +42,10 @@ class Listening:
     port: int = 0
 
 
-def ranked_routes(
+def http_routes(
     world: World, document: Document, listening: Listening
 ) -> Iterator[tuple[Rank, snapshot.Route]]:
-    """Every match of an HTTPRoute as a route, and its rank: the least goes first."""
+    """Every match of an HTTPRoute as a route, and its rank among those of all HTTPRoutes."""
     for index, rule in enumerate(document.read(HttpRouteSpec).rules):
         fields = _fields(world, document, index, rule)
         for number, match in enumerate(rule.conditions):
@@ -89,34 +88,20 @@ def _match(match: RouteMatch, uri: snapshot.StringMatch | None) -> snapshot.Requ
     return snapshot.RequestMatch(
         uri=uri,
         method=snapshot.StringMatch("exact", match.method) if match.method else None,
-        headers=tuple(sorted((_named(one, one.name.lower()) for one in match.headers), key=_name)),
-        query_params=tuple(sorted((_named(one, one.name) for one in match.query_params), key=_name)),
+        headers=header_matches(match.headers),
+        query_params=tuple(sorted((named_match(one, one.name) for one in match.query_params), key=name_of)),
     )
-
-
-def _named(one: HeaderMatch | QueryMatch, name: str) -> snapshot.NamedMatch:
-    kind = "exact" if one.type == "Exact" else "regex"
-    return snapshot.NamedMatch(name, snapshot.StringMatch(kind, one.value))  # type: ignore[arg-type]
-
-
-def _name(one: snapshot.NamedMatch) -> str:
-    return one.name
 
 
 def _fields(world: World, document: Document, index: int, rule: HttpRouteRule) -> dict[str, Any]:
     """The fields of :class:`snapshot.Route` that are the same for all matches of a rule."""
     timeouts = rule.timeouts
     destinations = tuple(_share(world, document, one) for one in rule.backend_refs if one.weight)
-    is_answered = any(one.request_redirect for one in rule.filters)
-    return {
-        "name": f"{document.namespace}/{document.name}/{rule.name or index}",
-        "origin": f"{document.title} spec.rules[{index}]",
-        "destinations": destinations,
-        "timeout_s": duration_s(timeouts.request) if timeouts and timeouts.request else 0.0,
-        "direct_response": None if destinations or is_answered else snapshot.DirectResponse(INVALID),
-        "mirrors": _mirrors(world, document, rule),
-        "retries": _retries(rule),
-    }
+    fields = rule_fields(world, document, index, rule, destinations)
+    if any(one.request_redirect for one in rule.filters):
+        fields["direct_response"] = None
+    timeout_s = duration_s(timeouts.request) if timeouts and timeouts.request else 0.0
+    return fields | {"timeout_s": timeout_s, "retries": _retries(rule)}
 
 
 def _share(world: World, document: Document, backend: HttpBackendRef) -> snapshot.Destination:
@@ -128,17 +113,6 @@ def _share(world: World, document: Document, backend: HttpBackendRef) -> snapsho
 
 
 _OF_A_SHARE = ("request_headers", "response_headers", "authority")
-
-
-def _mirrors(world: World, document: Document, rule: HttpRouteRule) -> tuple[snapshot.Mirror, ...]:
-    """Copies for backends that are not there are not sent."""
-    found = []
-    for one in rule.filters:
-        mirror = one.request_mirror
-        if mirror is None or mirror.share <= 0 or why_invalid(world, document, mirror.backend_ref):
-            continue
-        found.append(snapshot.Mirror(destination(world, document, mirror.backend_ref, 100), mirror.share))
-    return tuple(found)
 
 
 def _retries(rule: HttpRouteRule) -> snapshot.Retries | None:

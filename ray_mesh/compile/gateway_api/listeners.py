@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from ray_mesh import snapshot
 from ray_mesh.compile.gateway_api.attachment import ANY, api_gateways_for, routes_at
 from ray_mesh.compile.gateway_api.connections import connection_route
-from ray_mesh.compile.gateway_api.http_routes import Listening, Rank, ranked_routes
+from ray_mesh.compile.gateway_api.http_routes import Listening, Rank
+from ray_mesh.compile.gateway_api.request_routes import ranked_routes
+from ray_mesh.compile.gateway_api.terms import REQUEST_ROUTES
 from ray_mesh.compile.server_tls import compile_tls
 from ray_mesh.compile.virtual_hosts import virtual_hosts
 from ray_mesh.resources import ApiGatewaySpec, Document
@@ -63,7 +65,7 @@ def http_hosts(
             found.setdefault(one.host, [])
         scheme = "https" if one.listener.speaks == "HTTPS" else "http"
         listening = Listening(scheme, one.listener.port)
-        for attached in routes_at(world, one.gateway, one.listener, "HTTPRoute"):
+        for attached in routes_at(world, one.gateway, one.listener, *REQUEST_ROUTES):
             routes = list(ranked_routes(world, attached.route, listening))
             for host, written in attached.hosts:
                 if not _is_taken(host, one, beside):

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from ray_mesh.resources import ApiGatewaySpec, Document, HttpRouteSpec, TcpRouteSpec, TlsRouteSpec
+from ray_mesh.resources import (
+    ApiGatewaySpec,
+    Document,
+    GrpcRouteSpec,
+    HttpRouteSpec,
+    TcpRouteSpec,
+    TlsRouteSpec,
+)
 from ray_mesh.resources.gateway_api.connection_routes import ConnectionRule
+from ray_mesh.resources.gateway_api.filters import GrpcFilter, HttpFilter
+from ray_mesh.resources.gateway_api.grpc_route import GrpcRouteRule
 from ray_mesh.resources.gateway_api.http_route import HttpRouteRule
 from ray_mesh.resources.gateway_api.names import GROUP
 from ray_mesh.resources.gateway_api.references import BackendObjectReference, ParentReference
@@ -15,7 +24,9 @@ from ray_mesh.resources.kinds import key_for
 from ray_mesh.resources.source import Path
 
 API_GATEWAY = f"Gateway.{GROUP}"
-RouteSpec: TypeAlias = HttpRouteSpec | TcpRouteSpec | TlsRouteSpec
+RouteSpec: TypeAlias = GrpcRouteSpec | HttpRouteSpec | TcpRouteSpec | TlsRouteSpec
+REQUEST_ROUTES = ("GRPCRoute", "HTTPRoute")
+"""The kinds of routes for requests; for the same requests the first goes before the second."""
 
 
 def terms(document: Document) -> Iterator[tuple[str, ...]]:
@@ -24,7 +35,7 @@ def terms(document: Document) -> Iterator[tuple[str, ...]]:
         case ApiGatewaySpec(listeners=listeners):
             if any(one.allowed_routes.namespaces.from_ == "Selector" for one in listeners):
                 yield ("selects namespaces",)
-        case HttpRouteSpec() | TcpRouteSpec() | TlsRouteSpec():
+        case GrpcRouteSpec() | HttpRouteSpec() | TcpRouteSpec() | TlsRouteSpec():
             for parent in document.spec.parent_refs:
                 yield ("route of", parent_key(document, parent))
             for _, backend in backends_of(document):
@@ -43,12 +54,15 @@ def backends_of(route: Document) -> Iterator[tuple[Path, BackendObjectReference]
     """Everything that a route sends to, mirrors among it, and where that is written."""
     spec = route.spec
     assert isinstance(spec, RouteSpec)
-    rules: tuple[HttpRouteRule | ConnectionRule, ...] = spec.rules
+    rules: tuple[HttpRouteRule | GrpcRouteRule | ConnectionRule, ...] = spec.rules
     for index, rule in enumerate(rules):
         path: Path = ("spec", "rules", index)
         for number, backend in enumerate(rule.backend_refs):
             yield (*path, "backendRefs", number), backend
-        for number, one in enumerate(rule.filters if isinstance(rule, HttpRouteRule) else ()):
+        filters: tuple[HttpFilter | GrpcFilter, ...] = ()
+        if not isinstance(rule, ConnectionRule):
+            filters = rule.filters
+        for number, one in enumerate(filters):
             if one.request_mirror is not None:
                 below: Path = (*path, "filters", number, "requestMirror", "backendRef")
                 yield below, one.request_mirror.backend_ref

@@ -205,6 +205,7 @@ class GrpcFilter(Model):
 
     def flaws(self) -> Iterator[Flaw]:
         yield from _type_flaws(self.type, self)
+        yield from _response_flaws(self.response_header_modifier)
 
 
 class HttpFilter(Model):
@@ -235,8 +236,12 @@ class HttpFilter(Model):
         yield from _type_flaws(self.type, self)
         if self.external_auth is not None:
             yield from find_flaws(self.external_auth, ("externalAuth",))
-        if self.response_header_modifier is not None and self.response_header_modifier.authority:
-            yield Flaw(("responseHeaderModifier", "set"), "a response has no authority")
+        yield from _response_flaws(self.response_header_modifier)
+
+
+def _response_flaws(changes: HeaderFilter | None) -> Iterator[Flaw]:
+    if changes is not None and changes.authority:
+        yield Flaw(("responseHeaderModifier", "set"), "a response has no authority")
 
 
 def _type_flaws(kind: str, filter_: Model) -> Iterator[Flaw]:

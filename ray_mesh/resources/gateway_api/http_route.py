@@ -20,6 +20,7 @@ from ray_mesh.resources.gateway_api.names import (
 from ray_mesh.resources.gateway_api.references import SESSIONS, BackendRef, RouteSpec, SessionPersistence
 from ray_mesh.resources.problems import find_flaws
 from ray_mesh.resources.schema import Flaw, Model
+from ray_mesh.resources.source import Path
 
 MAX_MATCHES = 128
 _PATH = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})+")
@@ -41,7 +42,7 @@ class PathMatch(Model):
 
     def flaws(self) -> Iterator[Flaw]:
         if self.type == "RegularExpression":
-            yield from _pattern_flaws(self.value)
+            yield from pattern_flaws(("value",), self.value)
             return
         kinds = "when type one of ['Exact', 'PathPrefix']"
         if not self.value.startswith("/"):
@@ -66,7 +67,7 @@ class HeaderMatch(Model):
 
     def flaws(self) -> Iterator[Flaw]:
         if self.type == "RegularExpression":
-            yield from _pattern_flaws(self.value)
+            yield from pattern_flaws(("value",), self.value)
 
 
 class QueryMatch(Model):
@@ -78,14 +79,15 @@ class QueryMatch(Model):
 
     def flaws(self) -> Iterator[Flaw]:
         if self.type == "RegularExpression":
-            yield from _pattern_flaws(self.value)
+            yield from pattern_flaws(("value",), self.value)
 
 
-def _pattern_flaws(pattern: str) -> Iterator[Flaw]:
+def pattern_flaws(path: Path, pattern: str) -> Iterator[Flaw]:
+    """What is wrong with an expression that is written at a path."""
     try:
         compile_pattern(pattern)
     except ValueError as error:
-        yield Flaw(("value",), str(error))
+        yield Flaw(path, str(error))
 
 
 class RouteMatch(Model):
@@ -97,11 +99,11 @@ class RouteMatch(Model):
     method: Method | None = None
 
     def flaws(self) -> Iterator[Flaw]:
-        yield from _twice("headers", [one.name for one in self.headers], fold_case=True)
-        yield from _twice("queryParams", [one.name for one in self.query_params], fold_case=False)
+        yield from twice("headers", [one.name for one in self.headers], fold_case=True)
+        yield from twice("queryParams", [one.name for one in self.query_params], fold_case=False)
 
 
-def _twice(field: str, names: list[str], *, fold_case: bool) -> Iterator[Flaw]:
+def twice(field: str, names: list[str], *, fold_case: bool) -> Iterator[Flaw]:
     """The same name again is invalid; a header again in other case is valid, and would not count."""
     for index, name in enumerate(names):
         if name in names[:index]:
