@@ -85,12 +85,19 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Injected trouble. Percentages are 0 to 100; ``abort_status`` 0 means no abort."""
+    """Injected trouble. Percentages are 0 to 100; ``abort_status`` 0 means no abort, but for the status of
+    gRPC in its place, which may be 0."""
 
     delay_s: float = 0.0
     delay_percent: float = 0.0
     abort_status: int = 0
     abort_percent: float = 0.0
+    abort_grpc_status: int | None = codec.later(None)
+
+    @property
+    def aborts(self) -> bool:
+        """Whether it ever ends a request."""
+        return (self.abort_status != 0 or self.abort_grpc_status is not None) and self.abort_percent > 0
 
 
 @dataclass(frozen=True, slots=True)

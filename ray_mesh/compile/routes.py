@@ -10,6 +10,7 @@ from ray_mesh.compile.delegation import rules_of
 from ray_mesh.compile.selection import selects
 from ray_mesh.compile.ways import by_matched_path, header_changes, text_match, ways
 from ray_mesh.compile.world import World
+from ray_mesh.grpc_status import GrpcStatus
 from ray_mesh.resources import Document
 from ray_mesh.resources.connection_routes import TcpMatch, TlsMatch
 from ray_mesh.resources.header_operations import Headers
@@ -214,4 +215,5 @@ def _fault(fault: Fault) -> snapshot.Fault:
         delay_percent=delay_percent,
         abort_status=abort.http_status or 0 if abort else 0,
         abort_percent=abort.percentage.value if abort and abort.percentage else 0.0,
+        abort_grpc_status=int(GrpcStatus[abort.grpc_status]) if abort and abort.grpc_status else None,
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ray_mesh.explain.answer import Step
 from ray_mesh.explain.asked import Asked
 from ray_mesh.explain.case import Case
+from ray_mesh.grpc_status import GrpcStatus
 from ray_mesh.proxy.change import rewriter
 from ray_mesh.snapshot import Destination, Fault, HeaderChanges, Mirror, Retries, Route
 
@@ -49,9 +50,16 @@ def spell_fault(fault: Fault) -> str:
     said = []
     if fault.delay_s and fault.delay_percent:
         said.append(f"{fault.delay_percent:g}% are delayed by {fault.delay_s:g} s")
-    if fault.abort_status and fault.abort_percent:
-        said.append(f"{fault.abort_percent:g}% are aborted with {fault.abort_status}")
+    if fault.aborts:
+        said.append(spell_abort(fault))
     return ", ".join(said)
+
+
+def spell_abort(fault: Fault) -> str:
+    """How many requests a fault ends, and with what."""
+    grpc_status = fault.abort_grpc_status
+    said = fault.abort_status if grpc_status is None else GrpcStatus(grpc_status).name
+    return f"{fault.abort_percent:g}% are aborted with {said}"
 
 
 def spell_changes(changed: HeaderChanges) -> str:

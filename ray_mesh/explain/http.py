@@ -10,7 +10,7 @@ from ray_mesh.explain.answer import Ground, Share, Step, Verdict
 from ray_mesh.explain.asked import Asked
 from ray_mesh.explain.callers import Source
 from ray_mesh.explain.case import Case
-from ray_mesh.explain.effects import changes, spell_fault
+from ray_mesh.explain.effects import changes, spell_abort, spell_fault
 from ray_mesh.explain.guarding import refusal
 from ray_mesh.explain.hosts import find_host
 from ray_mesh.explain.routing import Choice, choose_route, left_out, not_in_force
@@ -19,6 +19,7 @@ from ray_mesh.explain.way import Way, pass_on
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.answers import answer_of
 from ray_mesh.proxy.cors import CrossOrigin
+from ray_mesh.proxy.fault import abort_of
 from ray_mesh.proxy.match import Scope
 from ray_mesh.proxy.outbound import asked_port
 from ray_mesh.proxy.replies import Reply
@@ -83,9 +84,9 @@ def follow(
 def _with_aborts(verdict: Verdict, route: Route) -> Verdict:
     """The verdict with the requests that the route's fault answers before they get there."""
     fault = route.fault
-    if verdict.outcome == "refused" or fault is None or not (fault.abort_status and fault.abort_percent):
+    if verdict.outcome == "refused" or fault is None or not fault.aborts:
         return verdict
-    aborted = f"{fault.abort_percent:g}% are aborted with {fault.abort_status} by the route's fault"
+    aborted = f"{spell_abort(fault)} by the route's fault"
     return replace(verdict, message=f"{verdict.message}; before that {aborted}")
 
 
@@ -103,10 +104,10 @@ def _fault(case: Case, way: Way, route: Route) -> Verdict | None:
     said = spell_fault(fault) if fault is not None else ""
     if fault is None or not said:
         return None
-    aborts_all = bool(fault.abort_status) and fault.abort_percent >= 100
+    aborts_all = fault.aborts and fault.abort_percent >= 100
     ground = case.places.below(route.origin, "fault")
     way.add(Step("fault", said, ground, refuses=aborts_all))
-    return refusal(replies.injected_abort(fault.abort_status), ground) if aborts_all else None
+    return refusal(abort_of(fault), ground) if aborts_all else None
 
 
 def _answered(case: Case, way: Way, route: Route, reply: Reply, named: str) -> Way:

@@ -115,23 +115,23 @@ class Caller:
     def _is_hit(self, request: Request, route: RouteEntry) -> bool:
         """Draw the route's faults; True when one of them has taken the request over."""
         assert route.fault is not None
-        delay_s, abort_status = draw(route.fault, random.random)
-        if not delay_s and not abort_status:
+        delay_s, abort = draw(route.fault, random.random)
+        if not delay_s and abort is None:
             return False
         if route.targets:
             request.service = route.targets[0].host
         if delay_s:
             request.flags = "DI"
-            after = functools.partial(self._after_delay, request, route, abort_status)
+            after = functools.partial(self._after_delay, request, route, abort)
             request.deadline = Alarm(self.effects.pauses, delay_s, after)
-        else:
-            request.refuse(replies.injected_abort(abort_status))
+        elif abort is not None:
+            request.refuse(abort)
         return True
 
-    def _after_delay(self, request: Request, route: RouteEntry, abort_status: int) -> None:
+    def _after_delay(self, request: Request, route: RouteEntry, abort: Reply | None) -> None:
         request.deadline = None
-        if abort_status:
-            request.refuse(replies.injected_abort(abort_status))
+        if abort is not None:
+            request.refuse(abort)
         else:
             self._answer(request, route)
 

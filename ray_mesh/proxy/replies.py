@@ -229,9 +229,11 @@ def no_subset(host: str, subset: str) -> Reply:
     )
 
 
-def injected_abort(status: int) -> Reply:
-    """The route's fault asked for it."""
-    return Reply(status, "FI", "fault_abort", f"aborted with {status} by the fault of the route")
+def injected_abort(status: int, grpc_status: GrpcStatus | None = None) -> Reply:
+    """The route's fault asked for it, by a status of HTTP or of gRPC."""
+    said = status if grpc_status is None else grpc_status.name
+    message = f"aborted with {said} by the fault of the route"
+    return Reply(status, "FI", "fault_abort", message, grpc_status=grpc_status)
 
 
 def connect_failed(where: str, cause: str) -> Reply:

@@ -134,7 +134,7 @@ class Abort(Model):
     """An answer without calling upstream, in a share of requests."""
 
     http_status: Annotated[int, Field(ge=200, le=600)] | None = None
-    grpc_status: Annotated[str | None, LATER] = None
+    grpc_status: str | None = None
     http2_error: Annotated[str | None, Field(alias="http2Error")] = None
     percentage: InjectedShare | None = None
 

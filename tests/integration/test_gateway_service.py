@@ -147,8 +147,8 @@ async def test_errors_of_documents_name_file_and_line(gateway: Gateway, tmp_path
     file.write_text(ROUTES.replace("hosts:", "hoests:"))
     with pytest.raises(ConfigError, match=r"routes\.yaml:6.*did you mean hosts"):
         await gateway.mesh.apply(file)
-    file.write_text(ROUTES.replace("- route:", "- fault: {abort: {grpcStatus: CANCELLED}}\n    route:"))
-    with pytest.raises(NotSupported, match=r"not supported yet: spec\.http\[0\]\.fault\.abort\.grpcStatus"):
+    file.write_text(ROUTES.replace("- route:", "- match: [{statPrefix: a}]\n    route:"))
+    with pytest.raises(NotSupported, match=r"not supported yet: spec\.http\[0\]\.match\[0\]\.statPrefix"):
         await gateway.mesh.apply(file)
 
 

@@ -17,6 +17,7 @@ from ray_mesh.snapshot import (
     Service,
     StringMatch,
     Subset,
+    decode,
     encode,
 )
 
@@ -120,6 +121,14 @@ def test_the_older_percent_and_no_percentage() -> None:
     assert compiled(world(service("reviews"), old)).routes[0].fault == Fault(1.0, 7.0)
     none = routes("reviews", f"[{{fault: {{abort: {{httpStatus: 500}}}}, route: [{to('reviews')}]}}]")
     assert compiled(world(service("reviews"), none)).routes[0].fault == Fault(abort_status=500)
+
+
+def test_an_abort_by_a_status_of_grpc() -> None:
+    abort = "{grpcStatus: UNAVAILABLE, percentage: {value: 5}}"
+    rule = routes("reviews", f"[{{fault: {{abort: {abort}}}, route: [{to('reviews')}]}}]")
+    made = compiled(world(service("reviews"), rule))
+    assert made.routes[0].fault == Fault(abort_percent=5.0, abort_grpc_status=14)
+    assert decode("service.default.reviews", encode(made)) == made
 
 
 def test_names_of_matches_are_appended_and_split_the_route() -> None:

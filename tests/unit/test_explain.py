@@ -241,8 +241,8 @@ def test_what_a_route_does_is_told() -> None:
 
 
 def test_a_fault_that_aborts_all_refuses_and_one_that_aborts_some_does_not() -> None:
-    def fault(percent: int) -> Document:
-        abort = f"{{httpStatus: 418, percentage: {{value: {percent}}}}}"
+    def fault(percent: int, status: str = "httpStatus: 418") -> Document:
+        abort = f"{{{status}, percentage: {{value: {percent}}}}}"
         return routes("reviews", f"[{{fault: {{abort: {abort}}}, route: [{to('reviews', 'v1')}]}}]")
 
     verdict = told([fault(100)]).verdict
@@ -251,6 +251,9 @@ def test_a_fault_that_aborts_all_refuses_and_one_that_aborts_some_does_not() -> 
     some = told([fault(99)]).verdict
     assert some.outcome == "forwarded"
     assert some.message.endswith("; before that 99% are aborted with 418 by the route's fault")
+    call = told([fault(100, "grpcStatus: NOT_FOUND")])
+    assert (call.verdict.outcome, call.verdict.status, call.verdict.flag) == ("refused", 404, "FI")
+    assert step(call, "fault").says == "100% are aborted with NOT_FOUND"
 
 
 def test_a_route_may_answer_itself() -> None:

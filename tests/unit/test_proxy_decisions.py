@@ -8,15 +8,17 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from ray_mesh.grpc_status import GrpcStatus
 from ray_mesh.proxy.balance import Picker, WeightedSplit, least_request, picker, round_robin
 from ray_mesh.proxy.cluster import LONGEST_EJECTION_S, Destination, Member
 from ray_mesh.proxy.fault import draw
+from ray_mesh.proxy.grpc import grpc_reply
 from ray_mesh.proxy.hosts import meanings, split_authority
 from ray_mesh.proxy.match import Scope, alternatives
 from ray_mesh.proxy.outbound import accepts, asked_port
 from ray_mesh.proxy.path import BASE, normalize, split_absolute
 from ray_mesh.proxy.pool import IDLE_S, MAX_CONNECTIONS, Pool
-from ray_mesh.proxy.replies import Reply
+from ray_mesh.proxy.replies import Reply, injected_abort
 from ray_mesh.proxy.route_index import RouteIndex
 from ray_mesh.proxy.routes import RouteTable
 from ray_mesh.proxy.trace import child_of, is_valid, new_request_id
@@ -413,14 +415,25 @@ class TestPool:
 class TestFault:
     def test_both_are_drawn_apart(self) -> None:
         fault = Fault(delay_s=2.0, delay_percent=50.0, abort_status=500, abort_percent=10.0)
-        assert draw(fault, iter([0.4, 0.05]).__next__) == (2.0, 500)
-        assert draw(fault, iter([0.4, 0.5]).__next__) == (2.0, 0)
-        assert draw(fault, iter([0.6, 0.05]).__next__) == (0.0, 500)
+        abort = injected_abort(500)
+        assert draw(fault, iter([0.4, 0.05]).__next__) == (2.0, abort)
+        assert draw(fault, iter([0.4, 0.5]).__next__) == (2.0, None)
+        assert draw(fault, iter([0.6, 0.05]).__next__) == (0.0, abort)
 
     def test_full_and_zero_percent(self) -> None:
         always = Fault(abort_status=503, abort_percent=100.0)
-        assert draw(always, lambda: 0.999999) == (0.0, 503)
-        assert draw(replace(always, abort_percent=0.0), lambda: 0.0) == (0.0, 0)
+        assert draw(always, lambda: 0.999999) == (0.0, injected_abort(503))
+        assert draw(replace(always, abort_percent=0.0), lambda: 0.0) == (0.0, None)
+
+    @pytest.mark.parametrize(("status", "http"), [("OK", 200), ("NOT_FOUND", 404), ("UNAVAILABLE", 503)])
+    def test_a_status_of_grpc(self, status: str, http: int) -> None:
+        number = GrpcStatus[status]
+        fault = Fault(abort_percent=100.0, abort_grpc_status=number)
+        _, reply = draw(fault, lambda: 0.5)
+        assert reply is not None
+        assert (reply.status, reply.grpc_status) == (http, number)
+        assert (b"grpc-status", b"%d" % number) in grpc_reply(reply)
+        assert f"aborted with {status}" in reply.message
 
 
 class TestToken:

@@ -154,10 +154,6 @@ def test_every_problem_of_a_text_is_told_at_once() -> None:
         (f"{{{ROUTE}, rewrite: {{uri: '/x?y'}}}}", ["spec.http[0].rewrite.uri a query in it"]),
         (f"{{{ROUTE}, match: [{{statPrefix: x}}]}}", ["spec.http[0].match[0].statPrefix"]),
         (
-            f"{{{ROUTE}, fault: {{abort: {{grpcStatus: NOT_FOUND}}}}}}",
-            ["spec.http[0].fault.abort.grpcStatus"],
-        ),
-        (
             "{route: [{destination: {host: a}, headers: {request: {set: {x: '%REQ(y)%'}}}}]}",
             ["spec.http[0].route[0].headers.request.set.x the variable %REQ(y)%"],
         ),
