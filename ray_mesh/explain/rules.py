@@ -169,6 +169,9 @@ _LIMITS = {
     "max_retries": "maxRetries",
     "connect_timeout_s": "connectTimeout s",
     "idle_timeout_s": "idleTimeout s",
+    "max_streams": "maxConcurrentStreams",
+    "ping_interval_s": "http2KeepAlive.interval s",
+    "ping_timeout_s": "http2KeepAlive.timeout s",
 }
 
 
@@ -176,6 +179,10 @@ def _spell_limits(limits: ConnectionLimits | None) -> str:
     if limits is None:
         return "no limits"
     said = [f"{word} {getattr(limits, name):g}" for name, word in _LIMITS.items() if getattr(limits, name)]
+    if limits.h2_upgrade:
+        said.append(f"h2UpgradePolicy {limits.h2_upgrade}")
+    if limits.uses_client_protocol:
+        said.append("useClientProtocol")
     return ", ".join(said) or "no limits"
 
 

@@ -21,9 +21,9 @@ from ray_mesh.proxy.change import rewriter
 from ray_mesh.proxy.cluster import Cluster, Member
 from ray_mesh.proxy.places import Place
 from ray_mesh.proxy.view import Client, why_unexported
-from ray_mesh.resources import Document, WorkloadSpec
+from ray_mesh.resources import Document, ServiceSpec, WorkloadSpec
 from ray_mesh.security.authorization import AuthorizationInput
-from ray_mesh.snapshot import Destination, Route, Service, locality_of
+from ray_mesh.snapshot import HTTP2_PROTOCOLS, Destination, Route, Service, locality_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,8 @@ def _follow(case: Case, sending: Sending, to: Destination, reached: _Reached) ->
     if not cluster.members:
         return steps, refusal(_nobody(to, cluster), steps[-1].ground)
     steps.append(_tls(case, callee, cluster, client))
+    if sending.asked is not None and cluster.speaks == "http2":
+        steps.append(Step("version", _version(cluster, callee), _port_ground(case, callee, cluster.port)))
     further, verdict = _inside(case, replace(sending, asked=asked), to, cluster)
     return [*steps, *further], verdict
 
@@ -174,6 +176,20 @@ def _tls(case: Case, callee: Callee, cluster: Cluster, client: Client) -> Step:
         why = f"tls.mode {mode}" if mode else "its endpoints are outside the mesh"
         said.append(f"plain text to endpoints without a proxy ({why})")
     return Step("tls", "; ".join(said), ground)
+
+
+def _version(cluster: Cluster, callee: Callee) -> str:
+    spoken = next((one.protocol for one in callee.ports if one.number == cluster.port), "auto")
+    why = f"port {cluster.port} is {spoken}" if spoken in HTTP2_PROTOCOLS else "h2UpgradePolicy UPGRADE"
+    return f"HTTP/2 to the endpoints, whatever the caller speaks ({why})"
+
+
+def _port_ground(case: Case, callee: Callee, number: int) -> Ground:
+    ports = callee.document.spec.ports if isinstance(callee.document.spec, ServiceSpec) else ()
+    index = next((index for index, one in enumerate(ports) if one.port == number), None)
+    if index is None:
+        return case.places.at(callee.document, "spec", "ports")
+    return case.places.at(callee.document, "spec", "ports", index)
 
 
 def _inside(case: Case, sending: Sending, to: Destination, cluster: Cluster) -> tuple[list[Step], Verdict]:

@@ -26,11 +26,12 @@ from ray_mesh.resources.schema import (
 from ray_mesh.resources.workload_entry import unix_problem
 
 TlsVersion = Literal["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]
-_SPOKEN = ("HTTP", "HTTPS", "TLS", "TCP", "MONGO", "MYSQL", "REDIS")
+_SPOKEN = ("HTTP", "HTTP2", "GRPC", "HTTPS", "TLS", "TCP", "MONGO", "MYSQL", "REDIS")
 _HTTP = ("HTTP", "HTTP2", "HTTP_PROXY", "GRPC", "GRPC-WEB")
 
 
 Kind = Literal["http", "https", "tls", "tcp"]
+_KINDS: dict[str, Kind] = {"HTTP": "http", "HTTP2": "http", "GRPC": "http", "HTTPS": "https", "TLS": "tls"}
 _FILES = Later("name files on the ingress's node in serverCertificate and privateKey")
 _BROKEN = Only(("TLS_AUTO", "TLSV1_2", "TLSV1_3"), "TLS 1.0 and 1.1 are broken")
 _CERTIFICATE = ("server_certificate", "private_key", "ca_certificates")
@@ -136,16 +137,15 @@ class GatewayPort(Model):
 
     @property
     def kind(self) -> Kind:
-        """What it speaks, once it is known to be honoured."""
-        protocol = self.protocol.upper()
-        return {"HTTP": "http", "HTTPS": "https", "TLS": "tls"}.get(protocol, "tcp")  # type: ignore[return-value]
+        """What it speaks, once it is known to be honoured. Clients choose the version of HTTP."""
+        return _KINDS.get(self.protocol.upper(), "tcp")
 
     def flaws(self) -> Iterator[Flaw]:
         protocol = self.protocol.upper()
         if not protocols.is_known(self.protocol):
             yield Flaw(("protocol",), protocols.unknown(self.protocol))
         elif protocol not in _SPOKEN:
-            yield Flaw(("protocol",), f"{self.protocol}: gateways speak HTTP/1.1, TLS and TCP", later=True)
+            yield Flaw(("protocol",), f"{self.protocol}: gateways speak HTTP, gRPC, TLS and TCP", later=True)
         if self.target_port:
             yield Flaw(("targetPort",), "targetPort has no impact on Gateways")
         if self.number > 65535:

@@ -40,6 +40,14 @@ def test_a_gateway_without_routes_still_listens() -> None:
     assert servers(gateway()) == (GatewayServer(8080, ()),)
 
 
+@pytest.mark.parametrize("protocol", ["http2", "GRPC"])
+def test_clients_choose_the_version_of_http_at_a_server_of_any_of_them(protocol: str) -> None:
+    server = f"{{port: {{number: 8080, name: x, protocol: {protocol}}}, hosts: ['*']}}"
+    spec = f"{{selector: {{istio: ingressgateway}}, servers: [{server}]}}"
+    entry = document("Gateway", "bookinfo-gateway", spec)
+    assert servers(entry, behind("'*'", "all")) == servers(gateway(), behind("'*'", "all"))
+
+
 def test_a_port_that_is_not_exposed_is_left_out() -> None:
     assert servers(gateway(port=80)) == ()
 

@@ -690,3 +690,34 @@ def test_a_share_that_is_refused_is_named() -> None:
     assert found.verdict.message.startswith(
         "10%, those to reviews.default.svc.cluster.local subset v9: subset v9"
     )
+
+
+def test_the_version_of_http_where_it_is_not_the_callers_choice() -> None:
+    assert all(one.stage != "version" for one in told([]).shares[0].steps)
+    calls = document("Service", "reviews", "{selector: {app: reviews}, ports: [{name: grpc, port: 9080}]}")
+    (share,) = told([calls]).shares
+    assert step(share, "version").says == (
+        "HTTP/2 to the endpoints, whatever the caller speaks (port 9080 is grpc)"
+    )
+    assert step(share, "version").ground.path == "spec.ports[0]"
+    pool = "{http: {h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 9}}"
+    rule = document(
+        "DestinationRule", "reviews", f"{{host: reviews, trafficPolicy: {{connectionPool: {pool}}}}}"
+    )
+    (share,) = told([rule]).shares
+    assert "h2UpgradePolicy UPGRADE" in step(share, "version").says
+    limits = "connectionPool: maxConcurrentStreams 9, h2UpgradePolicy UPGRADE"
+    assert any(one.startswith(limits) for one in notes(step(share, "destination rule")))
+
+
+def test_a_grpc_route_decides_for_calls_inside_the_mesh() -> None:
+    calls = document("Service", "reviews", "{selector: {app: reviews}, ports: [{name: grpc, port: 9080}]}")
+    rule = "{matches: [{method: {service: a.B}}], backendRefs: [{name: reviews, port: 9080}]}"
+    parent = "{group: '', kind: Service, name: reviews}"
+    route = document("GRPCRoute", "calls", f"{{parentRefs: [{parent}], rules: [{rule}]}}")
+    found = told([calls, route], "http://reviews:9080/a.B/Get", "POST")
+    assert found.verdict.outcome == "forwarded"
+    assert step(found, "route").ground.path == "spec.rules[0]"
+    assert step(found, "route").ground.document == "grpcroute.default.calls"
+    missed = told([calls, route], "http://reviews:9080/a.C/Get", "POST")
+    assert (missed.verdict.outcome, missed.verdict.status) == ("refused", 404)

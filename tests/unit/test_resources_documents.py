@@ -180,8 +180,10 @@ def test_valid_fields_that_are_not_honoured_are_refused_by_name(rule: str, names
             "loadBalancer.simple PASSTHROUGH",
         ),
         (
-            document("Gateway", "{servers: [{port: {number: 443, name: s, protocol: GRPC}, hosts: ['*']}]}"),
-            "spec.servers[0].port.protocol GRPC: gateways speak HTTP/1.1, TLS and TCP",
+            document(
+                "Gateway", "{servers: [{port: {number: 443, name: s, protocol: GRPC-WEB}, hosts: ['*']}]}"
+            ),
+            "spec.servers[0].port.protocol GRPC-WEB: gateways speak HTTP, gRPC, TLS and TCP",
         ),
         (
             document(
