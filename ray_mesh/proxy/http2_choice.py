@@ -10,8 +10,9 @@ from importlib import import_module
 from .http2_codec import Codec, Sink
 
 ENVIRONMENT = "RAY_MESH_HTTP2_CODEC"
-"""``ngh2`` or ``h2`` to have that one."""
-_MODULES = {"ngh2": ("http2_ngh2", "Ngh2Codec"), "h2": ("http2_pure", "PureCodec")}
+"""``ngh2`` or ``python`` to have that one."""
+_CODECS = {"ngh2": ("http2_ngh2", "Ngh2Codec", "ngh2"), "python": ("http2_pure", "PureCodec", "hpack")}
+"""Module, class, and the package that it needs."""
 
 
 def server_codec(sink: Sink) -> Codec:
@@ -28,18 +29,16 @@ def client_codec(sink: Sink) -> Codec:
 def _chosen() -> Callable[..., Codec]:
     """The class of codecs, looked up once. Raises RuntimeError for a choice that cannot be had."""
     wanted = os.environ.get(ENVIRONMENT, "")
-    if wanted not in ("", *_MODULES):
-        raise RuntimeError(f"{ENVIRONMENT} is {wanted!r}; it can be ngh2 or h2")
-    for package in (wanted,) if wanted else _MODULES:
+    if wanted not in ("", *_CODECS):
+        raise RuntimeError(f"{ENVIRONMENT} is {wanted!r}; it can be ngh2 or python")
+    missing: list[str] = []
+    for module, name, package in [_CODECS[wanted]] if wanted else _CODECS.values():
         try:
-            return _load(package)
+            found: Callable[..., Codec] = getattr(import_module(f".{module}", __package__), name)
         except ModuleNotFoundError as error:
             if error.name != package:
                 raise
-    raise RuntimeError(f"HTTP/2 needs the Python package {wanted or 'ngh2 or h2'}, which is not installed")
-
-
-def _load(package: str) -> Callable[..., Codec]:
-    module, name = _MODULES[package]
-    found: Callable[..., Codec] = getattr(import_module(f".{module}", __package__), name)
-    return found
+            missing.append(package)
+        else:
+            return found
+    raise RuntimeError(f"HTTP/2 needs the Python package {' or '.join(missing)}, which is not installed")

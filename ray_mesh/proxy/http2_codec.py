@@ -2,8 +2,8 @@
 
 A connection (:mod:`.http2_server`, :mod:`.http2_client`) gives a :class:`Codec` the bytes that came, is
 told by calls of its :class:`Sink` what they mean, and writes what :meth:`Codec.take` returns, once per turn
-of the loop. Two codecs do the same: :mod:`.http2_ngh2` (libnghttp2), and :mod:`.http2_pure` (the package
-``h2``) where the first is not installed.
+of the loop. Two codecs do the same: :mod:`.http2_ngh2` (libnghttp2), and :mod:`.http2_pure` (Python) where
+the first is not installed.
 
 Limits are the same for both. What a peer may make us hold is bounded by the windows; what it may make us
 do, by the rates of resets, settings, pings and of frames without effect; a peer over them gets GOAWAY with
@@ -34,16 +34,14 @@ TAKE_BYTES = 256 * 1024
 NO_ERROR = 0x0
 PROTOCOL_ERROR = 0x1
 INTERNAL_ERROR = 0x2
+FLOW_CONTROL_ERROR = 0x3
 STREAM_CLOSED = 0x5
+FRAME_SIZE_ERROR = 0x6
 REFUSED_STREAM = 0x7
 CANCEL = 0x8
+COMPRESSION_ERROR = 0x9
 ENHANCE_YOUR_CALM = 0xB
 HTTP_1_1_REQUIRED = 0xD
-
-
-def goaway_frame(last_stream_id: int, code: int) -> bytes:
-    """A GOAWAY frame, for when a library cannot write it any more."""
-    return b"\0\0\x08\x07\0\0\0\0\0" + last_stream_id.to_bytes(4) + code.to_bytes(4)
 
 
 class NoStream(Exception):

@@ -18,6 +18,12 @@ SETTINGS_COST = 10
 """A SETTINGS frame may touch every stream: it counts as so many frames without effect."""
 PENDING_ACKS = 1_000
 """How many answers to PING and SETTINGS may wait for a peer that does not read."""
+UNKNOWN_MAX_STREAMS = 100
+"""How many requests a peer is taken to allow until it says so."""
+MAX_SETTINGS = 32
+"""Entries of one SETTINGS frame."""
+MAX_CONTINUATIONS = 128
+"""Pieces of one block of fields. libnghttp2 counts a frame's head that comes in pieces each time (2817)."""
 RETIRE_BYTES = 1 << 30
 """How much of unread bodies that were reset a connection survives, see :mod:`.http2_ngh2`."""
 

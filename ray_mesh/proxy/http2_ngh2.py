@@ -60,36 +60,45 @@ from .http2_codec import (
     Headers,
     NoStream,
     Sink,
+)
+from .http2_frames import (
+    ENABLE_PUSH,
+    INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS,
+    MAX_HEADER_LIST_SIZE,
+    NO_RFC7540_PRIORITIES,
     goaway_frame,
 )
-from .http2_limits import IDLE_FRAMES, PENDING_ACKS, RESETS, RETIRE_BYTES, SETTINGS_COST, Bucket
+from .http2_limits import (
+    IDLE_FRAMES,
+    MAX_CONTINUATIONS,
+    MAX_SETTINGS,
+    PENDING_ACKS,
+    RESETS,
+    RETIRE_BYTES,
+    SETTINGS_COST,
+    UNKNOWN_MAX_STREAMS,
+    Bucket,
+)
 
-_ENABLE_PUSH = 0x2
-_MAX_CONCURRENT_STREAMS = 0x3
-_INITIAL_WINDOW_SIZE = 0x4
-_MAX_HEADER_LIST_SIZE = 0x6
-_NO_RFC7540_PRIORITIES = 0x9
-
-_UNKNOWN_MAX_STREAMS = 100
-"""What a peer is taken to allow until it says so."""
 _NEVER = (1 << 60, 1 << 60)
 _LEAST_WINDOW = CONNECTION_WINDOW // 2
 """The library announces what was passed on when it is half of the window."""
 _CONFIGURATION = Configuration(
     auto_window_update=False,
-    peer_max_concurrent_streams=_UNKNOWN_MAX_STREAMS,
+    peer_max_concurrent_streams=UNKNOWN_MAX_STREAMS,
     max_reserved_remote_streams=0,
     max_send_header_block_length=4 * MAX_HEADER_BYTES,
     max_outbound_ack=PENDING_ACKS,
     stream_reset_rate_limit=_NEVER,
-    # Counts each piece of a CONTINUATION's head that comes alone, too (nghttp2 issue 2817).
-    max_continuations=128,
+    max_settings=MAX_SETTINGS,
+    max_continuations=MAX_CONTINUATIONS,
     max_inbound_header_list_size=2 * MAX_HEADER_BYTES,
     max_inbound_header_count=2 * MAX_HEADER_FIELDS,
 )
-_SETTINGS = {_INITIAL_WINDOW_SIZE: STREAM_WINDOW, _MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES}
-_SERVER_SETTINGS = {_MAX_CONCURRENT_STREAMS: MAX_STREAMS, **_SETTINGS, _NO_RFC7540_PRIORITIES: 1}
-_CLIENT_SETTINGS = {_ENABLE_PUSH: 0, **_SETTINGS, _NO_RFC7540_PRIORITIES: 1}
+_SETTINGS = {INITIAL_WINDOW_SIZE: STREAM_WINDOW, MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES}
+_SERVER_SETTINGS = {MAX_CONCURRENT_STREAMS: MAX_STREAMS, **_SETTINGS, NO_RFC7540_PRIORITIES: 1}
+_CLIENT_SETTINGS = {ENABLE_PUSH: 0, **_SETTINGS, NO_RFC7540_PRIORITIES: 1}
 
 
 class Ngh2Codec:
@@ -101,6 +110,7 @@ class Ngh2Codec:
         "_idle",
         "_is_client",
         "_is_cut",
+        "_is_doomed",
         "_is_retired",
         "_last_id",
         "_limit",
@@ -129,7 +139,7 @@ class Ngh2Codec:
         self._regained = 0
         self._ending: set[int] = set()
         """Streams we reset that the library has not yet closed."""
-        self._limit = _UNKNOWN_MAX_STREAMS
+        self._limit = UNKNOWN_MAX_STREAMS
         self._last_id = 0
         self._reset_id = 0
         self._resets = Bucket(RESETS)
@@ -137,6 +147,7 @@ class Ngh2Codec:
         self._pings = 0
         self._ready = self._connection.data_to_send()
         self._is_cut = False
+        self._is_doomed = False
         self._is_retired = False
         self.is_over = False
         self._tell: dict[type[Event], Callable[[Any], None]] = {
@@ -159,7 +170,7 @@ class Ngh2Codec:
     # What the connection calls.
 
     def receive(self, data: bytes) -> None:
-        if self.is_over:
+        if self.is_over or self._is_doomed:
             return
         connection = self._connection
         error: NGH2Error | None = None
@@ -278,7 +289,7 @@ class Ngh2Codec:
                 return
 
     def goaway(self, code: int) -> None:
-        if self.is_over:
+        if self.is_over or self._is_doomed:
             return
         self._is_retired = True
         try:
@@ -288,6 +299,7 @@ class Ngh2Codec:
             self._connection.terminate_connection(code)
         except NGH2Error:
             return
+        self._is_doomed = True
         self._tell = {ConnectionClosed: self._on_connection_closed}
 
     # What the library says.
@@ -370,7 +382,7 @@ class Ngh2Codec:
         self._count_idle()
 
     def _on_settings(self, event: SettingsReceived) -> None:
-        limit = event.settings.get(_MAX_CONCURRENT_STREAMS)
+        limit = event.settings.get(MAX_CONCURRENT_STREAMS)
         if limit is not None:
             self._limit = min(limit, MAX_STREAMS)
         self._count_idle(SETTINGS_COST)

@@ -1,0 +1,177 @@
+"""HTTP/2 by hand: frames as bytes, and both codecs with a sink that remembers what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hpack import Decoder
+
+from ray_mesh.proxy.http2_codec import PREFACE, Codec, Headers
+from ray_mesh.proxy.http2_ngh2 import Ngh2Codec
+from ray_mesh.proxy.http2_pure import PureCodec
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = range(5)
+PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(5, 10)
+END_STREAM = ACK = 1
+END_HEADERS = 4
+PADDED = 8
+HAS_PRIORITY = 32
+
+CODECS: dict[str, Callable[..., Codec]] = {"ngh2": Ngh2Codec, "python": PureCodec}
+Told = tuple[Any, ...]
+Frame = tuple[int, int, int, bytes]
+
+GET = ((b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/"))
+POST = ((b":method", b"POST"), *GET[1:])
+OK = ((b":status", b"200"),)
+
+
+def frame(kind: int, flags: int = 0, stream_id: int = 0, payload: bytes = b"") -> bytes:
+    """One frame."""
+    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream_id.to_bytes(4) + payload
+
+
+def _integer(value: int) -> bytes:
+    """An HPACK integer with a prefix of seven bits."""
+    if value < 127:
+        return bytes((value,))
+    written = b"\x7f"
+    value -= 127
+    while value > 127:
+        written += bytes((value % 128 + 128,))
+        value //= 128
+    return written + bytes((value,))
+
+
+def block(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Fields as HPACK literals that touch no table."""
+    return b"".join(
+        b"\x00" + _integer(len(name)) + name + _integer(len(value)) + value for name, value in fields
+    )
+
+
+def headers(stream_id: int, fields: Iterable[tuple[bytes, bytes]] = GET, ended: bool = True) -> bytes:
+    """HEADERS in one frame."""
+    return frame(HEADERS, END_HEADERS | (END_STREAM if ended else 0), stream_id, block(fields))
+
+
+def data(stream_id: int, payload: bytes, ended: bool = False) -> bytes:
+    """DATA."""
+    return frame(DATA, END_STREAM if ended else 0, stream_id, payload)
+
+
+def reset(stream_id: int, code: int = 8) -> bytes:
+    """RST_STREAM."""
+    return frame(RST_STREAM, 0, stream_id, code.to_bytes(4))
+
+
+def setting(key: int, value: int) -> bytes:
+    """An entry of SETTINGS."""
+    return key.to_bytes(2) + value.to_bytes(4)
+
+
+def window(stream_id: int, increment: int) -> bytes:
+    """WINDOW_UPDATE."""
+    return frame(WINDOW_UPDATE, 0, stream_id, increment.to_bytes(4))
+
+
+def goaway(last_stream_id: int, code: int = 0) -> bytes:
+    """GOAWAY."""
+    return frame(GOAWAY, 0, 0, last_stream_id.to_bytes(4) + code.to_bytes(4))
+
+
+def frames(written: bytes) -> list[Frame]:
+    """What was written, frame by frame; a client's preface is left out."""
+    written = written.removeprefix(PREFACE)
+    found: list[Frame] = []
+    while written:
+        size = int.from_bytes(written[:3])
+        assert len(written) >= 9 + size, "half a frame was written"
+        found.append((written[3], written[4], int.from_bytes(written[5:9]), written[9 : 9 + size]))
+        written = written[9 + size :]
+    return found
+
+
+class End:
+    """A codec, what its sink was told, and what it wrote."""
+
+    def __init__(self, kind: str, *, is_client: bool = False) -> None:
+        self.told: list[Told] = []
+        self.codec = CODECS[kind](self, is_client=is_client)
+        self.consumes = False
+        self.decoder = Decoder()
+
+    def greet(self, *settings: bytes) -> End:
+        """Have both sides agree on their settings, and forget it."""
+        hello = frame(SETTINGS, 0, 0, b"".join(settings)) + frame(SETTINGS, ACK)
+        self.receive(hello if self.is_client else PREFACE + hello)
+        self.written()
+        self.told.clear()
+        return self
+
+    @property
+    def is_client(self) -> bool:
+        """Which side this is."""
+        return bool(self.codec._is_client)  # type: ignore[attr-defined]
+
+    def receive(self, *pieces: bytes) -> list[Told]:
+        """Bytes come; what the sink is told then, also by writing."""
+        before = len(self.told)
+        for piece in pieces:
+            self.codec.receive(piece)
+        return self.told[before:]
+
+    def written(self) -> list[Frame]:
+        """All that is to be written now."""
+        return frames(self.take())
+
+    def take(self) -> bytes:
+        """All that is to be written now, as bytes."""
+        pieces: list[bytes] = []
+        while piece := self.codec.take():
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def fields(self, payload: bytes) -> Headers:
+        """A block that was written, in the order of writing."""
+        return tuple((bytes(name), bytes(value)) for name, value in self.decoder.decode(payload, raw=True))
+
+    # Of a sink.
+
+    def on_headers(self, stream_id: int, fields: Headers, ended: bool) -> None:
+        """See :class:`ray_mesh.proxy.http2_codec.Sink`."""
+        self.told.append(("headers", stream_id, tuple(map(tuple, fields)), ended))
+
+    def on_interim(self, stream_id: int, fields: Headers) -> None:
+        """See :class:`ray_mesh.proxy.http2_codec.Sink`."""
+        self.told.append(("interim", stream_id, tuple(map(tuple, fields))))
+
+    def on_data(self, stream_id: int, payload: bytes, ended: bool) -> None:
+        """See :class:`ray_mesh.proxy.http2_codec.Sink`."""
+        self.told.append(("data", stream_id, payload, ended))
+        if self.consumes:
+            self.codec.consumed(stream_id, len(payload))
+
+    def on_trailers(self, stream_id: int, fields: Headers) -> None:
+        """See :class:`ray_mesh.proxy.http2_codec.Sink`."""
+        self.told.append(("trailers", stream_id, tuple(map(tuple, fields))))
+
+    def on_closed(self, stream_id: int, code: int) -> None:
+        """See :class:`ray_mesh.proxy.http2_codec.Sink`."""
+        self.told.append(("closed", stream_id, code))
+
+    def on_window(self) -> None:
+        """See :class:`ray_mesh.proxy.http2_codec.Sink`. It says only that it is worth a look."""
+
+    def on_goaway(self, last_stream_id: int, code: int) -> None:
+        """See :class:`ray_mesh.proxy.http2_codec.Sink`."""
+        self.told.append(("goaway", last_stream_id, code))
+
+    def on_pong(self) -> None:
+        """See :class:`ray_mesh.proxy.http2_codec.Sink`."""
+        self.told.append(("pong",))
+
+    def on_end(self, code: int) -> None:
+        """See :class:`ray_mesh.proxy.http2_codec.Sink`."""
+        self.told.append(("end", code))
