@@ -38,7 +38,13 @@ CONTROL_TIMEOUT_S = 10.0
 TRIES_BURST = 100.0
 TRIES_PER_S = 20.0
 DEFAULT_TTL_S = 600
-WORKLOAD_OPTIONS: dict[str, type] = {"name": str, "weight": int, "locality": str, "probe": dict}
+WORKLOAD_OPTIONS: dict[str, type] = {
+    "name": str,
+    "protocol": str,
+    "weight": int,
+    "locality": str,
+    "probe": dict,
+}
 """What a sidecar may say of its workload beyond what it has to."""
 
 _Reply = TypeVar("_Reply")

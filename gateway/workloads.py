@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 OWN_API = "mesh.ray.io/v1"
 LOOPBACK = "127.0.0.1"
 HTTP_PORT = 80
+PROTOCOLS = ("http", "http2", "grpc")
 TOKEN_BYTES = 24
 RESERVE_TIMEOUT_S = 3.0
 READY_TIMEOUT_S = 30.0
@@ -38,7 +39,8 @@ DRAIN_S = 2.0
 class Attach:
     """What a caller wants to attach. ``port`` 0 is a workload that only calls, such as an ingress.
     ``gateway_ports`` maps port numbers of Gateways to wanted ports (0: any free one); ``address`` is
-    where the app listens, seen from its node. ``probe`` is a readiness probe as in a WorkloadGroup; a command
+    where the app listens, seen from its node, ``protocol`` (``PROTOCOLS``) what it speaks there, empty where
+    its Services say that. ``probe`` is a readiness probe as in a WorkloadGroup; a command
     is run by a sidecar only, beside which it was named too."""
 
     service: str
@@ -50,6 +52,7 @@ class Attach:
     labels: Mapping[str, str]
     node: str
     address: str = LOOPBACK
+    protocol: str = ""
     gateway_ports: tuple[tuple[int, int], ...] = ()
     weight: int = 1
     locality: str = ""
@@ -224,6 +227,8 @@ def _workload(wanted: Attach, ports: ReserveReply, token_sha256: str) -> Documen
     }
     if wanted.port:
         spec["port"] = wanted.port
+    if wanted.protocol:
+        spec["protocol"] = wanted.protocol
     if wanted.weight != 1:
         spec["weight"] = wanted.weight
     if wanted.locality:
@@ -240,9 +245,10 @@ def _services(wanted: Attach) -> list[Document]:
     """The Service that an attached workload gets unless there is one; an ingress serves no calls."""
     if not wanted.port:
         return []
-    ports: list[dict[str, Any]] = [{"name": "http", "port": HTTP_PORT}]
+    spoken = wanted.protocol or "http"
+    ports: list[dict[str, Any]] = [{"name": spoken, "port": HTTP_PORT}]
     if wanted.port != HTTP_PORT:
-        ports.append({"name": "http-app", "port": wanted.port})
+        ports.append({"name": f"{spoken}-app", "port": wanted.port})
     metadata = {"name": wanted.service, "namespace": wanted.namespace}
     spec = {"selector": {"app": wanted.service}, "ports": ports}
     return [_document({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})]
@@ -267,6 +273,9 @@ def read_attach(body: Any) -> Attach:
     for name, value in body.items():
         if type(value) is not _FIELDS[name]:
             raise ConfigError(f"attach: {name} is {value!r}, expected {_FIELDS[name].__name__}")
+    protocol = body.get("protocol", "")
+    if protocol not in ("", *PROTOCOLS):
+        raise ConfigError(f"attach: protocol is {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
     return Attach(
         service=body["service"],
         version=body["version"],
@@ -277,6 +286,7 @@ def read_attach(body: Any) -> Attach:
         labels=body.get("labels", {}),
         node=body["node"],
         address=body.get("address", LOOPBACK),
+        protocol=protocol,
         gateway_ports=_read_ports(body.get("gatewayPorts", {})),
         weight=body.get("weight", 1),
         locality=body.get("locality", ""),
@@ -294,6 +304,7 @@ _FIELDS: dict[str, type] = {
     "labels": dict,
     "node": str,
     "address": str,
+    "protocol": str,
     "gatewayPorts": dict,
     "weight": int,
     "locality": str,

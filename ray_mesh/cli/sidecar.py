@@ -57,6 +57,12 @@ def create(context: click.Context, service_account: str, ttl_s: int) -> None:
     required=True,
     help="Where the command listens on loopback; 0 when it only calls.",
 )
+@click.option(
+    "--protocol",
+    type=click.Choice(["http", "http2", "grpc"]),
+    default=None,
+    help="What it speaks there; http2 and grpc in cleartext. [default: as its Services say, else http]",
+)
 @click.option("--namespace", "-n", default="default", show_default=True, help="Namespace of the workload.")
 @click.option(
     "--service-account", default="default", show_default=True, help="Service account, as in the token."
@@ -113,6 +119,7 @@ def sidecar(
     service: str,
     version: str,
     port: int,
+    protocol: str | None,
     namespace: str,
     service_account: str,
     name: str,
@@ -155,6 +162,7 @@ def sidecar(
         node=node or _node(name or f"{service}-{version}"),
         address=address,
         name=name,
+        protocol=protocol or "",
         weight=weight,
         locality=locality,
         probe=_probe(probe_http, probe_tcp, probe_command, probe_period, port),

@@ -10,7 +10,7 @@ from ray_mesh.compile.exports import PUBLIC, exported_to
 from ray_mesh.compile.finding import Finding, info, warning
 from ray_mesh.compile.workloads import VERSIONS
 from ray_mesh.compile.world import World
-from ray_mesh.resources import Document, ServiceEntrySpec, ServiceSpec
+from ray_mesh.resources import Document, ServiceEntrySpec, ServiceSpec, WorkloadSpec
 from ray_mesh.resources.hosts import entry_host
 from ray_mesh.resources.mesh import ROOT_NAMESPACE
 
@@ -61,7 +61,8 @@ def version_findings(world: World, document: Document) -> Iterator[Finding]:
     """Services that say of one application that it speaks HTTP/1.1, and that it speaks HTTP/2."""
     for callee in world.callees_in(document):
         mine = _versions(callee)
-        together = [world.callees_of(workload) for workload in world.attached(callee)]
+        undecided = [one for one in world.attached(callee) if not one.read(WorkloadSpec).protocol]
+        together = [world.callees_of(workload) for workload in undecided]
         others = {one.host: one for callees in together for one in callees}
         for other in [one for one in (callee, *others.values()) if len(mine | _versions(one)) > 1][:1]:
             where = "its ports"

@@ -63,12 +63,12 @@ def compile_workload(world: World, workload: Document) -> snapshot.Workload:
         sidecar=compile_sidecar(world, workload),
         probe=compile_probe(spec),
         is_tcp_only=bool(ports) and all(port.protocol in ("tcp", "tls") for _, port in ports),
-        app_protocol=_app_protocol(port.protocol for _, port in ports),
+        app_protocol=_app_protocol([spec.protocol] if spec.protocol else [one.protocol for _, one in ports]),
     )
 
 
 def _app_protocol(spoken: Iterable[Protocol]) -> AppProtocol:
-    """What an application speaks behind these ports; where they do not agree, what its callers do."""
+    """What an application speaks of which this is said; where that does not agree, what its callers do."""
     versions = {VERSIONS[one] for one in spoken if one in VERSIONS}
     return versions.pop() if len(versions) == 1 else "client" if versions else "http1"
 

@@ -131,13 +131,15 @@ class MeshConfigSpec(Model):
 
 class WorkloadSpec(Model):
     """One running instance, as registered when it attached. ``gatewayPorts`` maps the port numbers
-    that Gateways use to the ports that are really bound. Without ``port`` it only calls others. One that is
-    ``draining`` is called no more. ``probe`` is made by its own proxy."""
+    that Gateways use to the ports that are really bound. Without ``port`` it only calls others, ``protocol``
+    is what it speaks there, where its Services are not to say it. One that is ``draining`` is called no more.
+    ``probe`` is made by its own proxy."""
 
     service_account: DnsName
     node: NodeName
     address: NonEmpty = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 0
+    protocol: Literal["", "http", "http2", "grpc"] = ""
     outbound_port: PortNumber
     token_sha256: Annotated[str, Field(alias="tokenSha256", pattern=r"^[0-9a-f]{64}$")]
     gateway_ports: PortMap = {}

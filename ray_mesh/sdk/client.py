@@ -290,6 +290,7 @@ class AsyncMesh:
         service_account: str = "default",
         labels: Mapping[str, str] | None = None,
         node: str | None = None,
+        protocol: str = "",
         gateway_ports: Mapping[int, int] | None = None,
         weight: int = 1,
         locality: str = "",
@@ -300,6 +301,8 @@ class AsyncMesh:
         The name is ``<service>-<version>`` unless given; a workload of the same name is replaced. It
         returns when every proxy of ``node`` (this machine's unless given) serves the workload. An
         ingress has ``gateway_ports``: port numbers of Gateways to the ports to bind (0: any free one).
+        ``protocol`` is what the app speaks: ``http`` (HTTP/1.1), or ``http2`` or ``grpc`` in cleartext with
+        prior knowledge. Unless given, the ports of its Services say it, and the one that is made says http.
         ``weight`` is its share among the endpoints of a service, ``locality`` its place
         (``region/zone/subzone``). With a ``probe``, in the form of a WorkloadGroup's (``{"httpGet": {"path":
         "/healthz", "port": 8080}, "periodSeconds": 5}`` or ``tcpSocket``), its proxy asks it, and serves it
@@ -319,6 +322,7 @@ class AsyncMesh:
             "labels": dict(labels or {}),
             "node": node or self.state.node,
             "gatewayPorts": {str(number): bound for number, bound in (gateway_ports or {}).items()},
+            "protocol": protocol,
             "weight": weight,
             "locality": locality,
             "probe": dict(probe or {}),

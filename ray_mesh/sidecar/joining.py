@@ -85,7 +85,7 @@ class Session:
         self, namespace: str, service: str, version: str, port: int, options: Mapping[str, Any]
     ) -> Ticket:
         """Run the app on loopback ``port`` as a workload of ``service``. ``options`` may have a ``name``,
-        ``weight``, ``locality`` and ``probe``; what is empty is left out."""
+        ``protocol``, ``weight``, ``locality`` and ``probe``; what is empty is left out."""
         body: dict[str, Any] = {"service": service, "version": version, "port": port}
         body.update({name: value for name, value in options.items() if value})
         answer = await self._transport.send(

@@ -30,7 +30,8 @@ TOKEN_VARIABLE = "RAY_MESH_JOIN_TOKEN"  # noqa: S105 - the name of a variable
 @dataclass(frozen=True, slots=True)
 class SidecarOptions:
     """What ``ray-mesh sidecar`` takes. ``address`` is where other proxies reach this one; ``port`` is
-    where the command listens on loopback, 0 when it only calls; ``root_pem`` verifies an ``api`` of https.
+    where the command listens on loopback, 0 when it only calls, ``protocol`` what it speaks there (empty: as
+    its Services say); ``root_pem`` verifies an ``api`` of https.
     ``probe`` is a readiness probe as in a WorkloadGroup."""
 
     command: tuple[str, ...]
@@ -43,6 +44,7 @@ class SidecarOptions:
     node: str
     address: str
     name: str = ""
+    protocol: str = ""
     weight: int = 1
     locality: str = ""
     probe: Mapping[str, Any] = field(default_factory=dict)
@@ -133,6 +135,7 @@ async def _proxy(options: SidecarOptions) -> AsyncIterator[joining.Session]:
 async def _workload(options: SidecarOptions, session: joining.Session) -> AsyncIterator[Ticket]:
     more = {
         "name": options.name,
+        "protocol": options.protocol,
         "weight": options.weight,
         "locality": options.locality,
         "probe": dict(options.probe),

@@ -27,8 +27,10 @@ def join(
     name: str | None = None,
     service_account: str = "default",
     labels: Mapping[str, str] | None = None,
+    protocol: str = "",
 ) -> Attachment:
-    """Run a Ray actor that listens on loopback ``port`` as a workload of ``service``.
+    """Run a Ray actor that listens on loopback ``port`` as a workload of ``service``; ``protocol`` is that of
+    :meth:`Mesh.attach`.
 
     Its own calls go through the mesh from now on, if its HTTP client reads the environment
     (``http_proxy``) for each call, as requests, httpx and ``aiohttp`` with ``trust_env=True`` do. An
@@ -49,6 +51,7 @@ def join(
         service_account=service_account,
         labels=labels,
         node=node_name(node),
+        protocol=protocol,
     )
     ray.get(actor.__ray_call__.remote(_use, attachment.http_proxy), timeout=CALL_TIMEOUT_S)
     return attachment
@@ -64,9 +67,11 @@ def join_serve(
     namespace: str = "default",
     service_account: str = "default",
     labels: Mapping[str, str] | None = None,
+    protocol: str = "",
 ) -> list[Attachment]:
     """Run Ray Serve's HTTP proxies as workloads of ``service``, one on each of ``nodes`` (all by default).
 
+    Its gRPC proxies have a ``port`` of their own, for which ``protocol`` is ``grpc``.
     ``nodes`` are names as in ``ray-mesh status``. Start Serve with ``proxy_location="EveryNode"``, or name
     the nodes that have a proxy.
 
@@ -86,6 +91,7 @@ def join_serve(
                     service_account=service_account,
                     labels=labels,
                     node=node,
+                    protocol=protocol,
                 )
             )
     except BaseException:

@@ -245,6 +245,17 @@ async def test_a_workload_is_let_go_when_every_proxy_has_taken_it_out_of_its_end
         await mesh.get("Workload", "reviews-v1")
 
 
+async def test_what_an_attached_app_speaks(gateway: Gateway) -> None:
+    mesh = gateway.mesh
+    await mesh.apply(BINDING)
+    with pytest.raises(ConfigError, match="protocol is 'h2', expected one of http, http2, grpc"):
+        await mesh.attach("reviews", "v1", 50051, protocol="h2")
+    await mesh.attach("reviews", "v1", 50051, protocol="grpc")
+    assert (await mesh.get("Workload", "reviews-v1")).manifest["spec"]["protocol"] == "grpc"
+    ports = (await mesh.get("Service", "reviews")).manifest["spec"]["ports"]
+    assert ports == [{"name": "grpc", "port": 80}, {"name": "grpc-app", "port": 50051}]
+
+
 async def test_a_probe_is_one_of_a_workload_group_and_no_command_on_a_node_of_the_mesh(
     gateway: Gateway,
 ) -> None:

@@ -31,10 +31,12 @@ def service(name: str, *ports: int) -> Document:
     return document("Service", name, f"{{selector: {{app: {app}}}, ports: [{listed}]}}")
 
 
-def workload(app: str, version: str, *, node: str = "n1", namespace: str = "default") -> Document:
+def workload(
+    app: str, version: str, *, node: str = "n1", namespace: str = "default", protocol: str = ""
+) -> Document:
     spec = (
         f"{{serviceAccount: bookinfo-{app}, node: {node}, port: 9000, outboundPort: 9001, "
-        f"tokenSha256: '{'ab' * 32}'}}"
+        f"tokenSha256: '{'ab' * 32}'{f', protocol: {protocol}' if protocol else ''}}}"
     )
     name = f"{namespace}/{app}-{version}"
     return document("Workload", name, spec, labels=f"{{app: {app}, version: {version}}}")

@@ -251,6 +251,15 @@ def test_what_an_application_speaks(ports: str, protocol: str) -> None:
     assert compiled(world(reviews, workload("reviews", "v1"))).app_protocol == protocol
 
 
+@pytest.mark.parametrize(("said", "protocol"), [("grpc", "http2"), ("http2", "http2"), ("http", "http1")])
+def test_a_workload_may_say_itself_what_it_speaks(said: str, protocol: str) -> None:
+    one = document("Service", "one", "{selector: {app: reviews}, ports: [{port: 80, name: http}]}")
+    two = document("Service", "two", "{selector: {version: v1}, ports: [{port: 80, name: grpc}]}")
+    app = workload("reviews", "v1", protocol=said)
+    assert compiled(world(one, two, app)).app_protocol == protocol
+    assert admit(world(one, app, binding("bookinfo-reviews")), [two]) == []
+
+
 def test_what_was_the_only_protocol_before_takes_no_field() -> None:
     plain = compiled(world(service("reviews"), workload("reviews", "v1")))
     assert b"app_protocol" not in encode(plain)
