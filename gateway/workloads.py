@@ -197,7 +197,7 @@ def _check_probe(wanted: Attach) -> None:
         raise ConfigError(
             "probe.exec: the proxies of the mesh's nodes run no commands, since whoever has the API's token"
             " could then run any on them; only a sidecar does (`ray-mesh sidecar --probe-command`). Use"
-            " httpGet or tcpSocket"
+            " httpGet, tcpSocket or grpc"
         )
 
 

@@ -590,9 +590,10 @@ class Sidecar:
 @dataclass(frozen=True, slots=True)
 class Probe:
     """How a proxy asks a workload beside it whether it is well. ``path`` and ``headers`` are of ``http`` and
-    ``https``, ``command`` of ``exec``. Thresholds count checks in a row."""
+    ``https``, ``command`` of ``exec``, ``service`` of ``grpc``: whose health is asked, empty for that of all.
+    Thresholds count checks in a row."""
 
-    kind: Literal["http", "https", "tcp", "exec"]
+    kind: Literal["http", "https", "tcp", "exec", "grpc"]
     host: str = ""
     port: int = 0
     path: str = "/"
@@ -603,6 +604,7 @@ class Probe:
     period_s: int = 10
     success_threshold: int = 1
     failure_threshold: int = 3
+    service: str = codec.later("")
 
 
 @dataclass(frozen=True, slots=True)

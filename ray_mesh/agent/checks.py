@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from ray_mesh.agent.grpc_probe import ask_health
 from ray_mesh.snapshot import Probe, Workload
 
 FIRST_PERIOD_S = 1.0
@@ -126,6 +127,8 @@ async def check(probe: Probe) -> str:
     """Make one check; empty when it was good, else why not. Raises OSError as well."""
     if probe.kind == "exec":
         return await _run(probe.command)
+    if probe.kind == "grpc":
+        return await ask_health(probe.host, probe.port, probe.service)
     is_tls = probe.kind == "https"
     reader, writer = await asyncio.open_connection(
         probe.host, probe.port, limit=MOST_LINE, ssl=_any_certificate() if is_tls else None

@@ -84,6 +84,12 @@ def create(context: click.Context, service_account: str, ttl_s: int) -> None:
     metavar="PORT",
     help="Serve it while a port takes connections.",
 )
+@click.option(
+    "--probe-grpc",
+    default="",
+    metavar="[PORT]/[SERVICE]",
+    help="Serve it while its gRPC health service says that it (or one of its services) serves.",
+)
 @click.option("--probe-command", default="", metavar="TEXT", help="Serve it while this command ends with 0.")
 @click.option(
     "--probe-period",
@@ -128,6 +134,7 @@ def sidecar(
     locality: str,
     probe_http: str,
     probe_tcp: int | None,
+    probe_grpc: str,
     probe_command: str,
     probe_period: int,
     address: str,
@@ -165,20 +172,21 @@ def sidecar(
         protocol=protocol or "",
         weight=weight,
         locality=locality,
-        probe=_probe(probe_http, probe_tcp, probe_command, probe_period, port),
+        probe=_probe(probe_http, probe_tcp, probe_grpc, probe_command, probe_period, port),
         token=_token(token_file),
     )
     return run.main(options, say)
 
 
-def _probe(http: str, tcp: int | None, command: str, period_s: int, port: int) -> dict[str, Any]:
+def _probe(http: str, tcp: int | None, grpc: str, command: str, period_s: int, port: int) -> dict[str, Any]:
     """The readiness probe that the options ask for; empty without one."""
     ways: dict[str, Any] = {}
     if http:
-        number, slash, path = http.partition("/")
-        if not slash or not (number.isdecimal() or not number) or not (number or port):
-            raise click.UsageError(f"--probe-http {http!r}: write a path, such as /healthz or 8081/healthz")
-        ways["httpGet"] = {"path": f"/{path}", "port": int(number or port)}
+        number, path = _port_and_more("--probe-http", http, port, "a path, such as /healthz or 8081/healthz")
+        ways["httpGet"] = {"path": f"/{path}", "port": number}
+    if grpc:
+        number, service = _port_and_more("--probe-grpc", grpc, port, "/, 8081/ or 8081/my.Service")
+        ways["grpc"] = {"service": service, "port": number}
     if tcp:
         ways["tcpSocket"] = {"port": tcp}
     if command:
@@ -187,8 +195,15 @@ def _probe(http: str, tcp: int | None, command: str, period_s: int, port: int) -
         except ValueError as error:
             raise click.UsageError(f"--probe-command {command!r}: {error}") from error
     if len(ways) > 1:
-        raise click.UsageError("use one of --probe-http, --probe-tcp and --probe-command")
+        raise click.UsageError("use one of --probe-http, --probe-tcp, --probe-grpc and --probe-command")
     return {**ways, "periodSeconds": period_s} if ways else {}
+
+
+def _port_and_more(option: str, text: str, port: int, expected: str) -> tuple[int, str]:
+    number, slash, more = text.partition("/")
+    if not slash or not (number.isdecimal() or not number) or not (number or port):
+        raise click.UsageError(f"{option} {text!r}: write {expected}")
+    return int(number or port), more
 
 
 def _token(path: Path | None) -> str:

@@ -15,7 +15,7 @@ def compile_probe(spec: WorkloadSpec) -> snapshot.Probe | None:
     if probe is None:
         return None
     return replace(
-        _way(probe, spec.address),
+        _way(probe, spec.address, spec.port),
         initial_delay_s=probe.initial_delay_seconds,
         timeout_s=probe.timeout_seconds or 1,
         period_s=probe.period_seconds or 10,
@@ -24,13 +24,15 @@ def compile_probe(spec: WorkloadSpec) -> snapshot.Probe | None:
     )
 
 
-def _way(probe: ReadinessProbe, address: str) -> snapshot.Probe:
+def _way(probe: ReadinessProbe, address: str, port: int) -> snapshot.Probe:
     if probe.exec is not None:
         return snapshot.Probe("exec", command=probe.exec.command)
     if probe.tcp_socket is not None:
         return snapshot.Probe("tcp", probe.tcp_socket.host or address, probe.tcp_socket.port)
+    if probe.grpc is not None:
+        return snapshot.Probe("grpc", address, probe.grpc.port or port, service=probe.grpc.service)
     http = probe.http_get
-    assert http is not None, "a workload has one of these three"
+    assert http is not None, "a workload has one of these four"
     return snapshot.Probe(
         "https" if http.scheme == "HTTPS" else "http",
         http.host or address,

@@ -149,9 +149,9 @@ class WorkloadSpec(Model):
     draining: bool = False
 
     def flaws(self) -> Iterator[Flaw]:
-        if self.probe is not None and self.probe.grpc is not None:
-            reason = "proxies do not ask gRPC's health service: use httpGet or tcpSocket"
-            yield Flaw(("probe", "grpc"), reason)
+        grpc = self.probe.grpc if self.probe is not None else None
+        if grpc is not None and not (grpc.port or self.port):
+            yield Flaw(("probe", "grpc", "port"), "required, since the workload has no port")
         if self.node in snapshot.KINDS:
             yield Flaw(("node",), f"{self.node!r} is a word of the mesh's own keys: name the node otherwise")
         for number in self.gateway_ports:

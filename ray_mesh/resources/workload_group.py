@@ -60,10 +60,11 @@ class ExecProbe(Model):
 
 
 class GrpcProbe(Model):
-    """A call of gRPC's health service."""
+    """A call of gRPC's health service, about one service or (empty) the server. Without a port it is that of
+    the workload."""
 
     port: PortNumber | None = None
-    service: str = ""
+    service: Annotated[str, Field(max_length=1024)] = ""
 
 
 class ReadinessProbe(Model):

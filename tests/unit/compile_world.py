@@ -32,11 +32,12 @@ def service(name: str, *ports: int) -> Document:
 
 
 def workload(
-    app: str, version: str, *, node: str = "n1", namespace: str = "default", protocol: str = ""
+    app: str, version: str, *, node: str = "n1", namespace: str = "default", **more: str
 ) -> Document:
+    said = "".join(f", {name}: {value}" for name, value in more.items())
     spec = (
         f"{{serviceAccount: bookinfo-{app}, node: {node}, port: 9000, outboundPort: 9001, "
-        f"tokenSha256: '{'ab' * 32}'{f', protocol: {protocol}' if protocol else ''}}}"
+        f"tokenSha256: '{'ab' * 32}'{said}}}"
     )
     name = f"{namespace}/{app}-{version}"
     return document("Workload", name, spec, labels=f"{{app: {app}, version: {version}}}")

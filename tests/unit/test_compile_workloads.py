@@ -7,13 +7,14 @@ from compile_world import binding, bookinfo, document, ingress, service, workloa
 
 from ray_mesh.compile import LiveWorkload, admit, compile_endpoints, compile_key, stored_keys
 from ray_mesh.compile.world import World
-from ray_mesh.errors import PeerError
+from ray_mesh.errors import ConfigError, PeerError
 from ray_mesh.snapshot import (
     Endpoints,
     Mesh,
     Node,
     Operation,
     Policy,
+    Probe,
     RateLimit,
     Rule,
     Service,
@@ -273,3 +274,20 @@ def test_services_of_one_application_that_do_not_agree_are_told() -> None:
     [found] = admit(world(one, workload("reviews", "v1"), binding("bookinfo-reviews")), [two])
     assert (found.code, found.key) == ("RM0120", "service.default.two")
     assert found.message.startswith("its ports and those of Service default/one say both")
+
+
+def test_a_probe_of_the_health_service_is_made_at_the_port_of_the_workload_unless_it_says_one() -> None:
+    def probe(said: str) -> Probe | None:
+        app = workload("reviews", "v1", probe=f"{{grpc: {said}, timeoutSeconds: 2}}")
+        return compiled(world(app)).probe
+
+    assert probe("{}") == Probe("grpc", "127.0.0.1", 9000, timeout_s=2)
+    assert probe("{port: 81, service: a.B}") == Probe("grpc", "127.0.0.1", 81, timeout_s=2, service="a.B")
+
+
+def test_a_probe_of_the_health_service_needs_a_port() -> None:
+    spec = (
+        f"{{serviceAccount: a, node: n1, outboundPort: 1, tokenSha256: '{'ab' * 32}', probe: {{grpc: {{}}}}}}"
+    )
+    with pytest.raises(ConfigError, match=r"probe\.grpc\.port: required"):
+        document("Workload", "a", spec)
