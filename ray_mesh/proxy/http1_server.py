@@ -583,6 +583,8 @@ class Http1Server(asyncio.Protocol):
             self._is_chunked = True
             framing += b"transfer-encoding: chunked\r\n"
             payload = body.frame(payload)
+        elif length == 0 and _lacks_length(request.method, line, head.fields):
+            framing += b"content-length: 0\r\n"
         self._write(b"HTTP/1.1%b%b%b\r\n%b" % (line[8:], head.fields, framing, payload))
         if self._is_blocked and request.connection is not None:
             request.connection.pause()
@@ -690,3 +692,9 @@ def _http10_block(block: bytes, absolute: tuple[bytes, bytes] | None) -> bytes:
     if absolute is None:
         raise BadHead("no Host field: a mesh routes by host, so HTTP/1.0 needs it too")
     return b"\r\nHost: " + absolute[0] + block
+
+
+def _lacks_length(method: bytes, line: bytes, fields: bytes) -> bool:
+    """Whether a response that is over with its head does not say so, as HTTP/2 need not."""
+    has_none = method == b"HEAD" or line[9:12] in (b"204", b"304")
+    return not has_none and b"\ncontent-length:" not in fields.lower()

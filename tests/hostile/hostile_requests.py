@@ -436,7 +436,6 @@ NOT_HTTP = [
     b"\x00\x00\x00\x08\x04\xd2\x16\x2f",
     b"*1\r\n$4\r\nPING\r\n",
     b"EHLO evil\r\n",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + head(),
     b"\r\n\r\n\x0d\x0a\x0d\x0a\x00\x0d\x0a\x51\x55\x49\x54\x0a",
 ]
