@@ -47,6 +47,8 @@ def from_workload(case: Case, source: Source, authority: str, sni: str) -> Way:
         return _refuse(way, "route", reply, notes=notes)
     if port.protocol == "auto":
         notes = (*notes, Note("if what is sent first is HTTP, its requests are routed as such"))
+    elif port.is_http:
+        notes = (*notes, Note("the port is HTTP/2: each request in the tunnel is routed as such"))
     host = meaning.service.host
     sending = Sending(source, scope.port, requested=meaning.name, sni=sni, service=host)
     return _send(case, sending, way, route, notes)

@@ -157,7 +157,9 @@ class Caller:
             request.refuse(replies.invalid_backend(target.host, target.status))
             return
         # Envoy starts a route's timeout after its faults.
-        if route.timeout_s:
+        if request.is_call:
+            request.limit_call(self.effects.wheel, route.timeout_s)
+        elif route.timeout_s:
             request.limit(self.effects.wheel, route.timeout_s)
         if route.retries is not None and self.effects.overload.level < Level.NO_EXTRAS:
             request.retrying = Retrying(request, route.retries, self.effects.wheel, self.effects.pauses)

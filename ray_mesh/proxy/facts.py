@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ray_mesh.proxy.breaker import Hold
 from ray_mesh.proxy.cluster import Cluster, Member
+from ray_mesh.proxy.grpc import is_grpc
 from ray_mesh.proxy.head import RequestHead, values_of
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.replies import Reply
@@ -146,6 +147,11 @@ class Facts:
         self.duration_s = 0.0
         self.request_bytes = 0
         self.response_bytes = 0
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it is a call of gRPC."""
+        return self.is_http2 and is_grpc(self.head)
 
     def header(self, name: bytes) -> bytes | None:
         """See :class:`.match.Matchable`."""

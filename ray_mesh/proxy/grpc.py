@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import inf
 from urllib.parse import quote_from_bytes
 
 from ray_mesh.grpc_status import GrpcStatus
@@ -81,12 +82,25 @@ def timeout_s(value: bytes) -> float | None:
     return int(found[1]) * _UNITS_S[found[2]] if found is not None else None
 
 
-def status_of(lines: bytes) -> int | None:
-    """The ``grpc-status`` in lines of fields (the block of a head, or the fields after a body).
+def allowed_s(head: RequestHead) -> float:
+    """The seconds that the caller of a call allows for it, infinite where it does not say."""
+    value = head.named(b"grpc-timeout")
+    seconds = timeout_s(value) if value is not None else None
+    return seconds if seconds is not None else inf
 
-    None when there is none. A number that gRPC does not have is UNKNOWN, as for clients.
+
+def is_over(allowed: float, passed: float) -> bool:
+    """Whether so many seconds are over for a caller, whose clock began to run a little earlier than ours."""
+    return passed >= allowed - max(0.02 * allowed, 0.005)
+
+
+def status_of(lines: bytes) -> int | None:
+    """The ``grpc-status`` in lines of fields: of a head (an empty line ends it), or those after a body.
+
+    A number that gRPC does not have is UNKNOWN, as for clients.
     """
-    found = _STATUS.search(lines)
+    end = lines.find(b"\r\n\r\n")
+    found = _STATUS.search(lines, 0, end + 2 if end >= 0 else len(lines))
     if found is None:
         return None
     status = int(found[1])

@@ -23,10 +23,13 @@ above, which is no try.
 
 from __future__ import annotations
 
+import functools
 import time
+from math import inf
 from typing import TYPE_CHECKING
 
-from ray_mesh.proxy import replies
+from ray_mesh.grpc_status import GrpcStatus
+from ray_mesh.proxy import grpc, replies
 from ray_mesh.proxy.breaker import Breaker, Hold
 from ray_mesh.proxy.cluster import Cluster, Member
 from ray_mesh.proxy.facts import Facts
@@ -231,13 +234,18 @@ class Request(Facts):
                 self.replay.append(payload)
 
     def cancel(self) -> None:
-        """The client is gone."""
+        """The client is gone. A caller of gRPC goes when the time is over that it allowed."""
         if self.done:
             return
+        if self.is_call:
+            allowed_s = grpc.allowed_s(self.head)
+            if grpc.is_over(allowed_s, _now() - self.started_at):
+                self._expire(allowed_s)
+                return
         if self.connection is not None:
             self.connection.abandon()
         self.flags = f"{self.flags},DC" if self.flags else "DC"
-        self._finish()
+        self._finish(is_cancelled=True)
 
     # From the upstream side.
 
@@ -333,6 +341,12 @@ class Request(Facts):
             self.blame(504)
         self.refuse(replies.timed_out(self.deadline.after_s, getattr(self.route, "name", "")))
 
+    def _expire(self, allowed_s: float) -> None:
+        """The time that the caller allows is over."""
+        if self.connection is not None and not self.responded:
+            self.blame(504)
+        self.refuse(replies.deadline_exceeded(allowed_s))
+
     def may_retry(self) -> bool:
         """Whether the breaker has room for one more retry; it then counts as one."""
         hold = self.hold
@@ -354,9 +368,10 @@ class Request(Facts):
         if connection is not None or self.pending is None:
             self._take_back_body()
 
-    def hold_back(self, status: int, member: Member) -> None:
+    def hold_back(self, status: int, head: bytes, member: Member) -> None:
         """Give a response up, since another try follows; the connection may be good for others."""
-        self._judge(status)
+        ended = grpc.status_of(head) if self.is_call else None
+        self._judge(status if ended is None else grpc.grpc_to_http(ended))
         self._leave(member)
         self._take_back_body()
 
@@ -404,7 +419,12 @@ class Request(Facts):
         member = self.member
         if member is not None and member.failures:
             member.failures = 0
-        self._judge(status)
+        ended = grpc.status_of(head.block) if self.is_call else None
+        if ended is None:
+            self._judge(status)
+        else:
+            self.grpc_status = str(ended)
+            self._judge(grpc.grpc_to_http(ended))
         if self.edit is not None:
             head = head.with_fields(self.edit(head.fields))
         self.stream.respond(line, head, length, payload)  # type: ignore[union-attr]
@@ -454,8 +474,36 @@ class Request(Facts):
         """Refuse the request when it is not done ``timeout_s`` from now."""
         self.deadline = Alarm(wheel, timeout_s, self._time_out)
 
-    def _finish(self) -> None:
+    def limit_call(self, wheel: Wheel, timeout_s: float) -> None:
+        """As :meth:`limit`, for a call of gRPC, whose caller may allow less time; 0 is no timeout."""
+        allowed_s = grpc.allowed_s(self.head)
+        left_s = max(allowed_s - (_now() - self.started_at), 0.0)
+        if left_s < (timeout_s or inf):
+            self.deadline = Alarm(wheel, left_s, functools.partial(self._expire, allowed_s))
+        elif timeout_s:
+            self.limit(wheel, timeout_s)
+
+    def _ended_with(self, is_cancelled: bool) -> int:
+        """The status of a call, as its caller sees it."""
+        reply = self.reply
+        if is_cancelled:
+            return GrpcStatus.CANCELLED
+        if reply is not None:
+            is_cut_off = self.responded and reply.reason != replies.DEADLINE_EXCEEDED
+            return GrpcStatus.INTERNAL if is_cut_off else grpc.status_of_reply(reply)
+        ended = grpc.status_of(self.response_trailer)
+        if ended is not None:
+            return ended
+        return (
+            int(self.grpc_status)
+            if self.grpc_status
+            else grpc.HTTP_TO_GRPC.get(self.status, GrpcStatus.UNKNOWN)
+        )
+
+    def _finish(self, is_cancelled: bool = False) -> None:
         self.done = True
+        if self.is_call:
+            self.grpc_status = str(int(self._ended_with(is_cancelled)))
         self.duration_s = _now() - self.started_at
         if self.member is not None:
             self.member.active -= 1

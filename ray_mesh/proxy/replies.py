@@ -13,6 +13,9 @@ from ray_mesh.snapshot import RateLimit
 
 FLAG_HEADER = "x-mesh-flag"
 
+DEADLINE_EXCEEDED = "deadline_exceeded"
+"""The reason of an answer that a caller does not wait for."""
+
 _BODILESS = (204, 304)
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
@@ -297,7 +300,7 @@ def timed_out(timeout_s: float, route: str) -> Reply:
 def deadline_exceeded(timeout_s: float) -> Reply:
     """The time that the caller allows (``grpc-timeout``) passed."""
     message = f"no complete response within the {timeout_s:g} s that the caller allows (grpc-timeout)"
-    return Reply(504, "UT", "deadline_exceeded", message, grpc_status=GrpcStatus.DEADLINE_EXCEEDED)
+    return Reply(504, "UT", DEADLINE_EXCEEDED, message, grpc_status=GrpcStatus.DEADLINE_EXCEEDED)
 
 
 def stalled(idle_s: float) -> Reply:

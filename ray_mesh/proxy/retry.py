@@ -68,10 +68,7 @@ class RetryPolicy:
         """Whether a response with this status, which begins with ``head``, asks for another try."""
         if status in self._codes:
             return True
-        if not self._grpc:
-            return False
-        end = head.find(b"\r\n\r\n")  # what follows is the body's
-        return status_of(head[: end + 2] if end >= 0 else head) in self._grpc
+        return bool(self._grpc) and status_of(head) in self._grpc
 
     def delay_s(self, number: int, draw: Callable[[], float]) -> float:
         """How long to wait before retry ``number`` (from 1 on); ``draw`` is uniform in [0, 1)."""

@@ -87,7 +87,7 @@ class Retrying:
             self._stands = True
             return False
         assert request.member is not None
-        request.hold_back(status, request.member)
+        request.hold_back(status, head, request.member)
         self._pause()
         return True
 

@@ -79,7 +79,8 @@ class Tunnels:
         self._caller.relay(connection, side, upstream)
 
     async def _reach(self, connection: TcpConnection, side: TunnelSide, target: bytes) -> Side | None:
-        """The upstream; None when the tunnel turns out to be HTTP, which nobody had declared."""
+        """The upstream; None when requests come through the tunnel: to a port of HTTP/2, since clients of
+        gRPC know no other way through a proxy, or to one of which nobody had declared that it is HTTP."""
         authority = split_authority(target) if b":" in target else None
         if authority is None:
             raise TcpRefused(replies.bad_request(400, "the target of CONNECT is not host:port"))
@@ -89,6 +90,9 @@ class Tunnels:
             raise TcpRefused(port)
         workload = self._caller.source.workload
         scope = Scope(workload.namespace, frozenset(workload.labels), port.number)
+        if port.is_http:
+            side.answer()
+            return None
         if port.protocol == "tls":
             return await self._reach_tls(connection, side, service, scope)
         if port.protocol == "auto" and await _is_http(side):
@@ -154,13 +158,13 @@ class Tunnels:
 
 
 def called_port(service: Service, number: int) -> Port | Reply:
-    """The port that a tunnel is for, which must not be one for requests; else the refusal."""
+    """The port that a tunnel is for, which must not be one of HTTP/1.1; else the refusal."""
     if not service.ports and service.is_dynamic:
         return Port(number, "", "tcp")
     port = next((each for each in service.ports if each.number == number), None)
     if port is None:
         return replies.no_port(service.host, number, [each.number for each in service.ports])
-    if port.is_http:
+    if port.protocol == "http":
         return replies.not_a_tunnel(service.host, number)
     return port
 

@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ray_mesh.sdk.grpc_channel import Options, open_aio_channel, open_channel
+
 if TYPE_CHECKING:
+    import grpc
+    import grpc.aio
+
     from ray_mesh.sdk.client import AsyncMesh
     from ray_mesh.sdk.facade import Mesh
 
@@ -33,7 +38,7 @@ class Ticket:
     def env(self) -> dict[str, str]:
         """Environment variables that send the HTTP calls of a process through the mesh.
 
-        Loopback stays direct. For aiohttp, also pass ``trust_env=True``.
+        Loopback stays direct. For aiohttp, also pass ``trust_env=True``; grpcio needs nothing more.
         """
         proxied = {"http_proxy": self.http_proxy, "HTTP_PROXY": self.http_proxy}
         return proxied | {"no_proxy": NOT_PROXIED, "NO_PROXY": NOT_PROXIED}
@@ -44,6 +49,14 @@ class AsyncAttachment(Ticket):
     """An attached workload; leaving the ``async with`` block detaches it."""
 
     mesh: AsyncMesh = field(repr=False)
+
+    def grpc_channel(self, target: str, options: Options = ()) -> grpc.aio.Channel:
+        """A channel of grpcio to ``host:port``, whose calls this workload makes; close it.
+
+        Raises:
+            ConfigError: grpcio is not installed.
+        """
+        return open_aio_channel(self.http_proxy, target, options)
 
     async def detach(self) -> None:
         """Leave the mesh; no error when it is detached already."""
@@ -63,6 +76,10 @@ class Attachment(Ticket):
     """An attached workload; leaving the ``with`` block detaches it."""
 
     mesh: Mesh = field(repr=False)
+
+    def grpc_channel(self, target: str, options: Options = ()) -> grpc.Channel:
+        """As :meth:`AsyncAttachment.grpc_channel`, for threads."""
+        return open_channel(self.http_proxy, target, options)
 
     def detach(self) -> None:
         """Leave the mesh; no error when it is detached already."""

@@ -168,6 +168,8 @@ def test_ports_that_are_not_there_or_not_http() -> None:
     mysql = document("Service", "mysql", "{selector: {app: mysql}, ports: [{name: tcp, port: 3306}]}")
     assert told([mysql], "http://mysql:3306/").verdict.reason == "port_is_not_http"
     assert told([mysql], "reviews:9080", "CONNECT").verdict.reason == "port_is_http"
+    calls = document("Service", "calls", "{selector: {app: reviews}, ports: [{name: grpc, port: 90}]}")
+    assert "the port is HTTP/2" in notes(step(told([calls], "calls:90", "CONNECT"), "route"))[0]
 
 
 def test_a_subset_without_endpoints_says_which_labels_are_missing() -> None:
