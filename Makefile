@@ -83,7 +83,7 @@ $(BIN)/python:
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing Ray Mesh into $(VENV)" >&2
 	@$(INSTALL) setuptools >&2
-	@$(INSTALL) --no-build-isolation --editable . >&2
+	@$(INSTALL) --no-build-isolation --editable ".[grpc]" >&2
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run

@@ -1,1 +1,1 @@
-"""Bookinfo on the mesh: four small services, a load generator, and the command that shows them."""
+"""Bookinfo on the mesh: five small services, a load generator, and the command that shows them."""

@@ -6,7 +6,7 @@ import asyncio
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from ray_mesh.demo.bookinfo import INSTANCES, Instance
+from ray_mesh.demo.bookinfo import HAS_GRPC, INSTANCES, Instance
 from ray_mesh.demo.process import AppProcess, end, node_of, spawn
 
 if TYPE_CHECKING:
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from ray_mesh.sdk import AsyncMesh
     from ray_mesh.sdk.answers import Change
 
-DOCUMENTS = ("services.yaml", "bindings.yaml", "destination-rules.yaml", "gateway.yaml")
+DOCUMENTS = (
+    *("services.yaml", "bindings.yaml", "destination-rules.yaml", "gateway.yaml"),
+    *(("recommendations.yaml",) if HAS_GRPC else ()),
+)
 
 
 def read_documents() -> list[str]:

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from ray_mesh.demo.pages import DETAILS_ERROR, REVIEWS_ERROR
+from ray_mesh.demo.pages import DETAILS_ERROR, RECOMMENDATIONS_ERROR, REVIEWS_ERROR
 from ray_mesh.demo.reviews import NO_RATINGS
 from ray_mesh.errors import Unavailable
 
 MOST_AT_ONCE = 64
 VIEW_TIMEOUT_S = 10.0
 PAUSE_S = 0.05
-ERRORS = (DETAILS_ERROR, REVIEWS_ERROR, NO_RATINGS)
+ERRORS = (DETAILS_ERROR, REVIEWS_ERROR, NO_RATINGS, RECOMMENDATIONS_ERROR)
 MOST_REASONS = 20
 
 _REVIEWS_VERSION = re.compile(r'<section id="reviews" data-version="([^"]+)"')

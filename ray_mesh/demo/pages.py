@@ -16,6 +16,7 @@ PRODUCT = {
 }
 DETAILS_ERROR = "Error fetching product details"
 REVIEWS_ERROR = "Error fetching product reviews"
+RECOMMENDATIONS_ERROR = "Error fetching recommendations"
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0; color: #1c2733; background: #f6f8fa }
@@ -35,10 +36,12 @@ small { color: #5b6b7b }
 """
 
 
-def product_page(
-    details: tuple[int, Mapping[str, Any]], reviews: tuple[int, Mapping[str, Any]], user: str
-) -> str:
-    """The product page. ``details`` and ``reviews`` are (status, body) of what the services answered."""
+Answer = tuple[int, Mapping[str, Any]]
+"""Status and body of what a service answered."""
+
+
+def product_page(details: Answer, reviews: Answer, user: str, recommendations: Answer | None = None) -> str:
+    """The product page; there may be nobody to recommend anything."""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{PRODUCT["title"]} - Bookinfo</title>
 <link rel="stylesheet" href="/static/bookinfo.css"></head>
@@ -46,7 +49,7 @@ def product_page(
 <main><h1>{PRODUCT["title"]}</h1><p>{PRODUCT["descriptionHtml"]}</p><div class="columns">
 {_details(*details)}
 {_reviews(*reviews)}
-</div></main></body></html>
+</div>{_recommendations(*recommendations) if recommendations is not None else ""}</main></body></html>
 """
 
 
@@ -90,6 +93,15 @@ def _review(review: Mapping[str, Any]) -> str:
     count = max(0, min(5, int(rating["stars"])))
     stars = "\u2605" * count + "\u2606" * (5 - count)
     return f'<blockquote>{quote}<span class="{escape(rating["color"])}">{stars}</span></blockquote>'
+
+
+def _recommendations(status: int, body: Mapping[str, Any]) -> str:
+    if status != 200:
+        return _problem("recommendations", RECOMMENDATIONS_ERROR, status, body)
+    titles = "".join(f"<li>{escape(str(title))}</li>" for title in body["titles"])
+    version = escape(str(body["version"]))
+    heading = f'<section id="recommendations" data-version="{version}"><h2>Read next</h2>'
+    return f"{heading}<ul>{titles}</ul></section>"
 
 
 def _problem(name: str, title: str, status: int, body: Mapping[str, Any]) -> str:

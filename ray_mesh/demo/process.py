@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
@@ -18,10 +18,14 @@ from ray_mesh.demo.bookinfo import make_app
 from ray_mesh.errors import ConfigError
 
 if TYPE_CHECKING:
+    import grpc.aio
     from ray.actor import ActorHandle
 
 HOST = "127.0.0.1"
 DRAIN_S = 1.0
+
+Served = tuple[int, Callable[[], Awaitable[None]]]
+"""A port, and what ends serving there."""
 
 
 class AppProcess:
@@ -30,7 +34,7 @@ class AppProcess:
     def __init__(self, service: str, version: str) -> None:
         self._service = service
         self._version = version
-        self._runner: web.AppRunner | None = None
+        self._stop: Callable[[], Awaitable[None]] | None = None
         self._port = 0
 
     async def start(self, port: int = 0, env: Mapping[str, str] | None = None) -> int:
@@ -40,16 +44,13 @@ class AppProcess:
             ConfigError: it is started already, or Bookinfo has no such instance.
             OSError: the port is taken.
         """
-        if self._runner is not None:
+        if self._stop is not None:
             raise ConfigError(f"{self._service}-{self._version} is started already, on port {self._port}")
         os.environ.update(env or {})
-        runner = web.AppRunner(
-            make_app(self._service, self._version), access_log=None, shutdown_timeout=DRAIN_S
+        app = make_app(self._service, self._version)
+        self._port, self._stop = await (
+            _serve(app, port) if isinstance(app, web.Application) else _serve_calls(app, port)
         )
-        await runner.setup()
-        listener = _bind(port)
-        await web.SockSite(runner, listener).start()
-        self._runner, self._port = runner, listener.getsockname()[1]
         return self._port
 
     async def use_proxy(self, url: str) -> None:
@@ -72,9 +73,9 @@ class AppProcess:
 
     async def stop(self) -> None:
         """Stop serving; requests under way get :data:`DRAIN_S` seconds to end."""
-        runner, self._runner, self._port = self._runner, None, 0
-        if runner is not None:
-            await runner.cleanup()
+        stop, self._stop, self._port = self._stop, None, 0
+        if stop is not None:
+            await stop()
 
 
 def spawn(service: str, version: str) -> ActorHandle[AppProcess]:
@@ -102,6 +103,23 @@ async def node_of(process: ActorHandle[AppProcess]) -> str:
     from ray_mesh.actors.placement import node_name
 
     return node_name(await process.ray_node.remote())
+
+
+async def _serve(app: web.Application, port: int) -> Served:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)
+    await runner.setup()
+    listener = _bind(port)
+    await web.SockSite(runner, listener).start()
+    return listener.getsockname()[1], runner.cleanup
+
+
+async def _serve_calls(server: grpc.aio.Server, port: int) -> Served:
+    try:
+        bound = server.add_insecure_port(f"{HOST}:{port}")
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+    await server.start()
+    return bound, lambda: server.stop(DRAIN_S)
 
 
 def _bind(port: int) -> socket.socket:

@@ -1,7 +1,7 @@
 """Bookinfo's productpage: the page that people open, and a small JSON API beside it.
 
 A failing service costs its part of the page, not the page: it is answered with 200 and says which part
-is missing, as in Istio's sample. Calls are given 3 s, the one for reviews twice.
+is missing, as in Istio's sample. Calls are given 3 s, those for reviews and recommendations twice.
 """
 
 from __future__ import annotations
@@ -10,12 +10,24 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from ray_mesh.demo import pages
-from ray_mesh.demo.outgoing import SESSION, address, answer_health, forwarded, get_json, open_session
+from ray_mesh.demo.outgoing import (
+    SERVICE_PORT,
+    SESSION,
+    address,
+    answer_health,
+    forwarded,
+    get_json,
+    open_session,
+)
+
+if TYPE_CHECKING:
+    from ray_mesh.demo.recommendations import Channel
 
 TIMEOUT_S = 3.0
 COOKIE = "session"
@@ -45,17 +57,20 @@ class Sessions:
 
 
 class ProductPage:
-    """The handlers, with the URLs of the services that they call."""
+    """The handlers, with the URLs of the services that they call, and the one that speaks gRPC."""
 
-    def __init__(self, details: str, reviews: str, ratings: str) -> None:
+    def __init__(self, details: str, reviews: str, ratings: str, recommendations: Channel | None) -> None:
         self._urls = {"details": details, "reviews": reviews, "ratings": ratings}
+        self._recommendations = recommendations
         self._sessions = Sessions()
 
     async def show_page(self, request: web.Request) -> web.Response:
-        details, reviews = await asyncio.gather(
-            self._fetch(request, "details", "0"), self._fetch(request, "reviews", "0", attempts=2)
+        details, reviews, recommended = await asyncio.gather(
+            self._fetch(request, "details", "0"),
+            self._fetch(request, "reviews", "0", attempts=2),
+            self._recommend(request, 0),
         )
-        page = pages.product_page(details, reviews, self._sessions.user(request))
+        page = pages.product_page(details, reviews, self._sessions.user(request), recommended)
         return web.Response(text=page, content_type="text/html")
 
     async def log_in(self, request: web.Request) -> web.Response:
@@ -90,9 +105,7 @@ class ProductPage:
     async def _fetch(
         self, request: web.Request, service: str, product: str, attempts: int = 1
     ) -> tuple[int, Any]:
-        headers = forwarded(request)
-        if user := self._sessions.user(request):
-            headers["end-user"] = user
+        headers = self._forwarded(request)
         status = 503
         for _ in range(attempts):
             url = f"{self._urls[service]}/{service}/{product}"
@@ -101,17 +114,40 @@ class ProductPage:
                 return status, body
         return status, {"error": f"Sorry, product {service} are currently unavailable for this book."}
 
+    async def _recommend(self, request: web.Request, product: int) -> pages.Answer | None:
+        if self._recommendations is None:
+            return None
+        headers = self._forwarded(request).items()
+        metadata = {name: value for name, value in headers if value.isascii() and value.isprintable()}
+        metadata.pop("user-agent", None)  # grpcio has its own
+        return await self._recommendations.recommend(product, metadata, TIMEOUT_S)
+
+    def _forwarded(self, request: web.Request) -> dict[str, str]:
+        headers = forwarded(request)
+        if user := self._sessions.user(request):
+            headers["end-user"] = user
+        return headers
+
+    async def close(self, application: web.Application) -> None:
+        if self._recommendations is not None:
+            await self._recommendations.close()
+
 
 def app(
     version: str = "v1",
     details: str = address("details"),
     reviews: str = address("reviews"),
     ratings: str = address("ratings"),
+    recommendations: str = f"recommendations:{SERVICE_PORT}",
 ) -> web.Application:
-    """The service (there is one version), with the URLs of the services that it calls."""
-    page = ProductPage(details, reviews, ratings)
+    """The service (there is one version), with the URLs of the services that it calls.
+
+    ``recommendations`` is ``host:port``; nobody is asked for them where it is empty or grpcio is missing.
+    """
+    page = ProductPage(details, reviews, ratings, _channel(recommendations))
     application = web.Application(client_max_size=64 * 1024)
     application.cleanup_ctx.append(open_session)
+    application.on_cleanup.append(page.close)
     application.add_routes(
         [
             web.get("/", _go_to_page),
@@ -127,6 +163,14 @@ def app(
         ]
     )
     return application
+
+
+def _channel(target: str) -> Channel | None:
+    if not target or find_spec("grpc") is None:
+        return None
+    from ray_mesh.demo.recommendations import Channel
+
+    return Channel(target)
 
 
 async def _go_to_page(request: web.Request) -> web.Response:

@@ -31,5 +31,13 @@ def test_the_demo_serves_every_page_over_mutual_tls_and_says_so_in_json(tmp_path
         ("default/productpage-v1", "default/details-v1"),
         ("default/productpage-v1", "default/reviews-v2"),
         ("default/reviews-v3", "default/ratings-v1"),
+        ("default/productpage-v1", "default/recommendations-v1"),
+        ("default/productpage-v1", "default/recommendations-v2"),
     } <= calls
+    statuses = {
+        edge["destination"]: (edge["protocol"], frozenset(edge["grpc_statuses"]))
+        for edge in report["edges"]
+        if edge["destination"].startswith("default/recommendations-")
+    }
+    assert set(statuses.values()) == {("grpc", frozenset({"0"}))}, statuses
     assert list(tmp_path.rglob("*.json")) == []

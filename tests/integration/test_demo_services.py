@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ray_mesh.demo import details, pages, productpage, ratings, reviews
+from ray_mesh.demo import details, load, pages, productpage, ratings, recommendations, reviews
 from ray_mesh.demo.load import Load
 from ray_mesh.demo.process import AppProcess
 from ray_mesh.errors import ConfigError, Unavailable
@@ -56,7 +56,9 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def bookinfo(host: Host, reviews_version: str = "v2", ratings_url: str = "") -> str:
+async def bookinfo(
+    host: Host, reviews_version: str = "v2", ratings_url: str = "", recommendations_at: str = ""
+) -> str:
     """Details, reviews and ratings behind a productpage, whose URL is returned."""
     ratings_url = ratings_url or await host.serve(ratings.app())
     return await host.serve(
@@ -64,6 +66,7 @@ async def bookinfo(host: Host, reviews_version: str = "v2", ratings_url: str = "
             details=await host.serve(details.app()),
             reviews=await host.serve(reviews.app(reviews_version, ratings=ratings_url)),
             ratings=ratings_url,
+            recommendations=recommendations_at,
         )
     )
 
@@ -143,12 +146,16 @@ async def test_without_reviews_and_details_the_page_says_so_and_is_still_a_page(
     host: Host, client: aiohttp.ClientSession, unused_tcp_port: int
 ) -> None:
     nobody = f"http://127.0.0.1:{unused_tcp_port}"
-    base = await host.serve(productpage.app(details=nobody, reviews=nobody, ratings=nobody))
+    target = nobody.removeprefix("http://")
+    app = productpage.app(details=nobody, reviews=nobody, ratings=nobody, recommendations=target)
+    base = await host.serve(app)
     async with client.get(f"{base}/productpage") as response:
         page = await response.text()
     assert response.status == 200
     assert pages.DETAILS_ERROR in page
     assert pages.REVIEWS_ERROR in page
+    assert pages.RECOMMENDATIONS_ERROR in page
+    assert "UNAVAILABLE" in page
     async with client.get(f"{base}/api/v1/products/0/reviews") as response:
         assert response.status == 503
 
@@ -156,10 +163,29 @@ async def test_without_reviews_and_details_the_page_says_so_and_is_still_a_page(
 async def test_reviews_are_tried_twice_and_details_once(host: Host, client: aiohttp.ClientSession) -> None:
     seen = Seen()
     failing = await host.serve(recorder(seen, web.Application()))
-    base = await host.serve(productpage.app(details=failing, reviews=failing, ratings=failing))
+    app = productpage.app(details=failing, reviews=failing, ratings=failing, recommendations="")
+    base = await host.serve(app)
     async with client.get(f"{base}/productpage"):
         paths = sorted(request.path for request in seen.requests)
     assert paths == ["/details/0", "/reviews/0", "/reviews/0"]
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_recommendations_come_by_grpc(host: Host, client: aiohttp.ClientSession, version: str) -> None:
+    process = AppProcess("recommendations", version)
+    port = await process.start()
+    try:
+        base = await bookinfo(host, recommendations_at=f"127.0.0.1:{port}")
+        hostile = {"cookie": "\u00e9=1", "x-request-id": "r-1"}
+        async with client.get(f"{base}/productpage", headers=hostile) as response:
+            page = await response.text()
+        assert (response.status, load.read_page(200, page).problem) == (200, "")
+        assert f'<section id="recommendations" data-version="{version}">' in page
+        assert page.count("<li>") == len(recommendations.TITLES[version])
+        with pytest.raises(OSError, match=str(port)):
+            await AppProcess("recommendations", "v1").start(port)
+    finally:
+        await process.stop()
 
 
 async def test_ratings_can_be_posted_and_are_validated(host: Host, client: aiohttp.ClientSession) -> None:

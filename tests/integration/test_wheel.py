@@ -125,7 +125,7 @@ def test_every_module_of_the_wheel_imports(python: Path, tmp_path: Path) -> None
 
 def test_bookinfo_and_its_configuration_are_inside(python: Path, tmp_path: Path) -> None:
     count, *configs = run([str(python), "-c", LIST_CONFIGS], cwd=tmp_path).split()
-    assert count == "7"
+    assert count == "9"
     assert {"services.yaml", "bindings.yaml", "destination-rules.yaml", "gateway.yaml"} <= set(configs)
 
 

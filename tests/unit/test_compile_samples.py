@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from compile_world import bookinfo, document, world
+from compile_world import bookinfo, document, workload, world
 
 from ray_mesh.compile import World, admit, compile_key, has_errors, stored_keys
 from ray_mesh.errors import NotSupported
@@ -47,6 +47,10 @@ def test_our_samples(path: Path) -> None:
     rules = (path.parent / "destination-rules.yaml") if path.parent.name == "bookinfo" else None
     if rules:
         before = after(before, load(rules.read_text(), rules.name))
+    if path.name.startswith("recommendations-"):
+        base = path.parent / "recommendations.yaml"
+        versions = [workload("recommendations", version) for version in ("v1", "v2")]
+        before = after(before, [*load(base.read_text(), base.name), *versions])
     documents = load(path.read_text(), path.name)
     assert not has_errors(admit(before, documents)), admit(before, documents)
     compile_all(after(before, documents))

@@ -27,6 +27,18 @@ def test_a_whole_page_is_a_success_with_its_reviews_version() -> None:
     assert load.read_page(200, page) == load.View("v2", "")
 
 
+def test_recommendations_are_there_where_somebody_was_asked() -> None:
+    answer = (200, {"version": "v2", "titles": ["<Twelfth> Night"]})
+    page = pages.product_page(DETAILS, reviews(), "", answer)
+    assert '<section id="recommendations" data-version="v2">' in page
+    assert "<li>&lt;Twelfth&gt; Night</li>" in page
+    assert load.read_page(200, page).problem == ""
+    failed = pages.product_page(DETAILS, reviews(), "", (503, {"error": "UNAVAILABLE: <no>"}))
+    assert load.read_page(200, failed).problem == pages.RECOMMENDATIONS_ERROR
+    assert "UNAVAILABLE: &lt;no&gt;" in failed
+    assert "recommendations" not in pages.product_page(DETAILS, reviews(), "")
+
+
 @pytest.mark.parametrize(
     ("details", "answered", "problem"),
     [
@@ -66,7 +78,7 @@ def test_a_tally_counts_and_keeps_few_causes() -> None:
     assert sum(tally.problems.values()) == tally.failures
 
 
-def test_every_instance_of_bookinfo_can_be_made() -> None:
+async def test_every_instance_of_bookinfo_can_be_made() -> None:
     for instance in INSTANCES:
         assert make_app(instance.service, instance.version)
     assert len({instance.name for instance in INSTANCES}) == len(INSTANCES)
