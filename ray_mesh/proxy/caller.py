@@ -17,7 +17,7 @@ from ray_mesh.proxy.journal import Journal
 from ray_mesh.proxy.mirror import Mirrors
 from ray_mesh.proxy.overload import Level, Overload
 from ray_mesh.proxy.passing import Boundary
-from ray_mesh.proxy.pipeline import Request
+from ray_mesh.proxy.pipeline import Request, goes_by_http2
 from ray_mesh.proxy.pool import Pool
 from ray_mesh.proxy.registry import Outcome, Registry
 from ray_mesh.proxy.replies import Reply
@@ -209,22 +209,17 @@ class Caller:
         copies = None
         if target.shadows and self.effects.overload.level < Level.NO_EXTRAS:
             copies = self._mirrors.copies(request, target.shadows)
-        traceparent = request.traceparent = child_of(request.parent)
+        request.traceparent = child_of(request.parent)
         request.announced = target.announcement
-        request.extra = b"x-request-id: %b\r\ntraceparent: %b\r\n%b" % (
-            request.request_id,
-            traceparent,
-            request.extra,
-        )
         if cluster.cold and self.effects.overload.level < Level.NO_EXTRAS:
-            self._warm(cluster)
+            self._warm(cluster, goes_by_http2(request, cluster))
         request.forward(cluster)
         if copies is not None and request.body_done:
             copies.send()
 
-    def _warm(self, cluster: Cluster) -> None:
+    def _warm(self, cluster: Cluster, is_http2: bool) -> None:
         """Connect to members that have just come to a cluster in use, so that no request waits for that."""
         members, cluster.cold = cluster.cold, ()
         for member in members:
-            pool = self.pool(member, cluster.breaker)
+            pool = self.pool(member, cluster.breaker, is_http2)
             self.effects.dialer.warm(pool, member, self.source.identity)

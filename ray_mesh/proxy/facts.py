@@ -46,7 +46,7 @@ class Facts:
         "duration_s",
         "edit",  # what becomes of the fields of a response, where something does
         "entry",
-        "extra",  # header lines that the next hop gets besides those in fields
+        "extra",  # header lines that the next hop gets besides fields, request id and traceparent
         "fields",  # the header lines of head that the next hop gets
         "first_byte_at",  # of the response; 0 when the response came whole
         "flags",

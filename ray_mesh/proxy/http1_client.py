@@ -126,21 +126,24 @@ class Http1Client(asyncio.Protocol):
             extra = request.announced + extra
             if head.upgrade:
                 extra = FRAMED + extra
+        start = b"%b %b%b HTTP/1.1%b%bx-request-id: %b\r\ntraceparent: %b\r\n" % (
+            request.method,
+            request.path,
+            request.query,
+            request.fields,
+            extra,
+            request.request_id,
+            request.traceparent,
+        )
         if length == 0:
-            self._transport.write(  # type: ignore[union-attr]
-                b"%b %b%b HTTP/1.1%b%b\r\n"
-                % (request.method, request.path, request.query, request.fields, extra)
-            )
+            self._transport.write(start + b"\r\n")  # type: ignore[union-attr]
             return
         payload = request.take_pending()
         framing = b""
         if length == CHUNKED:
             framing = b"transfer-encoding: chunked\r\n"
             payload = body.frame(payload) + (body.last_chunk(request.trailer) if request.body_done else b"")
-        self._transport.write(  # type: ignore[union-attr]
-            b"%b %b%b HTTP/1.1%b%b%b\r\n%b"
-            % (request.method, request.path, request.query, request.fields, extra, framing, payload)
-        )
+        self._transport.write(b"%b%b\r\n%b" % (start, framing, payload))  # type: ignore[union-attr]
 
     def send_body(self, payload: bytes, done: bool) -> None:
         """Send more of the request's body."""

@@ -34,6 +34,8 @@ class Http2Client(Http2Connection):
         "_authority",
         "_block_of",
         "_exchanges",
+        "_extra",
+        "_extra_pairs",
         "_fields",
         "_fields_pairs",
         "_generation",
@@ -44,6 +46,8 @@ class Http2Client(Http2Connection):
         "_pool",
         "_seen_activity",
         "_silent_since",
+        "_trailer",
+        "_trailer_of",
         "expires_at",
         "idle_since",
         "is_open",
@@ -65,6 +69,10 @@ class Http2Client(Http2Connection):
         self._fields_pairs: Pairs = ()
         self._announced = b""
         self._announced_pairs: Pairs = ()
+        self._extra = b""
+        self._extra_pairs: Pairs = ()
+        self._trailer_of: Headers = ()
+        self._trailer = b""
         self._head: ResponseHead | None = None  # of the response that came last,
         self._block_of: tuple[Headers, bool] = ((), False)  # and what it was read from
         self._seen_activity = -1
@@ -215,11 +223,12 @@ class Http2Client(Http2Connection):
         if exchange is None:
             return
         try:
-            lines = http2_head.trailer(headers)
+            if headers != self._trailer_of:
+                self._trailer, self._trailer_of = http2_head.trailer(headers), headers
         except BadHead as error:
             self._break(exchange, str(error))
             return
-        exchange.end(lines)
+        exchange.end(self._trailer)
 
     def on_closed(self, stream_id: int, code: int) -> None:
         """See :class:`.http2_codec.Sink`."""
@@ -294,7 +303,12 @@ class Http2Client(Http2Connection):
                     http2_head.pairs(request.announced),
                 )
             headers += self._announced_pairs
-        headers += http2_head.pairs(request.extra)
+        extra = request.extra
+        if extra != self._extra:
+            self._extra, self._extra_pairs = extra, http2_head.pairs(extra)
+        headers += self._extra_pairs
+        headers.append((b"x-request-id", request.request_id))
+        headers.append((b"traceparent", request.traceparent))
         return headers
 
     def _let_go(self, exchange: Http2Exchange) -> None:

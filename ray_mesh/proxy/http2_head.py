@@ -14,7 +14,7 @@ from http import HTTPStatus
 from ray_mesh.proxy.body import may_trail
 from ray_mesh.proxy.head import CHUNKED, MAX_HEAD_BYTES, BadHead, RequestHead, ResponseHead, read_response
 from ray_mesh.proxy.http2_codec import Headers
-from ray_mesh.proxy.trace import is_valid
+from ray_mesh.proxy.trace import is_request_id, is_valid
 
 Pairs = tuple[tuple[bytes, bytes], ...]
 
@@ -24,7 +24,6 @@ _LINES = re.compile(rb"(?:%b: %b\r\n)*" % (_TOKEN, _VALUE))
 _METHOD = re.compile(rb"[A-Z]+(?:-[A-Z]+)*")
 _TARGET = re.compile(rb"/[\x21-\x7e]*|\*")
 _AUTHORITY = re.compile(rb"[\x21-\x7e]+")
-_REQUEST_ID = re.compile(rb"[0-9A-Za-z._-]{1,128}")
 _OF_ONE_CONNECTION = frozenset(
     b"connection keep-alive proxy-connection transfer-encoding upgrade http2-settings".split()
 )
@@ -47,7 +46,7 @@ class Asked:
                 self._take_pseudo(name, value)
             elif name == b"traceparent" and not self.parent and is_valid(value):
                 self.parent = value
-            elif name == b"x-request-id" and not self.request_id and _REQUEST_ID.fullmatch(value):
+            elif name == b"x-request-id" and not self.request_id and is_request_id(value):
                 self.request_id = value
             else:
                 fields.append(pair)

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from ray_mesh.proxy import http2_head, replies
 from ray_mesh.proxy.grpc import grpc_reply, is_grpc
-from ray_mesh.proxy.head import BadHead, RequestHead, ResponseHead, parent_of
+from ray_mesh.proxy.head import BadHead, ResponseHead
 from ray_mesh.proxy.http2_choice import server_codec
 from ray_mesh.proxy.http2_codec import CANCEL, INTERNAL_ERROR, NO_ERROR, Headers
 from ray_mesh.proxy.http2_connection import Http2Connection
-from ray_mesh.proxy.http2_head import Asked, Pairs
+from ray_mesh.proxy.http2_head import Pairs
+from ray_mesh.proxy.http2_requests import RequestReader
 from ray_mesh.proxy.pipeline import Request, flaw
 from ray_mesh.proxy.replies import Reply
 from ray_mesh.proxy.timers import Place
@@ -50,17 +51,18 @@ class Http2Server(Http2Connection):
         "_early",
         "_entry",
         "_fields",
-        "_head",
-        "_head_of",
         "_is_draining",
         "_is_last_named",
         "_lines",
         "_listening",
         "_pairs",
         "_place",
+        "_reader",
         "_seen_activity",
         "_streams",
         "_ticks",
+        "_trailer",
+        "_trailer_pairs",
         "client",
         "expires_at",
         "peer",
@@ -74,10 +76,10 @@ class Http2Server(Http2Connection):
         self._place: Place | None = None
         self._streams: dict[int, Http2Stream] = {}
         self._early: list[Http2Stream] = []  # answered before all of the request came
-        self._head: RequestHead | None = None  # understood last,
-        self._head_of: tuple[object, bytes, bool] = ((), b"", False)  # and of what
-        self._lines = b""  # sent last, as lines
+        self._reader = RequestReader()
+        self._lines = self._trailer = b""  # sent last, as lines
         self._pairs: Pairs = ()
+        self._trailer_pairs: Pairs = ()
         self._is_draining = self._is_last_named = False
         self._seen_activity = self._ticks = 0
         self._accepted_at = time.time()
@@ -140,7 +142,7 @@ class Http2Server(Http2Connection):
         if now >= self.expires_at and not self._is_draining:
             self.drain()
         if not self._streams:
-            if self._ticks >= (IDLE_TICKS if self._head is not None else FIRST_TICKS):
+            if self._ticks >= (IDLE_TICKS if self._reader.has_read else FIRST_TICKS):
                 self.drain()
         elif self._ticks >= DEAD_TICKS:
             self.transport.abort()
@@ -159,34 +161,12 @@ class Http2Server(Http2Connection):
         assert entry is not None
         stream = self._streams[stream_id] = Http2Stream(self, stream_id)
         try:
-            request = self._read(entry, stream, headers, ended)
+            request = self._reader.read(entry, stream, headers, ended, self._listening.paths)
         except BadHead as error:
             self._refuse(stream, replies.bad_request(error.code, str(error)))
             return
         stream.begin(request)
         entry.begin(request)
-
-    def _read(self, entry: ServerEntry, stream: Http2Stream, headers: Headers, ended: bool) -> Request:
-        """Understand a header list; a list that says the same as the one before was understood already."""
-        asked = Asked(headers)
-        asked.check()
-        head = self._head
-        if head is None or self._head_of != (asked.fields, asked.authority, ended):
-            head = entry.read_head(asked.block(ended))
-            http2_head.check_ended(head, ended)
-            if not (head.traceparent or head.request_id or head.has_trace):
-                self._head, self._head_of = head, (asked.fields, asked.authority, ended)
-            elif not self._head:
-                self._head = head
-        parent = asked.parent
-        if head.has_trace and not parent:
-            parent = parent_of(head)
-        try:
-            path, query = self._listening.paths.split(asked.target)
-        except ValueError as error:
-            raise BadHead(str(error)) from error
-        request_id = asked.request_id or head.request_id
-        return Request(entry, stream, asked.method, path, query, head, parent, request_id)
 
     def _refuse(self, stream: Http2Stream, reply: Reply) -> None:
         """Answer what is no request."""
@@ -294,6 +274,13 @@ class Http2Server(Http2Connection):
             self._pairs = http2_head.pairs(lines)
             self._lines = lines
         return self._pairs
+
+    def trailer_as_pairs(self, lines: bytes) -> Pairs:
+        """A trailer's fields, in the same way."""
+        if lines != self._trailer:
+            self._trailer_pairs = http2_head.pairs(lines)
+            self._trailer = lines
+        return self._trailer_pairs
 
     def end_early(self, stream: Http2Stream) -> None:
         """The response is complete and the request is not: want no more of it (RFC 9113 section 8.1)."""
@@ -492,7 +479,7 @@ class Http2Stream:
             request = self._request
             lines = request.response_trailer if request is not None else b""
             if lines:
-                codec.trailers(self.stream_id, http2_head.pairs(lines))
+                codec.trailers(self.stream_id, self._server.trailer_as_pairs(lines))
             else:
                 codec.send(self.stream_id, b"", True)
         self._finish()

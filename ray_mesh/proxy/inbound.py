@@ -187,17 +187,12 @@ class Inbound:
         head = request.head
         peer = request.peer
         assert isinstance(peer, Peer)
-        traceparent = request.traceparent = child_of(request.parent)
+        request.traceparent = child_of(request.parent)
         if not request.request_id:
             request.request_id = new_request_id()
         forwarded_for = head.forwarded_for + b", " + peer.address if head.forwarded_for else peer.address
-        request.extra = b"x-forwarded-for: %b\r\nx-request-id: %b\r\ntraceparent: %b\r\n" % (
-            forwarded_for,
-            request.request_id,
-            traceparent,
-        )
-        if not head.has_proto:
-            request.extra += b"x-forwarded-proto: https\r\n"
+        proto = b"" if head.has_proto else b"x-forwarded-proto: https\r\n"
+        request.extra = b"x-forwarded-for: %b\r\n%b" % (forwarded_for, proto)
         request.forward(self._cluster)
 
     def pool(self, member: Member, breaker: Breaker | None = None, is_http2: bool = False) -> Pool:

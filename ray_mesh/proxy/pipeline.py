@@ -90,10 +90,7 @@ class Request(Facts):
         self.cluster = cluster
         if cluster.breaker is not None and not self._enter(cluster.breaker):
             return
-        if cluster.speaks:
-            self.is_shared = cluster.speaks == "http2" and not self.head.upgrade
-        else:
-            self.is_shared = self.is_http2
+        self.is_shared = goes_by_http2(self, cluster)
         if self.head.length and (self.is_shared or self.method in IDEMPOTENT or self.retrying is not None):
             self.replay = []
         self.send_to(member)
@@ -526,6 +523,12 @@ class Request(Facts):
         if self.retrying is not None:
             self.retrying.end()
             self.retrying = None
+
+
+def goes_by_http2(request: Facts, cluster: Cluster) -> bool:
+    """Whether a request goes to a cluster by HTTP/2. What asks for another protocol cannot."""
+    speaks = cluster.speaks
+    return speaks == "http2" and not request.head.upgrade if speaks else request.is_http2
 
 
 def flaw(entry: Entry, stream: Stream, reply: Reply) -> Request:

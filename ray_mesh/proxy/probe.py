@@ -19,7 +19,7 @@ from ray_mesh.proxy.routes import announcement
 from ray_mesh.proxy.source import Source
 from ray_mesh.proxy.tcp_dialer import TcpDialer
 from ray_mesh.proxy.tcp_wire import Hello
-from ray_mesh.proxy.trace import new_request_id
+from ray_mesh.proxy.trace import child_of, new_request_id
 from ray_mesh.snapshot import HealthCheck
 
 _AGENT = b"ray-mesh-health-check"
@@ -79,7 +79,7 @@ class _Ask:
         stream = Nowhere(b"127.0.0.1", is_http2=False)
         self._request = Request(self, stream, b"GET", path, mark + query, head, b"", new_request_id())
         self._request.announced = announcement(source.announced, destination.host)
-        self._request.extra = b"x-request-id: %b\r\n" % self._request.request_id
+        self._request.traceparent = child_of(b"")
         self._cluster = Cluster(destination, "", 0, (), "RANDOM")
         self._cluster.speaks = speaks
         self._cluster.refill((member,), (), time.monotonic())

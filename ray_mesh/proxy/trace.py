@@ -53,6 +53,14 @@ def is_valid(traceparent: bytes) -> bool:
     return _TRACEPARENT.fullmatch(traceparent) is not None
 
 
+_REQUEST_ID = re.compile(rb"[0-9A-Za-z._-]{1,128}")
+
+
+def is_request_id(value: bytes) -> bool:
+    """Whether it is an id that travels on as it came."""
+    return _REQUEST_ID.fullmatch(value) is not None
+
+
 _B3 = re.compile(
     rb"((?:[0-9a-f]{16}){1,2})-([0-9a-f]{16})(?:-([01d])(?:-[0-9a-f]{16})?)?|([01d])", re.IGNORECASE
 )

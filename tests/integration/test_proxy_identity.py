@@ -72,7 +72,7 @@ async def test_plain_text_and_old_tls_are_refused(mesh: Mesh) -> None:
 async def test_alpn_is_required(mesh: Mesh) -> None:
     await mesh.pair()
     other = context(mesh, mesh.svid("client"))
-    other.set_alpn_protocols(["h2"])
+    other.set_alpn_protocols(["h3"])
     assert await refused(mesh, other)
     assert any("ALPN" in message for _, message in mesh.events)
 
