@@ -69,9 +69,6 @@ class Sink(Protocol):
         It is called once for each stream that began and was not over when the connection ended.
         """
 
-    def on_window(self) -> None:
-        """The peer takes more: look again at :meth:`Codec.queued` of what waits."""
-
     def on_goaway(self, last_stream_id: int, code: int) -> None:
         """The peer wants no new requests; those above ``last_stream_id`` were not looked at."""
 

@@ -131,10 +131,6 @@ class Http2Connection(asyncio.Protocol):
 
     # Of the codec, where both sides do the same.
 
-    def on_window(self) -> None:
-        """See :class:`.http2_codec.Sink`."""
-        self.mark()
-
     def on_interim(self, stream_id: int, headers: Headers) -> None:
         """See :class:`.http2_codec.Sink`."""
 

@@ -189,7 +189,8 @@ class Ngh2Codec:
         if self.is_over:
             return b""
         connection = self._connection
-        queued = connection.queued_body_size()
+        if not connection.want_write:
+            return b""
         try:
             data = connection.data_to_send(TAKE_BYTES)
         except NGH2Error as error:
@@ -199,11 +200,9 @@ class Ngh2Codec:
             return b""
         self._is_cut = len(data) >= TAKE_BYTES
         events = connection.events()
-        if events or queued:
+        if events:
             self._ready = data
             self._dispatch(events)
-            if queued and connection.queued_body_size() < queued:
-                self._sink.on_window()
             data, self._ready = self._ready, b""
         return data
 

@@ -200,12 +200,9 @@ class PureCodec:
             return b""
         out, self._out = self._out, []
         self._acks = 0
-        held = sum([stream.queued for stream in self._sending.values()])
         self._fill(out, TAKE_BYTES - sum(map(len, out)))
         self._ready = b"".join(out)
         self._settle()
-        if sum([stream.queued for stream in self._sending.values()]) < held:
-            self._sink.on_window()
         data, self._ready = self._ready, b""
         return data
 

@@ -161,9 +161,6 @@ class End:
         """See :class:`ray_mesh.proxy.http2_codec.Sink`."""
         self.told.append(("closed", stream_id, code))
 
-    def on_window(self) -> None:
-        """See :class:`ray_mesh.proxy.http2_codec.Sink`. It says only that it is worth a look."""
-
     def on_goaway(self, last_stream_id: int, code: int) -> None:
         """See :class:`ray_mesh.proxy.http2_codec.Sink`."""
         self.told.append(("goaway", last_stream_id, code))
