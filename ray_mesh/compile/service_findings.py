@@ -61,8 +61,9 @@ def version_findings(world: World, document: Document) -> Iterator[Finding]:
     """Services that say of one application that it speaks HTTP/1.1, and that it speaks HTTP/2."""
     for callee in world.callees_in(document):
         mine = _versions(callee)
-        undecided = [one for one in world.attached(callee) if not one.read(WorkloadSpec).protocol]
-        together = [world.callees_of(workload) for workload in undecided]
+        undecided = (one for one in world.attached(callee) if not one.read(WorkloadSpec).protocol)
+        alike = {frozenset(one.labels.items()): one for one in undecided}
+        together = [world.callees_of(workload) for workload in alike.values()]
         others = {one.host: one for callees in together for one in callees}
         for other in [one for one in (callee, *others.values()) if len(mine | _versions(one)) > 1][:1]:
             where = "its ports"

@@ -104,7 +104,8 @@ class Cluster:
     ``withheld`` would be members if ``is_plaintext_allowed``. ``requested`` is the host that was asked for,
     where that is the endpoint. Once the service changed it is not ``is_current``: requests that have it keep
     it, others get a new one. ``speaks`` is the version of HTTP towards its members, empty for that of the
-    client; its ``port`` and a DestinationRule say it.
+    client; its ``port`` and a DestinationRule say it. One that ``is_undeclared`` has a client's for want of
+    something better.
     """
 
     __slots__ = (
@@ -116,6 +117,7 @@ class Cluster:
         "hashing",
         "is_current",
         "is_plaintext_allowed",
+        "is_undeclared",
         "labels",
         "members",
         "outliers",
@@ -139,6 +141,7 @@ class Cluster:
         self.requested = ""
         self.proxy_protocol: Literal["", "V1", "V2"] = ""
         self.speaks: Speaks = ""
+        self.is_undeclared = False
         self.subset = subset
         self.port = port
         self.labels = frozenset(labels)
@@ -396,7 +399,9 @@ class Destination:
         cluster.refill(members, withheld, now)
         has_outside = any(member.endpoint.transport == "plaintext" for member in members)
         limits = cluster.breaker.limits if cluster.breaker is not None else None
-        cluster.speaks = spoken(self._protocol(cluster.port), limits, has_outside)
+        protocol = self._protocol(cluster.port)
+        cluster.speaks = spoken(protocol, limits, has_outside)
+        cluster.is_undeclared = protocol == "auto" and not (limits and limits.uses_client_protocol)
 
     def _protocol(self, number: int) -> str:
         """What a port is declared to speak."""

@@ -526,9 +526,14 @@ class Request(Facts):
 
 
 def goes_by_http2(request: Facts, cluster: Cluster) -> bool:
-    """Whether a request goes to a cluster by HTTP/2. What asks for another protocol cannot."""
+    """Whether a request goes to a cluster by HTTP/2. What asks for another protocol cannot. What came through
+    a gateway by HTTP/2 may have done so because that offers it, whatever the application understands."""
     speaks = cluster.speaks
-    return speaks == "http2" and not request.head.upgrade if speaks else request.is_http2
+    if speaks:
+        return speaks == "http2" and not request.head.upgrade
+    if cluster.is_undeclared and request.head.is_from_outside:
+        return request.is_http2 and grpc.is_grpc(request.head)
+    return request.is_http2
 
 
 def flaw(entry: Entry, stream: Stream, reply: Reply) -> Request:

@@ -57,7 +57,7 @@ async def answers_in_both(reader: asyncio.StreamReader, writer: asyncio.StreamWr
         raw = await reader.read(65536)
 
 
-async def fetch_by_http2(port: int) -> bytes:
+async def fetch_by_http2(port: int, content_type: str = "text/plain") -> bytes:
     """The body that a request by HTTP/2 with prior knowledge gets."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
@@ -67,6 +67,7 @@ async def fetch_by_http2(port: int) -> bytes:
         (":scheme", "http"),
         (":authority", "reviews"),
         (":path", "/a-path-that-is-longer-than-the-preface"),
+        ("content-type", content_type),
         ("proxy-authorization", credential()),
     ]
     connection.send_headers(1, fields, end_stream=True)
@@ -86,8 +87,8 @@ async def fetch_by_http2(port: int) -> bytes:
         await writer.wait_closed()
 
 
-async def versions(mesh: Mesh, name: str, pool: str = "", *, has_proxy: bool) -> tuple[bytes, bytes]:
-    """What the application gets from clients of HTTP/1.1 and of HTTP/2 over a port of that name."""
+async def callee(mesh: Mesh, name: str, pool: str, *, has_proxy: bool) -> None:
+    """An application behind a port of that name, and what a DestinationRule says of it."""
     text = DOCUMENTS.format(name=name, pool=pool, token="ab" * 32)
     made = World({one.key: one for one in load(text, "versions.yaml")})
     service = compile_key(made, "service.default.reviews")
@@ -95,7 +96,6 @@ async def versions(mesh: Mesh, name: str, pool: str = "", *, has_proxy: bool) ->
     assert isinstance(service, snapshot.Service)
     assert isinstance(workload, snapshot.Workload)
     app = await mesh.app("reviews", answers_in_both)
-    port = await mesh.workload("client", free_port(), node="one")
     await mesh.workload("reviews", app.port, services=(HOST,), app_protocol=workload.app_protocol)
     endpoint = mesh.endpoint("reviews")
     if not has_proxy:
@@ -103,6 +103,12 @@ async def versions(mesh: Mesh, name: str, pool: str = "", *, has_proxy: bool) ->
     for plane in mesh.planes.values():
         plane.apply("service.default.reviews", service)
         plane.apply("endpoints.default.reviews", snapshot.Endpoints(HOST, (endpoint,)))
+
+
+async def versions(mesh: Mesh, name: str, pool: str = "", *, has_proxy: bool) -> tuple[bytes, bytes]:
+    """What the application gets from clients of HTTP/1.1 and of HTTP/2 over a port of that name."""
+    await callee(mesh, name, pool, has_proxy=has_proxy)
+    port = await mesh.workload("client", free_port(), node="one")
     first = await fetch(port, "/a-path-that-is-longer-than-the-preface", "reviews")
     return first.body, await fetch_by_http2(port)
 
@@ -134,3 +140,27 @@ async def test_a_destination_rule_says_otherwise(
 
 async def test_between_proxies_it_changes_the_way_and_not_what_the_application_gets(mesh: Mesh) -> None:
     assert await versions(mesh, "http", "h2UpgradePolicy: UPGRADE", has_proxy=True) == (b"1", b"1")
+
+
+@pytest.mark.parametrize(
+    ("name", "pool", "expected"),
+    [
+        ("http", "maxRetries: 1", (b"1", b"1")),
+        ("x", "maxRetries: 1", (b"1", b"2")),
+        ("x", "useClientProtocol: true", (b"2", b"2")),
+        ("x", "h2UpgradePolicy: UPGRADE", (b"2", b"2")),
+        ("grpc", "maxRetries: 1", (b"2", b"2")),
+    ],
+)
+@pytest.mark.parametrize("has_proxy", [True, False])
+async def test_a_gateway_offers_http2_whatever_applications_understand(
+    mesh: Mesh, name: str, pool: str, expected: tuple[bytes, bytes], has_proxy: bool
+) -> None:
+    """To a port of which nothing is declared it goes on by HTTP/1.1, but for calls of gRPC."""
+    await callee(mesh, name, pool, has_proxy=has_proxy)
+    port = free_port()
+    await mesh.workload("edge", free_port(), node="one", gateway_ports=((80, port),))
+    routes = (snapshot.Route("all", "", (), (snapshot.Destination(HOST, port=80),)),)
+    servers = (snapshot.GatewayServer(80, (snapshot.VirtualHost(("*",), routes),)),)
+    mesh.planes["one"].apply("gateway.default.edge", snapshot.Gateway("default", "edge", servers))
+    assert (await fetch_by_http2(port), await fetch_by_http2(port, "application/grpc")) == expected
