@@ -54,6 +54,7 @@ class Facts:
         "head",
         "hold",  # its place in the cluster's breaker, where there is one
         "host",
+        "is_call",  # of gRPC
         "is_http2",  # whether the downstream speaks HTTP/2
         "is_shared",  # whether it goes out on a connection of HTTP/2
         "member",
@@ -102,6 +103,7 @@ class Facts:
         self.peer = stream.peer
         self.client = stream.client
         self.is_http2 = stream.is_http2
+        self.is_call = self.is_http2 and is_grpc(head)
         self.is_shared = False
         self.stream: Stream | None = stream
         self.method = method
@@ -147,11 +149,6 @@ class Facts:
         self.duration_s = 0.0
         self.request_bytes = 0
         self.response_bytes = 0
-
-    @property
-    def is_call(self) -> bool:
-        """Whether it is a call of gRPC."""
-        return self.is_http2 and is_grpc(self.head)
 
     def header(self, name: bytes) -> bytes | None:
         """See :class:`.match.Matchable`."""

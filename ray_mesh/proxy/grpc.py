@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from math import inf
+from functools import lru_cache
 from urllib.parse import quote_from_bytes
 
 from ray_mesh.grpc_status import GrpcStatus
@@ -84,9 +85,12 @@ def timeout_s(value: bytes) -> float | None:
 
 def allowed_s(head: RequestHead) -> float:
     """The seconds that the caller of a call allows for it, infinite where it does not say."""
-    value = head.named(b"grpc-timeout")
-    seconds = timeout_s(value) if value is not None else None
-    return seconds if seconds is not None else inf
+    known = head.call_allowed_s
+    if known is None:
+        value = head.named(b"grpc-timeout")
+        seconds = timeout_s(value) if value is not None else None
+        known = head.call_allowed_s = seconds if seconds is not None else inf
+    return known
 
 
 def is_over(allowed: float, passed: float) -> bool:
@@ -94,6 +98,7 @@ def is_over(allowed: float, passed: float) -> bool:
     return passed >= allowed - max(0.02 * allowed, 0.005)
 
 
+@lru_cache(maxsize=64)
 def status_of(lines: bytes) -> int | None:
     """The ``grpc-status`` in lines of fields: of a head (an empty line ends it), or those after a body.
 

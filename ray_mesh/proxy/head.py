@@ -72,6 +72,7 @@ class RequestHead:
     __slots__ = (
         "admitted_by",  # the token hash that accepted the credential, set by the outbound entry
         "block",
+        "call_allowed_s",  # by grpc-timeout, once somebody asked
         "closes",
         "credential",
         "expects",
@@ -110,6 +111,7 @@ class RequestHead:
         self.traceparent = b""
         self.forwarded_for = b""
         self.has_grpc_content: bool | None = None
+        self.call_allowed_s: float | None = None
         self.has_proto = False
         self.has_trace = False
         self.source = b""

@@ -474,7 +474,7 @@ class Request(Facts):
     def limit_call(self, wheel: Wheel, timeout_s: float) -> None:
         """As :meth:`limit`, for a call of gRPC, whose caller may allow less time; 0 is no timeout."""
         allowed_s = grpc.allowed_s(self.head)
-        left_s = max(allowed_s - (_now() - self.started_at), 0.0)
+        left_s = max(allowed_s - (_now() - self.started_at), 0.0) if allowed_s < inf else inf
         if left_s < (timeout_s or inf):
             self.deadline = Alarm(wheel, left_s, functools.partial(self._expire, allowed_s))
         elif timeout_s:
