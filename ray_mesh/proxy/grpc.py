@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from math import inf
 from functools import lru_cache
+from math import inf
 from urllib.parse import quote_from_bytes
 
 from ray_mesh.grpc_status import GrpcStatus
