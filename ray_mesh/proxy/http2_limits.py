@@ -8,6 +8,7 @@ shown the door.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 
 IDLE_FRAMES = (10_000, 5_000)
@@ -31,22 +32,26 @@ RETIRE_BYTES = 1 << 30
 class Bucket:
     """Tokens that come back with time. The clock is looked at only when they are all gone."""
 
-    __slots__ = ("burst", "filled_at", "left", "rate")
+    __slots__ = ("burst", "clock", "filled_at", "left", "rate")
 
-    def __init__(self, limit: tuple[int, int]) -> None:
+    def __init__(self, limit: tuple[int, int], clock: Callable[[], float] = monotonic) -> None:
         self.burst, self.rate = limit
-        self.left = self.burst
-        self.filled_at = monotonic()
+        self.clock = clock
+        self.left: float = self.burst
+        self.filled_at = clock()
 
     def take(self, tokens: int = 1) -> bool:
         """Whether there were that many; if not, the peer is over its limit."""
-        self.left -= tokens
-        if self.left >= 0:
+        if self.left >= tokens:
+            self.left -= tokens
             return True
-        now = monotonic()
-        self.left = min(self.left + int((now - self.filled_at) * self.rate), self.burst)
+        now = self.clock()
+        self.left = min(self.left + (now - self.filled_at) * self.rate, self.burst)
         self.filled_at = now
-        return self.left >= 0
+        if self.left < tokens:
+            return False
+        self.left -= tokens
+        return True
 
     def give(self) -> None:
         """Put one back."""

@@ -174,11 +174,11 @@ class PureCodec:
             frames.PRIORITY: self._on_priority,
             frames.RST_STREAM: self._on_reset,
             frames.SETTINGS: self._on_settings,
-            frames.PUSH_PROMISE: self._on_out_of_place,
+            frames.PUSH_PROMISE: self._on_push,
             frames.PING: self._on_ping,
             frames.GOAWAY: self._on_goaway,
             frames.WINDOW_UPDATE: self._on_window_update,
-            frames.CONTINUATION: self._on_out_of_place,
+            frames.CONTINUATION: self._on_continuation,
         }
 
     # What the connection calls.
@@ -330,7 +330,6 @@ class PureCodec:
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
         ended = bool(flags & frames.END_STREAM)
-        body = _unpadded(flags, payload)
         stream = self._known(stream_id)
         if stream is not None:
             if stream.is_over_there:
@@ -344,6 +343,7 @@ class PureCodec:
             self._give_back(size)
             self._count_idle()
             return
+        body = _unpadded(flags, payload)
         stream.receive_window -= size
         if stream.receive_window < 0:
             raise _Broken(FLOW_CONTROL_ERROR)
@@ -458,10 +458,10 @@ class PureCodec:
             self._end_there(stream)
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id == 0:
-            raise _Broken(PROTOCOL_ERROR)
         if len(payload) != 5:
             raise _Broken(FRAME_SIZE_ERROR)
+        if stream_id == 0:
+            raise _Broken(PROTOCOL_ERROR)
         self._count_idle()
 
     def _on_reset(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -469,16 +469,20 @@ class PureCodec:
             raise _Broken(FRAME_SIZE_ERROR)
         stream = self._known(stream_id)
         self._count_reset()
-        if stream is not None and not self._is_doomed:
+        if stream is not None:
             self._drop(stream)
-            self._sink.on_closed(stream_id, int.from_bytes(payload))
+        elif self._resetting.pop(stream_id, None) is None:
+            return
+        self._sink.on_closed(stream_id, int.from_bytes(payload))
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise _Broken(PROTOCOL_ERROR)
         if len(payload) % 6 or (payload and flags & frames.ACK):
             raise _Broken(FRAME_SIZE_ERROR)
+        if stream_id:
+            raise _Broken(PROTOCOL_ERROR)
         if flags & frames.ACK:
+            if self._is_acknowledged:
+                raise _Broken(PROTOCOL_ERROR)
             self._is_acknowledged = True
             return
         if len(payload) > 6 * MAX_SETTINGS:
@@ -509,10 +513,10 @@ class PureCodec:
             raise _Broken(PROTOCOL_ERROR)
 
     def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise _Broken(PROTOCOL_ERROR)
         if len(payload) != 8:
             raise _Broken(FRAME_SIZE_ERROR)
+        if stream_id:
+            raise _Broken(PROTOCOL_ERROR)
         if not flags & frames.ACK:
             self._acknowledge(frames.frame(frames.PING, frames.ACK, 0, payload))
             self._count_idle()
@@ -523,10 +527,10 @@ class PureCodec:
             self._count_idle()
 
     def _on_goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise _Broken(PROTOCOL_ERROR)
         if len(payload) < 8:
             raise _Broken(FRAME_SIZE_ERROR)
+        if stream_id:
+            raise _Broken(PROTOCOL_ERROR)
         last_id = int.from_bytes(payload[:4]) & frames.MAX_WINDOW
         is_ours = last_id == 0 or bool(last_id % 2) == self._is_client
         if last_id > self._peer_goaway_id or not is_ours:
@@ -562,8 +566,12 @@ class PureCodec:
         if stream.send_window > frames.MAX_WINDOW:
             raise _Broken(FLOW_CONTROL_ERROR)
 
-    def _on_out_of_place(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """CONTINUATION without HEADERS, or PUSH_PROMISE, which we do not allow."""
+    def _on_push(self, flags: int, stream_id: int, payload: bytes) -> None:
+        """We do not allow it."""
+        raise _Broken(PROTOCOL_ERROR if len(payload) >= 4 else FRAME_SIZE_ERROR)
+
+    def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
+        """Without HEADERS before it."""
         raise _Broken(PROTOCOL_ERROR)
 
     # Writing.

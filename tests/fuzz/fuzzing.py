@@ -16,6 +16,8 @@ with atheris.instrument_imports(include=["ray_mesh.proxy"]):
     import ray_mesh.proxy.client_hello
     import ray_mesh.proxy.http1_client
     import ray_mesh.proxy.http1_server
+    import ray_mesh.proxy.http2_ngh2
+    import ray_mesh.proxy.http2_pure
     import ray_mesh.proxy.proxy_protocol
     import ray_mesh.proxy.sniff
     import ray_mesh.proxy.tcp_wire  # noqa: F401

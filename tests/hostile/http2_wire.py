@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from hpack import Decoder
 
-from ray_mesh.proxy.http2_codec import PREFACE, Codec, Headers
+from ray_mesh.proxy.http2_codec import (
+    CONNECTION_WINDOW,
+    PREFACE,
+    REFUSED_STREAM,
+    STREAM_WINDOW,
+    Codec,
+    Headers,
+)
 from ray_mesh.proxy.http2_ngh2 import Ngh2Codec
 from ray_mesh.proxy.http2_pure import PureCodec
 
@@ -172,3 +180,63 @@ class End:
     def on_end(self, code: int) -> None:
         """See :class:`ray_mesh.proxy.http2_codec.Sink`."""
         self.told.append(("end", code))
+
+
+class Busy(End):
+    """It answers what it is told, in a way that the stream decides, and counts what it was not rid of."""
+
+    def __init__(self, kind: str, *, is_client: bool) -> None:
+        super().__init__(kind, is_client=is_client)
+        self.unread: Counter[int] = Counter()
+        self.greet()
+        if is_client:
+            for fields in (GET, POST, POST, GET):
+                self.codec.request(fields, fields is GET)
+            self.codec.send(3, b"x" * 70_000, False)
+            self.codec.trailers(5, ((b"a", b"b"),))
+            self.take()
+
+    def on_headers(self, stream_id: int, fields: Headers, ended: bool) -> None:
+        """Answer some at once, some with a body, some with trailers, and some not at all."""
+        super().on_headers(stream_id, fields, ended)
+        if self.is_client or stream_id == 7:
+            return
+        self.codec.respond(stream_id, OK, stream_id == 1)
+        if stream_id == 3:
+            self.codec.send(3, b"x" * 70_000, True)
+        elif stream_id == 5:
+            self.codec.send(5, b"x", False)
+            self.codec.trailers(5, ((b"a", b"b"),))
+
+    def on_data(self, stream_id: int, payload: bytes, ended: bool) -> None:
+        """Pass on what came for some; reset one."""
+        super().on_data(stream_id, payload, ended)
+        self.unread[stream_id] += len(payload)
+        assert self.unread[stream_id] <= STREAM_WINDOW
+        assert self.unread.total() <= CONNECTION_WINDOW
+        if stream_id == 3:
+            self.codec.consumed(stream_id, self.unread.pop(stream_id))
+        elif stream_id == 9:
+            self.codec.reset(stream_id, 8)
+
+    def on_closed(self, stream_id: int, code: int) -> None:
+        """A stream ends once, and only one that began."""
+        super().on_closed(stream_id, code)
+        self.unread.pop(stream_id, None)
+
+
+def in_order(end: End) -> list[Told]:
+    """What was told, without what is left to chance or to taste.
+
+    libnghttp2 refuses the streams that a GOAWAY did not see in any order; and of a frame that breaks two
+    rules, each codec names the one that it looked at first.
+    """
+    told: list[Told] = []
+    refused: list[Told] = []
+    for each in end.told:
+        if each[0] == "closed" and each[2] == REFUSED_STREAM:
+            refused.append(each)
+        else:
+            told += [*sorted(refused), ("end", bool(each[1])) if each[0] == "end" else each]
+            refused = []
+    return told + sorted(refused)
