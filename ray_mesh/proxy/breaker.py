@@ -137,10 +137,7 @@ class Breaker:
         while self.waiting and self.may_connect():
             waiter = next(iter(self.waiting))
             del self.waiting[waiter]
-            before = self.connections
             waiter.dial()
-            if self.connections == before:
-                return
 
     def _set_times(self, pool: Counted) -> None:
         pool.idle_s = self.limits.idle_timeout_s or (SHARED_IDLE_S if pool.is_http2 else IDLE_S)

@@ -17,10 +17,13 @@ from ray_mesh.proxy.http2_client import Http2Client
 from ray_mesh.proxy.kernel_buffers import bound_inside
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import Pool
+from ray_mesh.proxy.sides import Connection
 from ray_mesh.proxy.tls import ALPN, HTTP2_ALPN, Identity, chain_deadline, verified_peer
 from ray_mesh.snapshot import Endpoint
 
 HttpClient = Http1Client | Http2Client
+Waiting = list[tuple[Request, int]]
+"""Requests that one dial is for, and which of their attempts it is: they may have gone on meanwhile."""
 
 
 class UpstreamConnector(Protocol):
@@ -134,14 +137,16 @@ class Dialer:
 
         One connection under way is enough for all that come meanwhile where they can share it.
         """
-        if pool.is_dialing and not pool.falls_back:
+        if pool.waiting is not None and not pool.falls_back:
             pool.waiting.append((request, request.attempts))
             return
         if not pool.admit():
             request.refuse(replies.overflow(member.workload))
             return
-        pool.is_dialing = pool.is_http2
-        self._run(self._dial(request, pool, member, identity, pool.generation, request.attempts))
+        waiting: Waiting = [(request, request.attempts)]
+        if pool.is_http2:
+            pool.waiting = waiting
+        self._run(self._dial(waiting, pool, member, identity, pool.generation))
 
     def warm(self, pool: Pool, member: Member, identity: Identity | None) -> None:
         """Put a connection into a pool that has none. Where that fails, requests will see it."""
@@ -167,7 +172,7 @@ class Dialer:
 
     async def _warm(self, pool: Pool, member: Member, identity: Identity | None, generation: int) -> None:
         try:
-            connection = await self._open(pool, member, identity)
+            connection = await self._open(pool, member, identity, None)
         except (OSError, PeerError):
             return
         now = time.monotonic()
@@ -175,11 +180,17 @@ class Dialer:
         pool.prepare(connection, now)
         _keep(connection, pool, generation, now)
 
-    async def _open(self, pool: Pool, member: Member, identity: Identity | None) -> HttpClient:
+    async def _open(
+        self, pool: Pool, member: Member, identity: Identity | None, waiting: Waiting | None
+    ) -> HttpClient:
         """A connection that the pool has admitted. Raises OSError, PeerError when there is none after all."""
         try:
-            async with asyncio.timeout(pool.connect_timeout_s):
-                connection = await self._connector.connect(member.endpoint, identity, pool)
+            try:
+                async with asyncio.timeout(pool.connect_timeout_s):
+                    connection = await self._connector.connect(member.endpoint, identity, pool)
+            finally:
+                if pool.waiting is waiting:
+                    pool.waiting = None  # who comes from here on, perhaps by forget(), would wait in vain
         except BaseException:
             pool.forget(None)
             raise
@@ -191,60 +202,48 @@ class Dialer:
 
     async def _dial(
         self,
-        request: Request,
+        waiting: Waiting,
         pool: Pool,
         member: Member,
         identity: Identity | None,
         generation: int,
-        attempt: int,
     ) -> None:
-        """``attempt`` is which of the request's this is: it may have gone on to another meanwhile."""
         try:
-            connection = await self._open(pool, member, identity)
-        except (OSError, PeerError) as error:
+            connection = await self._open(pool, member, identity, waiting)
+        except Exception as error:
             cause = _cause(error, pool.connect_timeout_s)
-            for each, number in ((request, attempt), *_heirs(pool)):
-                if each.attempts == number:
-                    each.connect_failed(member, cause)
+            for request, attempt in waiting:
+                if request.attempts == attempt and request.member is member:
+                    request.connect_failed(member, cause)
+            if not isinstance(error, (OSError, PeerError)):
+                raise
             return
         connection.join(generation)
         now = time.monotonic()
         pool.prepare(connection, now)
-        heirs = _heirs(pool)
-        is_wanted = not request.done and request.attempts == attempt
-        if isinstance(connection, Http2Client):
-            part = connection.exchange() if is_wanted else None
-            pool.share(connection, generation)
-            if part is not None:
+        is_used = False
+        for request, attempt in waiting:
+            if request.done or request.attempts != attempt or request.member is not member:
+                continue
+            part = _part_of(connection, is_used)
+            if part is None:
+                request.connect()
+            else:
+                is_used = True
                 request.start_on(part)
-        elif is_wanted:
-            request.start_on(connection)
-        else:
+        if not is_used or isinstance(connection, Http2Client):
             _keep(connection, pool, generation, now)
-        for each, number in heirs:
-            if not each.done and each.attempts == number:
-                self._carry(each, pool, member, identity, now)
-
-    def _carry(
-        self, request: Request, pool: Pool, member: Member, identity: Identity | None, now: float
-    ) -> None:
-        """Start a request that waited for the connection of another."""
-        part = pool.take(now, request)
-        if part is not None:
-            request.start_on(part)
-        else:
-            self.dial(request, pool, member, identity)
 
 
-def _heirs(pool: Pool) -> list[tuple[Request, int]]:
-    """Those who waited for the connection, which is there or will not come."""
-    heirs, pool.waiting = pool.waiting, []
-    pool.is_dialing = False
-    return heirs
+def _part_of(connection: HttpClient, is_used: bool) -> Connection | None:
+    """What one more request gets of a new connection; there is always something for the first."""
+    if isinstance(connection, Http2Client):
+        return connection.exchange() if not is_used or connection.has_room else None
+    return None if is_used else connection
 
 
 def _keep(connection: HttpClient, pool: Pool, generation: int, now: float) -> None:
-    """Keep a connection that nobody needs right now."""
+    """Keep a connection for whoever comes next."""
     connection.is_reused = True  # by the time it is used it has waited like one
     if isinstance(connection, Http2Client):
         pool.share(connection, generation)

@@ -233,14 +233,14 @@ class Http2Client(Http2Connection):
     def on_closed(self, stream_id: int, code: int) -> None:
         """See :class:`.http2_codec.Sink`."""
         exchange = self._exchanges.get(stream_id)
-        if exchange is None:
-            return
-        self._let_go(exchange)
-        if code == REFUSED_STREAM:
-            exchange.turn_away()
-        else:
-            exchange.is_reused = False  # the connection lives: it was this request that the peer did not like
-            exchange.lose()
+        if exchange is not None:
+            self._let_go(exchange)
+            if code == REFUSED_STREAM:
+                exchange.turn_away()
+            else:
+                exchange.is_reused = False  # it was this request that the peer did not like
+                exchange.lose()
+        self._pool.stream_ended(self)
 
     def on_goaway(self, last_stream_id: int, code: int) -> None:
         """See :class:`.http2_codec.Sink`."""
@@ -319,7 +319,6 @@ class Http2Client(Http2Connection):
             self.idle_since = _now()
             if self._is_retired:
                 self.mark()
-        self._pool.stream_ended(self)
 
     def finish(self, exchange: Http2Exchange, is_complete: bool) -> None:
         """The response is complete, or nobody wants it any more; the request perhaps is not."""

@@ -68,11 +68,20 @@ class LimitedPool(Pool):
         self._let_in(connection)
 
     def _let_in(self, connection: Shared) -> None:
-        while self.breaker.waiting and connection.has_room:
-            heir = self.breaker.heir(self, self.member)
+        breaker = self.breaker
+        while breaker.waiting and connection.has_room:
+            heir = breaker.heir(self, self.member)
             if heir is None:
+                self._make_way(connection)
                 return
             heir.start_on(connection.exchange())
+
+    def _make_way(self, connection: Shared) -> None:
+        """Who waits has no use for the connection: where it is in their way it ends after its requests."""
+        self.breaker.wake()
+        if self.breaker.waiting:
+            self.drop(connection)
+            connection.retire()
 
     def forget(self, connection: Pooled | None) -> None:
         """A connection is closed, or was never made: there is room for another."""

@@ -121,13 +121,18 @@ class Request(Facts):
         return True
 
     def _await_connection(self, hold: Hold, member: Member) -> None:
-        """Connect, or wait until a connection is free or may be made."""
+        """Connect, or wait until a connection is free or may be made, if one more may."""
         breaker = hold.breaker
         if not breaker.may_wait():
             self.refuse(breaker_open(breaker, "http1MaxPendingRequests", breaker.max_pending))
             return
         hold.wait()
-        if breaker.has_room():
+        self.connect()
+
+    def connect(self) -> None:
+        """Connect now, or as soon as the breaker has room."""
+        breaker = self.hold.breaker if self.hold is not None else None
+        if breaker is None or breaker.has_room():
             self.dial()
         else:
             breaker.waiting[self] = None
@@ -295,6 +300,9 @@ class Request(Facts):
         member = self.member
         if self.done or member is None:
             return
+        if self.responded:
+            self.connection_lost()  # the peer contradicts itself
+            return
         self.connection = None
         if not self.has_body or self.attempts >= MAX_ATTEMPTS or not self.may_retry():
             self.blame(503)
@@ -319,7 +327,8 @@ class Request(Facts):
 
     def _take_back_body(self) -> None:
         if self.replay is not None:
-            self.pending, self.replay = self.replay, []
+            self.pending = [*self.replay, *(self.pending or ())]
+            self.replay = []
 
     def _judge(self, status: int) -> None:
         """The member answered."""
@@ -362,8 +371,7 @@ class Request(Facts):
         if self.hold is not None:
             self.hold.start(self)
         self._leave(member)
-        if connection is not None or self.pending is None:
-            self._take_back_body()
+        self._take_back_body()
 
     def hold_back(self, status: int, head: bytes, member: Member) -> None:
         """Give a response up, since another try follows; the connection may be good for others."""

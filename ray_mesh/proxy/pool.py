@@ -95,7 +95,6 @@ class Pool:
         "generation",
         "idle",
         "idle_s",
-        "is_dialing",
         "is_http2",
         "max_idle",
         "max_served",
@@ -110,9 +109,8 @@ class Pool:
         self.fresh_s = fresh_s
         self.is_http2 = is_http2
         self.falls_back = False
-        self.is_dialing = False
         self.shared: list[Shared] = []
-        self.waiting: list[Any] = []  # requests, with which of their attempts it is
+        self.waiting: list[Any] | None = None  # for the connection under way that others may share
         self.max_served = inf
         self.max_streams = MAX_STREAMS
         self.ping_interval_s = PING_INTERVAL_S
@@ -166,7 +164,7 @@ class Pool:
             self.shared.remove(connection)
 
     def stream_ended(self, connection: Shared) -> None:
-        """A request on a shared connection is over."""
+        """A request on a shared connection is over, for the peer as well."""
 
     def admit(self) -> bool:
         """Whether one more connection may be opened; it then counts until :meth:`forget`."""

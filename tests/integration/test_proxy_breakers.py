@@ -24,7 +24,7 @@ from ray_mesh.snapshot import ConnectionLimits, TrafficPolicy
 
 def pool_of(mesh: Mesh) -> LimitedPool:
     """The counted pool of client to reviews."""
-    (pool,) = mesh.planes["one"]._hosting.locals["workload.default.client"].source._limited.values()
+    pool, *_ = mesh.planes["one"]._hosting.locals["workload.default.client"].source._limited.values()
     return pool
 
 

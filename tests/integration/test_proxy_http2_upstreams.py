@@ -1,0 +1,137 @@
+"""Requests on shared connections: what becomes of them when the other side refuses, breaks off or is full."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from http2_frames import DATA, RST_STREAM, Peer, body, frame, headers
+from http2_server_peer import OK, Connection, Http2Server, outside
+from proxy_mesh import (  # noqa: F401
+    Client,
+    Mesh,
+    credential,
+    fetch,
+    free_port,
+    mesh,
+    request_bytes,
+    until,
+)
+from routing_mesh import callee, client
+from rule_mesh import Gate, apply_rule, ask
+from test_proxy_breakers import breaker_of
+
+from ray_mesh import snapshot
+from ray_mesh.proxy.source import Source
+from ray_mesh.snapshot import ConnectionLimits, TrafficPolicy
+
+# ruff: noqa: F811
+
+REFUSED = (7).to_bytes(4)
+
+
+def source_of(mesh: Mesh, name: str = "client") -> Source:
+    return mesh.planes["one"]._hosting.locals[f"workload.default.{name}"].source
+
+
+def answer(connection: Connection, stream_id: int) -> None:
+    """200 with the request's body."""
+    connection.send(headers(stream_id, OK, False), body(stream_id, connection.bodies.get(stream_id, b"ok")))
+
+
+def limits(**changes: Any) -> TrafficPolicy:
+    return TrafficPolicy("default/shop", ConnectionLimits(**changes))
+
+
+async def test_a_stream_refused_in_the_midst_of_its_response_is_not_asked_for_again(mesh: Mesh) -> None:
+    """A second response would go on in the midst of the first, and its end be the next request's."""
+
+    def refuse(connection: Connection, stream_id: int) -> None:
+        fields = (*OK, (b"content-length", b"100"))
+        connection.send(
+            headers(stream_id, fields, False),
+            frame(DATA, 0, stream_id, b"0123456789"),
+            frame(RST_STREAM, 0, stream_id, REFUSED),
+        )
+
+    server = Http2Server(on_ended=refuse)
+    port = await client(mesh)
+    await outside(mesh, server)
+    one = await Client.connect(port)
+    await one.send(request_bytes("GET", "/", "shop"))
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+        await one.answer()
+    await one.close()
+    assert len(server.requests) == 1
+
+
+async def test_requests_that_find_the_connection_full_keep_their_bodies(mesh: Mesh) -> None:
+    """One more wait for the first connection than it may carry at a time."""
+    port = await client(mesh)
+    await outside(mesh, Http2Server(on_ended=answer), traffic=limits(max_connections=1))
+    clients = [await Client.connect(port) for _ in range(150)]
+    for number, one in enumerate(clients):
+        await one.send(request_bytes("POST", "/", "shop", b"body %d" % number))
+    found = [await one.answer() for one in clients]
+    for one in clients:
+        await one.close()
+    assert [each.body for each in found] == [b"body %d" % number for number in range(150)]
+    assert {each.status for each in found} == {200}
+
+
+async def test_who_waits_behind_a_dial_that_fails_may_dial(mesh: Mesh) -> None:
+    port = await client(mesh)
+    nobody = snapshot.Endpoint("default/shop", "127.0.0.1", free_port(), "", "", (), "", "plaintext")
+    ports = (snapshot.Port(80, "http2", "http2"),)
+    mesh.service("shop", [nobody], ports=ports, plaintext=True, traffic=limits(max_connections=1))
+    found = await asyncio.gather(*(fetch(port, "/", "shop") for _ in range(20)))
+    assert {each.status for each in found} == {503}
+    (pool,) = source_of(mesh)._limited.values()
+    assert (pool.count, pool.breaker.connections, pool.breaker.requests, pool.breaker.pending) == (0, 0, 0, 0)
+
+
+async def test_more_requests_than_connections_may_carry_wait_and_are_not_refused(mesh: Mesh) -> None:
+    port = await client(mesh)
+    held: list[tuple[Connection, int]] = []
+    server = Http2Server(on_ended=lambda connection, stream_id: held.append((connection, stream_id)))
+    await outside(mesh, server, traffic=limits(max_connections=2, max_streams=10))
+    asked = [asyncio.ensure_future(fetch(port, "/", "shop")) for _ in range(60)]
+    await until(lambda: len(held) == 20, "as many requests at the server as may be")
+    (pool,) = source_of(mesh)._limited.values()
+    await until(lambda: pool.breaker.pending == 40, "the others wait")
+    server.on_ended = answer
+    for each in held:
+        answer(*each)
+    assert {each.status for each in await asyncio.gather(*asked)} == {200}
+    assert len(server.connections) == 2
+
+
+async def test_a_request_of_http1_gets_the_only_connection_after_those_of_http2(mesh: Mesh) -> None:
+    """Requests that cannot use a connection wait until it makes way, not until it is idle for minutes."""
+    port, gate = await client(mesh), Gate()
+    await callee(mesh, handler=gate)
+    apply_rule(mesh, "{connectionPool: {tcp: {maxConnections: 1}}}")
+    one = await Peer.connect(port)
+    one.send(headers(1, ask_fields("reviews"), True))
+    await until(lambda: gate.arrived == 1, "a request of HTTP/2 at the application")
+    two = await ask(port)
+    breaker = breaker_of(mesh)
+    await until(lambda: breaker.waiting, "one of HTTP/1.1 waits")
+    gate.open.set()
+    assert (await one.ending(1)).status == 200
+    assert (await two.answer()).status == 200
+    one.close()
+    await two.close()
+    assert (breaker.requests, breaker.pending, breaker.connections) == (0, 0, 1)
+
+
+def ask_fields(host: str, path: str = "/", method: str = "GET") -> list[tuple[bytes, bytes]]:
+    """The header list of a request to the outbound port of ``client``."""
+    return [
+        (b":method", method.encode()),
+        (b":scheme", b"http"),
+        (b":authority", host.encode()),
+        (b":path", path.encode()),
+        (b"proxy-authorization", credential().encode()),
+    ]
