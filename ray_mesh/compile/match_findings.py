@@ -7,18 +7,17 @@ shorter prefix under the same conditions or fewer. Beyond Istio, ``prefix: /`` a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import TypeAlias
 
 from ray_mesh.compile import codes
 from ray_mesh.compile.finding import Finding, info, warning
+from ray_mesh.compile.prefix_index import PrefixIndex, PrefixMatch, conditions_of
 from ray_mesh.resources import Document, VirtualServiceSpec
 from ray_mesh.resources.connection_routes import TcpRoute, TlsRoute
 from ray_mesh.resources.source import Path
 from ray_mesh.resources.virtual_service import HttpMatch, HttpRoute
 
 Rule: TypeAlias = HttpRoute | TlsRoute | TcpRoute
-_TEXTS = ("scheme", "method", "authority")
 _MOVE = "move it above that rule, or remove it"
 
 
@@ -54,40 +53,18 @@ def _rule_findings(document: Document, path: Path, rules: Sequence[Rule]) -> Ite
 
 def _prefix_findings(document: Document, rules: Sequence[HttpRoute]) -> Iterator[Finding]:
     """Matches of a path's prefix that another match has already, rule by rule."""
-    above: dict[str, list[tuple[int, int, HttpMatch]]] = {}
-    for number, rule in enumerate(rules):
-        for index, match in enumerate(rule.match):
-            prefix = match.uri.prefix if match.uri is not None else None
-            if prefix is None:
-                continue
-            shorter = (above.get(prefix[:length], ()) for length in range(len(prefix)))
-            for owner, place, other in sorted(chain.from_iterable(shorter), key=_position):
-                if _implies(match, other):
-                    taken = rules[owner].match[place].uri
-                    assert taken is not None
-                    cause = f"rule {_name(rules, owner)}, which takes prefix {taken.prefix}"
-                    yield _ineffective(document, ("spec", "http"), rules, (number, index), cause)
-                    break
-            above.setdefault(prefix, []).append((number, index, match))
-
-
-def _position(one: tuple[int, int, HttpMatch]) -> tuple[int, int]:
-    return one[:2]
-
-
-def _implies(match: HttpMatch, other: HttpMatch) -> bool:
-    """Whether a request that ``match`` takes meets every condition of ``other`` but that on the path."""
-    return (
-        other.headers.items() <= match.headers.items()
-        and all(getattr(other, name) in (None, getattr(match, name)) for name in _TEXTS)
-        and other.port in (None, match.port)
-        and other.source_namespace in ("", match.source_namespace)
-        and other.ignore_uri_case == match.ignore_uri_case
-        and other.without_headers.items() <= match.without_headers.items()
-        and other.query_params.items() <= match.query_params.items()
-        and other.source_labels.items() <= match.source_labels.items()
-        and (not other.gateways or (bool(match.gateways) and {*match.gateways} <= {*other.gateways}))
-    )
+    matches = [
+        PrefixMatch(number, index, match.uri.prefix, conditions_of(match))
+        for number, rule in enumerate(rules)
+        for index, match in enumerate(rule.match)
+        if match.uri is not None and match.uri.prefix is not None
+    ]
+    above = PrefixIndex(matches)
+    for one in matches:
+        if (taker := above.taker(one)) is not None:
+            cause = f"rule {_name(rules, taker.number)}, which takes prefix {taker.prefix}"
+            yield _ineffective(document, ("spec", "http"), rules, one.position, cause)
+        above.add(one)
 
 
 def _takes_all(rule: Rule) -> bool:
