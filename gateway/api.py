@@ -296,30 +296,34 @@ class Api:
 
     async def join(self, request: web.Request) -> web.Response:
         """Admit a sidecar's proxy by its join token, and tell its session, once."""
-        return answer(await self._parts.sidecars.join(_proof(request), await reading.json_body(request)))
+        token = self._knock(request)
+        return answer(await self._parts.sidecars.join(token, await reading.small_json_body(request)))
 
     async def attest_sidecar(self, request: web.Request) -> web.Response:
         """Give a sidecar's proxy the full credential for its certificate."""
-        return answer(
-            asdict(await self._parts.sidecars.attest(_proof(request), await reading.json_body(request)))
-        )
+        session = self._knock(request)
+        body = await reading.small_json_body(request)
+        return answer(asdict(await self._parts.sidecars.attest(session, body)))
 
     async def attach_sidecar(self, request: web.Request) -> web.Response:
         """Attach the sidecar's workload; the answer is that of attach."""
-        body = await reading.json_body(request)
-        return answer(
-            asdict(await self._parts.sidecars.attach(_proof(request), body, reading.author(request)))
-        )
+        session = self._knock(request)
+        body = await reading.small_json_body(request)
+        return answer(asdict(await self._parts.sidecars.attach(session, body, reading.author(request))))
 
     async def detach_sidecar(self, request: web.Request) -> web.Response:
         """Take the sidecar's workloads out; its proxy stays."""
-        return answer(
-            {"detached": await self._parts.sidecars.detach(_proof(request), reading.author(request))}
-        )
+        session, author = self._knock(request), reading.author(request)
+        return answer({"detached": await self._parts.sidecars.detach(session, author)})
 
     async def end_sidecar(self, request: web.Request) -> web.Response:
         """End a sidecar: workloads, credential and session."""
-        return answer(asdict(await self._parts.sidecars.leave(_proof(request), reading.author(request))))
+        session, author = self._knock(request), reading.author(request)
+        return answer(asdict(await self._parts.sidecars.leave(session, author)))
+
+    def _knock(self, request: web.Request) -> str:
+        """The hash of the join token or session that a sidecar shows, before anything of it is read."""
+        return self._parts.sidecars.knock(request.headers.get("Authorization", ""))
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Prometheus text."""
@@ -350,8 +354,3 @@ def _object(record: Record) -> dict[str, Any]:
         "author": record.desired.author,
         "manifest": json.loads(record.desired.document),
     }
-
-
-def _proof(request: web.Request) -> str:
-    """The join token or session, with its scheme."""
-    return request.headers.get("Authorization", "")

@@ -12,6 +12,8 @@ from ray_mesh.errors import ConfigError
 from ray_mesh.gateway.admission import NamedText
 
 MOST_OF_A_NOTE = 512
+MOST_UNPROVEN = 64 << 10
+"""Bytes of a body from somebody whose token is not checked yet."""
 
 
 def author(request: web.Request) -> str:
@@ -95,10 +97,21 @@ async def json_body(request: web.Request) -> Any:
     Raises:
         ConfigError: it is not JSON.
     """
-    try:
-        return json.loads(await text(request))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"the body is not JSON: {error}") from error
+    return _parsed(await text(request))
+
+
+async def small_json_body(request: web.Request) -> Any:
+    """The body as JSON, of somebody who may be anybody.
+
+    Raises:
+        ConfigError: it is not JSON, or has more than :data:`MOST_UNPROVEN` bytes.
+    """
+    raw = bytearray()
+    async for piece in request.content.iter_any():
+        raw += piece
+        if len(raw) > MOST_UNPROVEN:
+            raise ConfigError(f"the body of this request has at most {MOST_UNPROVEN} bytes")
+    return _parsed(_decoded(bytes(raw)))
 
 
 async def text(request: web.Request) -> str:
@@ -107,7 +120,18 @@ async def text(request: web.Request) -> str:
     Raises:
         ConfigError: it is not UTF-8.
     """
+    return _decoded(await request.read())
+
+
+def _decoded(raw: bytes) -> str:
     try:
-        return (await request.read()).decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"the body is not UTF-8 text: {error.reason}") from error
+
+
+def _parsed(body: str) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the body is not JSON: {error}") from error

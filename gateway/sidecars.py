@@ -106,7 +106,18 @@ class SidecarDesk:
         await self._ask("token", request, ControlReply)
         return {"token": token, "serviceAccount": request.account, "ttl_s": ttl_s}
 
-    async def join(self, authorization: str, body: Any) -> dict[str, Any]:
+    def knock(self, authorization: str) -> str:
+        """Count a try; returns the hash of the join token or session that is shown, which the others take.
+        Nothing else of a request is looked at before.
+
+        Raises:
+            Unauthenticated: none is shown.
+            Unavailable: there were too many tries.
+        """
+        self._tries.take(self._clock())
+        return secret_sha256(_bearer(authorization))
+
+    async def join(self, token_sha256: str, body: Any) -> dict[str, Any]:
         """Admit the proxy of a sidecar. The token is used up whatever comes of it.
 
         Raises:
@@ -114,8 +125,6 @@ class SidecarDesk:
             PolicyDenied: it was used, is expired, or is for another service account.
             Conflict: the node's name is taken.
         """
-        self._tries.take(self._clock())
-        token_sha256 = secret_sha256(_bearer(authorization))
         wanted = _fields(
             body,
             {"serviceAccount": str, "node": str, "nkey": str, "identityKeySha256": str},
@@ -144,7 +153,7 @@ class SidecarDesk:
             "compiledPublic": base64.b64encode(reply.compiled_public).decode(),
         }
 
-    async def attest(self, authorization: str, body: Any) -> SidecarReply:
+    async def attest(self, session_sha256: str, body: Any) -> SidecarReply:
         """Give the proxy that shows its certificate the full broker credential.
 
         Raises:
@@ -152,10 +161,10 @@ class SidecarDesk:
             PeerError: the certificate is not of this proxy's registered key.
         """
         chain = _fields(body, {"chain": list})["chain"]
-        request = SidecarRequest(self._session(authorization), tuple(map(_binary, chain)))
+        request = SidecarRequest(session_sha256, tuple(map(_binary, chain)))
         return await self._ask("attest", request, SidecarReply)
 
-    async def attach(self, authorization: str, body: Any, author: str) -> Attached:
+    async def attach(self, session_sha256: str, body: Any, author: str) -> Attached:
         """Attach the sidecar's workload on its node, under the account that it joined for.
 
         Raises:
@@ -164,7 +173,7 @@ class SidecarDesk:
             MeshError: as :meth:`Workloads.attach`.
         """
         wanted = _fields(body, {"service": str, "version": str, "port": int}, WORKLOAD_OPTIONS)
-        sidecar = await self._sidecar(authorization)
+        sidecar = await self._sidecar(session_sha256)
         namespace, _, account = sidecar.account.partition("/")
         attach = read_attach(
             {**wanted, "namespace": namespace, "serviceAccount": account, "node": sidecar.node}
@@ -173,13 +182,13 @@ class SidecarDesk:
         self._check_name(attach)
         return await self._workloads.attach(attach, author)
 
-    async def detach(self, authorization: str, author: str) -> tuple[str, ...]:
+    async def detach(self, session_sha256: str, author: str) -> tuple[str, ...]:
         """Take the workloads of the sidecar's node out; the proxy stays. Returns their names.
 
         Raises:
             Unauthenticated: there is no such session.
         """
-        sidecar = await self._sidecar(authorization)
+        sidecar = await self._sidecar(session_sha256)
         await self._refresh()
         found = [
             record.document
@@ -190,21 +199,17 @@ class SidecarDesk:
             await self._workloads.detach(document.namespace, document.name, author)
         return tuple(document.name for document in found)
 
-    async def leave(self, authorization: str, author: str) -> SidecarReply:
+    async def leave(self, session_sha256: str, author: str) -> SidecarReply:
         """End the sidecar: its workloads, its broker credential, its session.
 
         Raises:
             Unauthenticated: there is no such session.
         """
-        await self.detach(authorization, author)
-        return await self._ask("leave", SidecarRequest(self._session(authorization)), SidecarReply)
+        await self.detach(session_sha256, author)
+        return await self._ask("leave", SidecarRequest(session_sha256), SidecarReply)
 
-    def _session(self, authorization: str) -> str:
-        self._tries.take(self._clock())
-        return secret_sha256(_bearer(authorization))
-
-    async def _sidecar(self, authorization: str) -> SidecarReply:
-        return await self._ask("session", SidecarRequest(self._session(authorization)), SidecarReply)
+    async def _sidecar(self, session_sha256: str) -> SidecarReply:
+        return await self._ask("session", SidecarRequest(session_sha256), SidecarReply)
 
     def _check_name(self, wanted: Attach) -> None:
         """A sidecar may replace its own workload and a dead one of its account, nobody else's."""

@@ -30,6 +30,7 @@ from ray_mesh.errors import (
     Unauthenticated,
     Unavailable,
 )
+from ray_mesh.gateway.reading import MOST_UNPROVEN
 from ray_mesh.sdk.client import AsyncMesh
 from ray_mesh.telemetry.histogram import ExpHistogram
 from ray_mesh.telemetry.series import Edge, Series
@@ -491,6 +492,35 @@ async def test_who_may_not_use_the_api(
     ):
         assert (response.status, (await response.json())["error"]) == (status, reason)
         assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/v1/join", "/v1/sidecar/attest", "/v1/sidecar/workload"])
+async def test_of_who_is_not_known_yet_little_is_read(gateway: Gateway, path: str) -> None:
+    """The body never ends: an answer can only come from what was read of it so far."""
+
+    async def call(headers: dict[str, str], begin: bytes) -> tuple[int, str]:
+        asked = asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            yield begin
+            await asked.wait()
+
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(gateway.url + path, data=body(), headers=headers) as response,
+            ):
+                return response.status, (await response.json())["message"]
+        finally:
+            asked.set()
+
+    async with asyncio.timeout(10):
+        assert await call({}, b"{") == (
+            401, "a sidecar shows its join token or its session: Authorization: Bearer ..."
+        )  # fmt: skip
+        some = {"Authorization": "Bearer some"}
+        status, said = await call(some, b'{"node": "' + b"a" * MOST_UNPROVEN)
+        assert (status, said) == (422, "the body of this request has at most 65536 bytes")
 
 
 async def test_the_edges_of_the_api(gateway: Gateway) -> None:

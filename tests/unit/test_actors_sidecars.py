@@ -87,7 +87,7 @@ def test_tries_are_bounded_and_come_back_with_time() -> None:
         tries.take(1.0 / TRIES_PER_S)
 
 
-BEARER = "Bearer s"
+SESSION = "ab" * 32
 ATTACH = {"service": "s", "version": "v1", "port": 0}
 JOIN = {"serviceAccount": "default/web", "node": "sidecar-a", "nkey": "UA", "identityKeySha256": ""}
 
@@ -96,11 +96,11 @@ JOIN = {"serviceAccount": "default/web", "node": "sidecar-a", "nkey": "UA", "ide
     "ask",
     [
         lambda desk: desk.create_token({"serviceAccount": "default/web"}),
-        lambda desk: desk.join(BEARER, JOIN),
-        lambda desk: desk.attest(BEARER, {"chain": []}),
-        lambda desk: desk.attach(BEARER, ATTACH, "me"),
-        lambda desk: desk.detach(BEARER, "me"),
-        lambda desk: desk.leave(BEARER, "me"),
+        lambda desk: desk.join(SESSION, JOIN),
+        lambda desk: desk.attest(SESSION, {"chain": []}),
+        lambda desk: desk.attach(SESSION, ATTACH, "me"),
+        lambda desk: desk.detach(SESSION, "me"),
+        lambda desk: desk.leave(SESSION, "me"),
     ],
 )
 async def test_where_sidecars_are_refused_nobody_is_asked_about_them(
