@@ -7,6 +7,7 @@ import logging
 import time
 from functools import partial
 from itertools import groupby
+from typing import TypeAlias
 
 from ray_mesh import snapshot
 from ray_mesh.actors.desired import DesiredFollower
@@ -29,6 +30,8 @@ from ray_mesh.security.join import is_of_node
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
+_State: TypeAlias = tuple[int, tuple[str, ...], tuple[messages.Rejection, ...]]
+"""What a beacon says beside what was written: how far, of which shards, what cannot be stored."""
 BEACON_S = 2.0
 """Between beacons when nothing changes: each is checked by every proxy."""
 
@@ -58,7 +61,7 @@ class RoutingActor(Role):
         self._number = 0
         self._unannounced: dict[str, int] = {}
         self._through: tuple[int, tuple[str, ...]] = (0, ())
-        self._beaconed: tuple[int, tuple[str, ...]] = (0, ())
+        self._beaconed: _State = (0, (), ())
         self._beacon_at = 0.0
         self._gaps = Gaps()
         self._is_unheard = False
@@ -179,7 +182,7 @@ class RoutingActor(Role):
         due = [now + TICK_S]
         if not self._shard.idle and self._shard.hears(now):
             due.append(self._passes.next_at)
-        if self._unannounced or self._beaconed != self._through:
+        if self._has_news:
             due.append(self._gaps.next_at)
         return max(0.0, min(due) - now)
 
@@ -258,6 +261,7 @@ class RoutingActor(Role):
                 )
             except ConfigError as error:
                 self.report("error", "too_large", f"{error}. Proxies keep what they had of it")
+                self._shard.refuse(write, str(error))
                 continue
             self._writing = {signed[-1].key: signed[-1].signature}
             try:
@@ -307,22 +311,26 @@ class RoutingActor(Role):
 
     def _announce(self, now: float) -> None:
         """Send a beacon if there is news, or it is time for one."""
-        is_news = bool(self._unannounced) or self._beaconed != self._through
         most_s = HEARTBEAT_S if self._is_unheard else BEACON_S
-        if (is_news and self._gaps.is_due(now)) or now - self._beacon_at >= most_s:
+        if (self._has_news and self._gaps.is_due(now)) or now - self._beacon_at >= most_s:
             self._send_beacon()
             self._gaps.sent(now)
             self._beacon_at = now
 
+    @property
+    def _has_news(self) -> bool:
+        return bool(self._unannounced) or self._beaconed != (*self._through, self._shard.refused)
+
     def _send_beacon(self) -> None:
         self._number += 1
         through, members = self._through
+        refused = self._shard.refused
         beacon = messages.Beacon(
-            self.settings.instance, self._number, time.time(), through, members, self._unannounced
+            self.settings.instance, self._number, time.time(), through, members, self._unannounced, refused
         )
         payload = messages.encode(beacon)
         headers = {messages.SIGNATURE_HEADER: self._signing.sign("beacon", payload)}
         self.bus.publish(subjects.beacon(self.settings.instance), payload, headers)
         self._unannounced = {}
-        self._beaconed = through, members
+        self._beaconed = through, members, refused
         self._is_unheard = False

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from ray_mesh import snapshot
 from ray_mesh.actors.serving import PROXY_LEASE_S, Serving
-from ray_mesh.bus.messages import Compiled, ProxyLease
+from ray_mesh.bus.messages import Compiled, ProxyLease, Rejection
 from ray_mesh.compile import (
     LiveWorkload,
     World,
@@ -43,6 +43,7 @@ than a proxy's lease minus a heartbeat of the proxy, so that a shard knows befor
 FENCE_S = 5.0
 """How long a shard that hears waits for desired state that a stored resource was compiled from. If that has
 not come by then, desired state was made anew with smaller revisions."""
+MOST_REFUSED = 64
 LOST = 0
 """The revision of a stored resource that is not in the store any more."""
 _ORDER = {"mesh": 0, "endpoints": 1, "service": 2, "workload": 3, "gateway": 4, "node": 5}
@@ -93,6 +94,7 @@ class Shard:
     _dirty: set[str] = field(default_factory=set)
     _leaving: set[str] = field(default_factory=set)
     _fenced: dict[str, float] = field(default_factory=dict)
+    _refused: dict[str, Rejection] = field(default_factory=dict)
     _now: float = 0.0
     _grace_over: bool = False
     _echo_at: float | None = None
@@ -124,6 +126,17 @@ class Shard:
     def wrote(self, write: Write, revision: int) -> None:
         """A write of ours is stored, under this revision of its bucket."""
         self._stored[write.stored_key] = _Stored(revision, known=write.compiled)
+
+    def refuse(self, write: Write, reason: str) -> None:
+        """A write of ours cannot be stored, however often it is tried: what is there stays, until the key is
+        compiled anew."""
+        compiled = write.compiled
+        self._refused[write.stored_key] = Rejection(write.stored_key, compiled.version, reason)
+
+    @property
+    def refused(self) -> tuple[Rejection, ...]:
+        """What cannot be stored as it is now, by key; no more than a beacon may well carry."""
+        return tuple(self._refused[key] for key in sorted(self._refused)[:MOST_REFUSED])
 
     def put_lease(self, lease: ProxyLease, now: float) -> None:
         """A proxy's heartbeat."""
@@ -234,6 +247,7 @@ class Shard:
         return owner(stored_key, self.members) == self.instance
 
     def _rewrite(self, stored_key: str, wall_at: float) -> list[Write]:
+        self._refused.pop(stored_key, None)
         if not self._is_ours(stored_key):
             self._fenced.pop(stored_key, None)
             return []

@@ -143,7 +143,9 @@ class Api:
                 "it has, changes wait"
             )
         problems += reply.problems
-        rows = parts.view.proxies(time.monotonic())
+        now = time.monotonic()
+        rows = parts.view.proxies(now)
+        problems += parts.view.unstored(now)
         problems += [f"proxy {row.proxy} is {row.sync}: {row.reason}" for row in rows if row.is_trouble]
         problems += [
             f"{one.role} {one.name} is {one.state}" for one in reply.actors if one.state != "HEALTHY"
@@ -235,7 +237,7 @@ class Api:
         return answer({"items": [asdict(row) for row in self._parts.view.proxies(time.monotonic())]})
 
     async def wait(self, request: web.Request) -> web.Response:
-        """Answers when a revision is applied; 422 when a proxy refuses it, 503 when the time is up."""
+        """Answers when a revision is applied; 422 when it is refused, 503 when the time is up."""
         revision = int(reading.number(request, "revision", math.inf, default=None))
         timeout_s = reading.number(request, "timeout_s", MAX_WAIT_S, default=30.0)
         view = self._parts.view

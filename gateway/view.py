@@ -9,7 +9,8 @@ fresh role lease. A revision R is applied when
 2. every live proxy that is not draining has applied, of each live shard X, the beacon ``n_X`` or a later
    one. ``n_X`` is the first beacon of X since its member set last changed that fulfils 1;
 3. no such proxy refuses the newest version of a key. A refusal of a version that a later beacon replaced
-   is waited out; a refusal of the newest one ends the wait, because nothing better is coming.
+   is waited out; a refusal of the newest one ends the wait, because nothing better is coming;
+4. no live shard says of a key that it cannot be stored. That ends the wait, too.
 
 Missed beacons only make ``n_X`` later, never earlier. Who is alive is known only after listening for as
 long as a lease lives, so a view that has just started (or whose bus was away) says "not yet".
@@ -25,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, TypeVar
 
 from ray_mesh.bus.messages import Acknowledgement, Beacon, ProxyLease, Rejection, RoleLease
-from ray_mesh.compile import LiveWorkload, stored_key
+from ray_mesh.compile import LiveWorkload, split_key, stored_key
 
 PROXY_LEASE_S = 3.0
 ROLE_LEASE_S = 2.0
@@ -213,11 +214,12 @@ class MeshView:
         every proxy: one that was behind at the last question usually still is."""
         if self._waiting_for_shards(revision, now):
             return False
-        return self._is_refused(now, node) or not self._is_awaited(revision, now, node)
+        is_refused = self._is_refused(now, node) or bool(self.unstored(now, node))
+        return is_refused or not self._is_awaited(revision, now, node)
 
     def is_applied(self, revision: int, now: float) -> bool:
         """What :meth:`progress` says of all proxies, found as fast as by :meth:`is_decided`."""
-        if self._waiting_for_shards(revision, now) or self._is_refused(now, ""):
+        if self._waiting_for_shards(revision, now) or self._is_refused(now, "") or self.unstored(now):
             return False
         return not self._is_awaited(revision, now, "")
 
@@ -242,13 +244,24 @@ class MeshView:
         waiting = self._waiting_for_shards(revision, now)
         if waiting:
             return Progress(False, waiting)
-        rejected: list[str] = []
+        rejected = [*self.unstored(now, node)]
         behind: list[str] = []
         shards = self._live_shards(now)
         for lease in self._serving(now, node):
             rejected += [_refusal(lease, rejection) for rejection in self._standing(lease)]
             behind += self._behind(lease, revision, shards)
         return Progress(not behind and not rejected, tuple(behind), tuple(rejected))
+
+    def unstored(self, now: float, node: str = "") -> tuple[str, ...]:
+        """What live shards compiled and cannot store, of all keys or of those that a node follows: proxies
+        keep what they had of it."""
+        known = [(name, shard) for name in self._live_shards(now) if (shard := self._shards.get(name))]
+        return tuple(
+            f"shard {name} cannot store {one.key}: {one.reason}"
+            for name, shard in known
+            for one in shard.newest.refused
+            if not node or split_key(one.key)[0] in ("", node)
+        )
 
     def workload_progress(self, key: str, node: str, revision: int, now: float) -> Progress:
         """As :meth:`progress` for one node, and its proxies must serve the workload ``key``."""

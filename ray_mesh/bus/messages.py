@@ -96,12 +96,22 @@ class Compiled:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejection:
+    """A compiled resource that a proxy refused, or that a shard cannot store; what was there stays."""
+
+    key: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Beacon:
     """What one RoutingActor (shard) has compiled; sent after each change and each 2 s.
 
     ``number`` grows by one per beacon. ``through`` holds for exactly the members in ``members``.
     ``changed`` maps keys written since the previous beacon to their version. They are spelt as they are
     stored: those of one node begin with it, since a workload that moves is written for both nodes.
+    ``refused`` are those of its keys that cannot be stored as they are now; proxies keep what they had.
     """
 
     shard: str
@@ -110,15 +120,7 @@ class Beacon:
     through: int
     members: tuple[str, ...]
     changed: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A compiled resource that a proxy refused; it keeps what it had."""
-
-    key: str
-    version: int
-    reason: str
+    refused: tuple[Rejection, ...] = codec.later(())
 
 
 @dataclass(frozen=True, slots=True)

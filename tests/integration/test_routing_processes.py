@@ -6,15 +6,19 @@ import json
 import os
 import signal
 import time
+from functools import partial
 
 import pytest
 from config_site import Site, site
 from scale import DRIVER, routes, until
 
 from ray_mesh import snapshot
-from ray_mesh.bus import subjects
+from ray_mesh.actors.routing import RoutingActor
+from ray_mesh.actors.settings import MeshKeys, MeshOptions, RoleSettings
+from ray_mesh.bus import chunks, subjects
 from ray_mesh.bus.chunks import chunk_key, fetch_whole, join
-from ray_mesh.bus.messages import Compiled, decode
+from ray_mesh.bus.client import Message
+from ray_mesh.bus.messages import Beacon, Compiled, decode
 from ray_mesh.bus.permissions import permissions
 from ray_mesh.bus.store import Entry, Store
 from ray_mesh.resources import Document, from_json
@@ -119,3 +123,48 @@ async def test_endpoints_that_no_message_holds_are_written_in_chunks_and_only_on
         after = await stored(mesh)
         assert after[key].chunks == 0
         assert {len(one.value) for name, one in after.items() if name.endswith(f".{key}")} == {0}
+
+
+async def test_what_is_larger_than_any_set_is_told_in_beacons_until_it_is_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chunks, "MAX_BYTES", chunks.WHOLE_BYTES)
+    key = snapshot.key_for("endpoints", "many.example.com")
+    heard: dict[int, Beacon] = {}
+    async with site(1) as mesh:
+        mesh.kill_roles()
+        await mesh.gateway.subscribe(subjects.beacon("r-here"), partial(note, heard))
+        actor = await start_here(mesh, "r-here")
+        try:
+            revision = await mesh.desk.put([entry_of(3_000)])
+            await until(lambda: revision in heard)
+            ((large, reason),) = [(one.key, one.reason) for one in heard[revision].refused]
+            assert large == key
+            assert "divide the service" in reason
+            assert key not in await stored(mesh)
+            revision = await mesh.desk.put([entry_of(2)])
+            await until(lambda: revision in heard)
+            assert heard[revision].refused == ()
+            assert key in await stored(mesh)
+        finally:
+            await actor.stop()
+
+
+def note(heard: dict[int, Beacon], message: Message) -> None:
+    beacon = decode(Beacon, message.data)
+    heard[beacon.through] = beacon
+
+
+async def start_here(mesh: Site, name: str) -> RoutingActor:
+    state_dir = mesh.bench.state_dir
+    keys = MeshKeys(
+        root_der=b"",
+        admission_public=state_dir.signing_key("admission").public,
+        compiled_public=state_dir.signing_key("compiled").public,
+        token_sha256="",
+    )
+    options = MeshOptions(state_dir=state_dir.path)
+    actor = RoutingActor(RoleSettings("routing", name, "bench", "127.0.0.1", options, keys))
+    await mesh.bench.admit((await actor.prepare()).nkey_public, permissions("routing", name))
+    await actor.start(mesh.bench.address)
+    return actor

@@ -386,3 +386,33 @@ def test_a_workload_that_does_not_pass_its_probe_is_not_served() -> None:
     shard.put_lease(sick, 4.0)
     shard.tick(4.0)
     assert endpoints_of(settle(shard)) == ()
+
+
+def test_what_cannot_be_stored_is_told_until_the_key_is_compiled_anew() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE, WORKLOAD)
+    settle(shard)
+    feed(shard, SERVICE.replace("9080", "9090"), revision=8)
+    writes = {write.stored_key: write for write in shard.step(2000.0)}
+    shard.refuse(writes["service.default.reviews"], "it is too large")
+    told = shard.refused
+    assert [(one.key, one.reason) for one in told] == [("service.default.reviews", "it is too large")]
+    assert shard.is_through, "others must not wait for it"
+    feed(shard, WORKLOAD, revision=9)
+    settle(shard)
+    assert shard.refused == told
+    feed(shard, SERVICE, revision=10)
+    assert [write.compiled.key for write in settle(shard)] == [], "it is what is stored"
+    assert shard.refused == ()
+
+
+def test_who_does_not_own_a_key_any_more_says_nothing_of_it() -> None:
+    shard = make_shard()
+    feed(shard, SERVICE)
+    (refused,) = (one for one in shard.step(1000.0) if one.stored_key == "service.default.reviews")
+    shard.refuse(refused, "it is too large")
+    members = ("a", *(f"b{number}" for number in range(20)))
+    assert owner("service.default.reviews", members) != "a"
+    shard.set_members(members)
+    settle(shard)
+    assert shard.refused == ()

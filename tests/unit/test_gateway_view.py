@@ -292,3 +292,26 @@ def test_a_workload_is_served_when_all_healthy_proxies_of_its_node_are_ready_for
         ("workload.default.c", "n2"),
     ]
     assert view.served(NOW + 60) == []
+
+
+def test_what_a_shard_cannot_store_ends_the_wait() -> None:
+    view = listening()
+    large = Rejection("service.default.a", 3, "it is too large")
+    of_node = Rejection("n2.gateway.default.edge", 3, "it is too large")
+    view.observe_beacon(replace(beacon("r0", 1, 5), refused=(large,)), NOW)
+    view.observe_proxy(proxy(applied={"r0": 1}), NOW)
+    assert not view.is_decided(6, NOW), "who waits for more waits for the shard first"
+    assert view.is_decided(5, NOW)
+    assert not view.is_applied(5, NOW)
+    progress = view.progress(5, NOW)
+    assert progress.rejected == ("shard r0 cannot store service.default.a: it is too large",)
+    assert not progress.applied
+    view.observe_beacon(replace(beacon("r0", 2, 6), refused=(of_node,)), NOW)
+    view.observe_proxy(proxy(applied={"r0": 2}), NOW)
+    assert view.progress(6, NOW, node="n1").applied
+    assert view.progress(6, NOW, node="n2").rejected
+    assert view.progress(6, NOW).rejected
+    view.observe_beacon(beacon("r0", 3, 6), NOW)
+    view.observe_proxy(proxy(applied={"r0": 3}), NOW)
+    assert view.progress(6, NOW).applied
+    assert view.is_applied(6, NOW)
