@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import TypeAlias
@@ -26,14 +27,25 @@ from ray_mesh.errors import ConfigError, Conflict, MeshError, PeerError, Unavail
 from ray_mesh.membership import HEARTBEAT_S
 from ray_mesh.resources import Document
 from ray_mesh.security.join import is_of_node
+from ray_mesh.security.vouching import fingerprint, vouch
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
+PROMISED_S = 1.0
+"""How long a beacon that was signed before its writes may be sent."""
+_Through: TypeAlias = tuple[int, tuple[str, ...]]
 _State: TypeAlias = tuple[int, tuple[str, ...], tuple[messages.Rejection, ...]]
 """What a beacon says beside what was written: how far, of which shards, what cannot be stored."""
 BEACON_S = 2.0
 """Between beacons when nothing changes: each is checked by every proxy."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SignedBeacon:
+    message: messages.Beacon
+    payload: bytes
+    signature: str
 
 
 class RoutingActor(Role):
@@ -60,7 +72,8 @@ class RoutingActor(Role):
         self._parts_due = asyncio.Event()
         self._number = 0
         self._unannounced: dict[str, int] = {}
-        self._through: tuple[int, tuple[str, ...]] = (0, ())
+        self._through: _Through = (0, ())
+        self._promised: _SignedBeacon | None = None
         self._beaconed: _State = (0, (), ())
         self._beacon_at = 0.0
         self._gaps = Gaps()
@@ -227,14 +240,18 @@ class RoutingActor(Role):
             try:
                 if not self._shard.hears(time.monotonic()):
                     raise Unavailable("nothing is written by a shard that does not hear itself")
-                await (self._write_large if self._is_large(group[0]) else self._write_set)(group)
+                if self._is_large(group[0]):
+                    await self._write_large(group)
+                else:
+                    await self._write_set(group, is_last=group is groups[-1])
             except MeshError:
                 self._shard.retry(one.stored_key for late in groups[number:] for one in late)
                 raise
 
-    async def _write_set(self, group: list[Write]) -> None:
+    async def _write_set(self, group: list[Write], *, is_last: bool) -> None:
         """One synchronization of the broker's disk for all of them: ten times as many a second."""
-        signed = [self._signed(one) for one in group]
+        beacon = self._promise(group) if is_last and self._gaps.is_due(time.monotonic()) else None
+        signed = [self._signed(one, beacon) for one in group]
         self._writing = {one.key: one.signature for one in signed}
         try:
             last = await self._bucket(group[0].stored_key).apply(signed)
@@ -285,7 +302,7 @@ class RoutingActor(Role):
         for write, one in zip(group, signed, strict=True):
             bucket = self._bucket(write.stored_key)
             try:
-                self._wrote(write, await bucket.put(one.key, one.value, one.signature, one.expected))
+                self._wrote(write, await bucket.apply([one]))
             except Conflict:
                 await self._refresh(write.stored_key)
                 self._shard.retry([write.stored_key])
@@ -294,10 +311,23 @@ class RoutingActor(Role):
         self._shard.wrote(write, revision)
         self._unannounced[write.stored_key] = write.compiled.version
 
-    def _signed(self, write: Write) -> StoreWrite:
+    def _promise(self, group: list[Write]) -> bytes:
+        """Sign the beacon that is to follow these writes if nothing comes between; returns its fingerprint,
+        for which the writes vouch."""
+        changed = {write.stored_key: write.compiled.version for write in group}
+        shard = self._shard
+        through = (shard.through, shard.members) if shard.is_through else self._through
+        self._promised = self._signed_beacon(through, {**self._unannounced, **changed})
+        return fingerprint(self._promised.payload, self._promised.signature)
+
+    def _signed(self, write: Write, beacon: bytes | None) -> StoreWrite:
         value = messages.encode(write.compiled)
         return StoreWrite(
-            write.stored_key, value, self._signing.sign("compiled", value), expected=write.revision
+            write.stored_key,
+            value,
+            self._signing.sign("compiled", value),
+            expected=write.revision,
+            beacon="" if beacon is None else vouch(self._signing, value, beacon),
         )
 
     async def _refresh(self, stored_key: str) -> None:
@@ -322,15 +352,27 @@ class RoutingActor(Role):
         return bool(self._unannounced) or self._beaconed != (*self._through, self._shard.refused)
 
     def _send_beacon(self) -> None:
-        self._number += 1
-        through, members = self._through
-        refused = self._shard.refused
+        beacon = self._promised
+        if beacon is None or not self._is_kept(beacon.message):
+            beacon = self._signed_beacon(self._through, self._unannounced)
+        self._promised = None
+        self._number = beacon.message.number
+        headers = {messages.SIGNATURE_HEADER: beacon.signature}
+        self.bus.publish(subjects.beacon(self.settings.instance), beacon.payload, headers)
+        self._unannounced = {}
+        self._beaconed = (*self._through, beacon.message.refused)
+        self._is_unheard = False
+
+    def _signed_beacon(self, through: _Through, changed: dict[str, int]) -> _SignedBeacon:
         beacon = messages.Beacon(
-            self.settings.instance, self._number, time.time(), through, members, self._unannounced, refused
+            self.settings.instance, self._number + 1, time.time(), *through, changed, self._shard.refused
         )
         payload = messages.encode(beacon)
-        headers = {messages.SIGNATURE_HEADER: self._signing.sign("beacon", payload)}
-        self.bus.publish(subjects.beacon(self.settings.instance), payload, headers)
-        self._unannounced = {}
-        self._beaconed = through, members, refused
-        self._is_unheard = False
+        return _SignedBeacon(beacon, payload, self._signing.sign("beacon", payload))
+
+    def _is_kept(self, promised: messages.Beacon) -> bool:
+        """Whether a beacon that was signed before its writes says what is to be said now."""
+        through, members = self._through
+        said = promised.number, promised.through, promised.members, promised.changed, promised.refused
+        due = self._number + 1, through, members, self._unannounced, self._shard.refused
+        return said == due and time.time() - promised.at < PROMISED_S

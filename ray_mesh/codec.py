@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgpack
@@ -21,6 +21,7 @@ from ray_mesh.errors import PeerError
 
 T = TypeVar("T")
 _LATER = "later"
+_SCALARS = (bool, int, str, bytes)
 Reader = Callable[[Any], Any]
 
 
@@ -136,7 +137,7 @@ def _reader(kind: Any) -> Reader:
         return _dict_reader(args[1])
     if kind is float:
         return _float
-    if kind in (bool, int, str, bytes):
+    if kind in _SCALARS:
         return _scalar_reader(kind)
     raise TypeError(f"{kind!r} cannot be encoded")
 
@@ -183,7 +184,7 @@ def _tuple_reader(args: tuple[Any, ...]) -> Reader:
             return tuple([read_item(item) for item in value])
 
         return read_many
-    if all(arg in (bool, int, str, bytes) for arg in args):
+    if all(arg in _SCALARS for arg in args):
         return _scalars_reader(args)
     readers = [_reader(arg) for arg in args]
 
@@ -218,13 +219,47 @@ def _dict_reader(item: Any) -> Reader:
 
 
 def _dataclass_reader(cls: type) -> Reader:
+    """A value with all the fields that are always written, each of its scalars of its type, is read in a few
+    steps for all of them together; everything else field by field, which says what is wrong."""
     hints = get_type_hints(cls)
-    readers: dict[str, Reader] = {}
-    required: set[str] = set()
-    for field in dataclasses.fields(cls):
-        readers[field.name] = _reader(hints[field.name])
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            required.add(field.name)
+    fields = dataclasses.fields(cls)
+    read_each = _field_by_field(cls, {field.name: _reader(hints[field.name]) for field in fields})
+    written = [field.name for field in fields if _LATER not in field.metadata]
+    scalars = [name for name in written if hints[name] in (*_SCALARS, float)]
+    kinds, pick = tuple(hints[name] for name in scalars), _items(scalars)
+    others = [(field.name, hints[field.name]) for field in fields if field.name not in scalars]
+    many = [(name, _reader(hint)) for name, hint in others if _is_tuple(hint)]
+    rest = [(name, _reader(hint)) for name, hint in others if not _is_tuple(hint)]
+
+    def read(value: Any) -> Any:
+        try:
+            fits = type(value) is dict and tuple(map(type, pick(value))) == kinds
+        except KeyError:
+            fits = False
+        if not fits:
+            return read_each(value)
+        found = value.copy()
+        for name, read_many in many:
+            if name in value:
+                item = value[name]
+                found[name] = () if item == [] else read_many(item)
+        for name, read_one in rest:
+            if name in value:
+                found[name] = read_one(value[name])
+        try:
+            return cls(**found)
+        except TypeError:  # a field too many, or too few
+            return read_each(value)
+
+    return read
+
+
+def _field_by_field(cls: type, readers: Mapping[str, Reader]) -> Reader:
+    required = {
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
 
     def read(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -236,3 +271,13 @@ def _dataclass_reader(cls: type) -> Reader:
         return cls(**{name: readers[name](inner) for name, inner in value.items()})
 
     return read
+
+
+def _is_tuple(hint: Any) -> bool:
+    return get_origin(hint) is tuple and get_args(hint)[-1] is Ellipsis
+
+
+def _items(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda value: tuple(value[name] for name in names)

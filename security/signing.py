@@ -20,7 +20,7 @@ from ray_mesh.security.sealed import PASSPHRASE_COST
 
 SIGNATURE_BYTES = 64
 
-PURPOSES = ("desired", "compiled", "beacon", "export")
+PURPOSES = ("desired", "compiled", "vouching", "beacon", "export")
 
 
 class SigningKey:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
@@ -23,11 +24,17 @@ from ray_mesh.bus.follower import Follower
 from ray_mesh.bus.store import Entry
 from ray_mesh.errors import MeshError, PeerError, Unavailable
 from ray_mesh.security.signing import VerifyKey
+from ray_mesh.security.vouching import fingerprint, vouched
 
 log = logging.getLogger(__name__)
 
 FRESH_S = 30.0
-"""A beacon whose time differs more than this from ours is refused (replay, or a skewed clock)."""
+"""The first beacon of a shard is refused if its time differs more than this from ours (replay, or a skewed
+clock). Of a shard that is known, numbers tell a replay; what is late is believed, so that who cannot keep up
+for a while need not fetch everything again for that."""
+
+VOUCHED = 16
+"""How many beacons are remembered that verified resources vouch for: these need no verification."""
 
 RETRY_S = 0.2
 
@@ -89,7 +96,8 @@ class ConfigSync:
         self._changed = changed
         self._assigned = assigned
         self._report = report
-        self._inbox: asyncio.Queue[_Item] = asyncio.Queue()
+        self._inbox: deque[_Item] = deque()
+        self._filled = asyncio.Event()
         self._shared = Follower(
             bus, subjects.SHARED_BUCKET, self._heard, keys=(), version_of=self._verified_version
         )
@@ -103,6 +111,7 @@ class ConfigSync:
         self._removed: set[str] = set()
         self._led_to: dict[str, set[str]] = {}  # by the routes of a followed service or gateway
         self._held: tuple[str, ...] = ()
+        self._vouched: deque[bytes] = deque(maxlen=VOUCHED)
         self._newest_beacon: dict[str, int] = {}
         self._syncing: dict[str, asyncio.Task[None]] = {}
         self._worker: asyncio.Task[None] | None = None
@@ -132,34 +141,42 @@ class ConfigSync:
 
     def want(self, host: str) -> None:
         """Somebody called ``host``, which the data plane does not know yet."""
-        self._inbox.put_nowait(_Wanted(host))
+        self._put(_Wanted(host))
 
     def let_go(self, host: str) -> None:
         """Nobody has called ``host`` for long: it is followed no more, unless a route leads there."""
-        self._inbox.put_nowait(_Idle(host))
+        self._put(_Idle(host))
 
     @property
     def _node_key(self) -> str:
         return f"node.mesh.{self._node}"
 
     def _heard(self, entry: Entry) -> None:
-        self._inbox.put_nowait(_Changed(entry.key.removeprefix(f"{self._node}."), entry))
+        self._put(_Changed(entry.key.removeprefix(f"{self._node}."), entry))
 
     def _verified_version(self, entry: Entry) -> int:
         return self._read(entry.key.removeprefix(f"{self._node}."), entry).version
 
     def _heard_beacon(self, message: Message) -> None:
         signature = message.headers.get(messages.SIGNATURE_HEADER, "")
-        self._verify.verify("beacon", message.data, signature)
+        if fingerprint(message.data, signature) not in self._vouched:
+            self._verify.verify("beacon", message.data, signature)
         beacon = messages.decode(messages.Beacon, message.data)
         age_s = time.time() - beacon.at
-        if abs(age_s) > FRESH_S:
+        if abs(age_s) > FRESH_S and beacon.shard not in self._newest_beacon:
             raise PeerError(f"beacon of {beacon.shard} is {age_s:.0f} s old: replayed, or a clock is wrong")
-        self._inbox.put_nowait(beacon)
+        self._put(beacon)
+
+    def _put(self, item: _Item) -> None:
+        self._inbox.append(item)
+        self._filled.set()
 
     async def _work(self) -> None:
         while True:
-            item = await self._inbox.get()
+            while not self._inbox:
+                self._filled.clear()
+                await self._filled.wait()
+            item = self._inbox.popleft()
             try:
                 await self._take(item)
             except MeshError as error:
@@ -200,7 +217,7 @@ class ConfigSync:
             if behind or is_first_or_missed:
                 self._syncing[beacon.shard] = asyncio.create_task(self._synchronize(beacon.shard))
             else:
-                self._inbox.put_nowait(_Acknowledge(beacon.shard, beacon.number))
+                self._put(_Acknowledge(beacon.shard, beacon.number))
 
     async def _synchronize(self, shard: str) -> None:
         """Wait for the followers; what they delivered is in the inbox before the acknowledgement."""
@@ -209,7 +226,7 @@ class ConfigSync:
             number = self._newest_beacon[shard]
             await self._shared.synced()
             await self._private.synced()
-            self._inbox.put_nowait(_Acknowledge(shard, number))
+            self._put(_Acknowledge(shard, number))
         del self._syncing[shard]
 
     async def _follow(self, key: str) -> None:
@@ -294,7 +311,7 @@ class ConfigSync:
         if known is not None and known[0] is entry:
             compiled = known[1]
         else:
-            self._verify.verify("compiled", entry.value, entry.signature)
+            self._check(entry)
             compiled = messages.decode(messages.Compiled, entry.value)
             if compiled.key != key:
                 raise PeerError(f"{key}: holds a resource that was signed for {compiled.key}")
@@ -305,6 +322,15 @@ class ConfigSync:
         if compiled.version < floor:
             raise PeerError(f"{key}: version {compiled.version} is older than {floor}, which was seen")
         return compiled
+
+    def _check(self, entry: Entry) -> None:
+        """Verify what an entry holds, and with it the beacon that it vouches for."""
+        if not entry.beacon:
+            self._verify.verify("compiled", entry.value, entry.signature)
+            return
+        beacon = vouched(self._verify, entry.value, entry.beacon)
+        if beacon not in self._vouched:
+            self._vouched.append(beacon)
 
     async def _adopt(self, key: str, resource: snapshot.Resource | None) -> None:
         """Apply after what it depends on."""

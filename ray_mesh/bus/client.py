@@ -24,15 +24,14 @@ from ray_mesh.bus.connection import (
     BrokerError,
     Connection,
     MaxPayloadError,
-    Msg,
     RawSubscription,
-    SlowConsumerError,
+    is_overload,
     is_refusal,
     open_connection,
     refused_subject,
 )
 from ray_mesh.bus.credentials import BrokerAddress, Credential, Login
-from ray_mesh.bus.envelope import ERROR_HEADER, NO_HEADERS, NOBODY, Message
+from ray_mesh.bus.envelope import ERROR_HEADER, NOBODY, Message
 from ray_mesh.bus.messages import Event
 from ray_mesh.bus.outbox import Letter, Outbox
 from ray_mesh.bus.questions import Questions
@@ -42,6 +41,9 @@ log = logging.getLogger(__name__)
 
 RECONNECT_S = (0.05, 0.5)
 REFUSED_S = (0.5, 2.0)
+OVERLOADED_S = (0.5, 10.0)
+"""Between tries at a broker that takes connections and has no time for them: thousands of proxies that
+connect again at once must not keep it from serving any."""
 RESUBSCRIBE_S = 1.0
 MAX_CONCURRENT_ANSWERS = 256
 REPEAT_S = 30.0
@@ -60,7 +62,6 @@ class Counters:
     refused: int = 0
     callback_errors: int = 0
     messages_refused: int = 0
-    slow_consumer: int = 0
 
 
 class Subscription:
@@ -74,6 +75,10 @@ class Subscription:
         self.queue = queue
         self.callback = callback
         self.raw: tuple[Connection, RawSubscription] | None = None
+
+    def take(self, message: Message) -> None:
+        """A message has come."""
+        self._bus.hand_over(self.callback, message)
 
     def stop(self) -> None:
         """Receive nothing more."""
@@ -335,7 +340,7 @@ class Bus:
                     log.exception("connecting %s failed", self._self)
                 failures += 1
                 self._note_trouble(str(error) or repr(error))
-                await asyncio.sleep(_pause_s(failures, is_refusal(error)))
+                await asyncio.sleep(_pause_s(failures, _pace(error)))
                 continue
             try:
                 if await self._restore(connection):
@@ -345,12 +350,12 @@ class Bus:
             finally:
                 if self._connection is not connection:
                     await connection.end()
-            await asyncio.sleep(_pause_s(1, is_refused=False))
+            await asyncio.sleep(_pause_s(1, RECONNECT_S))
 
     async def _restore(self, connection: Connection) -> bool:
         """Subscribe everything again, then let traffic flow."""
         try:
-            await connection.subscribe(f"{self._inbox}.>", cb=self._receive_answer)
+            await connection.hear(f"{self._inbox}.>", "", self._receive_answer)
             while missing := [s for s in self._subscriptions if not _is_on(s, connection)]:
                 for subscription in missing:
                     await self._attach(connection, subscription)
@@ -404,11 +409,7 @@ class Bus:
         """
         if _is_on(subscription, connection) or subscription not in self._subscriptions:
             return
-
-        async def receive(raw: Msg) -> None:
-            self.hand_over(subscription.callback, _message(raw))
-
-        raw = await connection.subscribe(subscription.subject, subscription.queue, cb=receive)
+        raw = await connection.hear(subscription.subject, subscription.queue, subscription.take)
         subscription.raw = (connection, raw)
 
     def _forget(self, subscription: Subscription) -> None:
@@ -441,12 +442,7 @@ class Bus:
                     log.debug("%s is subscribed with the next connection: %s", subscription.subject, error)
 
     def _note_error(self, error: Exception) -> None:
-        """nats-py's error callback: permission violations and dropped messages; the rest is a loss."""
-        if isinstance(error, SlowConsumerError):
-            self.counters.slow_consumer += 1
-            self._repeat(
-                "warning", "slow_consumer", f"too slow for {error.sub.subject}: messages are dropped"
-            )
+        """nats-py's error callback: permission violations; the rest is a loss."""
         denied = refused_subject(error)
         if denied is None:
             return
@@ -524,9 +520,8 @@ class Bus:
 
     # Questions and answers.
 
-    async def _receive_answer(self, raw: Msg) -> None:
-        message = _message(raw)
-        self._questions.answer(subjects.last_token(message.subject), message)
+    def _receive_answer(self, message: Message) -> None:
+        self._guard(self._questions.answer, subjects.last_token(message.subject), message)
 
     def _fail_questions(self, why: str) -> None:
         self._questions.fail(lambda question: Unavailable(f"{question.subject}: {why}"))
@@ -561,14 +556,14 @@ class Bus:
 
     def hand_over(self, callback: Callable[[Message], None], message: Message) -> None:
         """Let somebody read a message; what they refuse (a newer schema, say) and failures are told of."""
-        self._guard(self._read, callback, message)
-
-    def _read(self, callback: Callable[[Message], None], message: Message) -> None:
         try:
             callback(message)
         except PeerError as error:
             self.counters.messages_refused += 1
             self._repeat("error", "message_refused", f"a message on {message.subject} is refused: {error}")
+        except Exception:
+            log.exception("the receiver of %s failed", message.subject)
+            self._count_failure("a callback failed")
 
     def _guard(self, callback: Callable[..., None], *arguments: object) -> None:
         """Run somebody's callback; its failure is reported and counted, and ends nothing else."""
@@ -624,10 +619,6 @@ _QUEUE = re.compile(r"\S*")
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def _message(raw: Msg) -> Message:
-    return Message(raw.subject, raw.data, raw.headers or NO_HEADERS, raw.reply)
-
-
 def _is_on(subscription: Subscription, connection: Connection) -> bool:
     return subscription.raw is not None and subscription.raw[0] is connection
 
@@ -637,6 +628,12 @@ def _why_lost(connection: Connection) -> str:
     return str(error).removeprefix("nats: ") if error else "it was closed"
 
 
-def _pause_s(failures: int, is_refused: bool) -> float:
-    least, most = REFUSED_S if is_refused else RECONNECT_S
+def _pace(error: BaseException) -> tuple[float, float]:
+    if is_refusal(error):
+        return REFUSED_S
+    return OVERLOADED_S if is_overload(error) else RECONNECT_S
+
+
+def _pause_s(failures: int, pace: tuple[float, float]) -> float:
+    least, most = pace
     return random.uniform(least, min(most, least * 2.0**failures))

@@ -1,4 +1,4 @@
-"""One connection to the broker, from handshake to loss: the only module that imports nats-py.
+"""One connection to the broker, from handshake to loss: with its reader, all that imports nats-py.
 
 nats-py's own reconnecting is off. It gives up for good on several errors (an expired or removed
 user, any unknown ``-ERR``), so :mod:`ray_mesh.bus.client` makes a new connection in every case.
@@ -12,16 +12,17 @@ import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Client, RawCredentials
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as RawSubscription
 
 from ray_mesh.bus.credentials import BrokerAddress, Credential, Login
+from ray_mesh.bus.envelope import NO_HEADERS, Message
+from ray_mesh.bus.wire import Reader, read_headers
 from ray_mesh.errors import ConfigError, Unavailable
 
 CONNECT_TIMEOUT_S = 5
@@ -31,9 +32,8 @@ CLOSE_TIMEOUT_S = 1.0
 
 BrokerError: TypeAlias = nats.errors.Error
 """What the broker or nats-py refuses."""
-SlowConsumerError: TypeAlias = nats.errors.SlowConsumerError
 MaxPayloadError: TypeAlias = nats.errors.MaxPayloadError
-Receive: TypeAlias = Callable[[Msg], Awaitable[None]]
+Receive: TypeAlias = Callable[[Message], None]
 
 _VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 
@@ -44,8 +44,40 @@ class Connection(Client):
     def __init__(self, address: BrokerAddress) -> None:
         super().__init__()
         self._address = address
+        self._receivers: dict[int, Receive] = {}
+        self._ps = Reader(self)
         self.lost = asyncio.Event()
         self.trouble: Exception | None = None
+
+    async def hear(self, subject: str, queue: str, receive: Receive) -> RawSubscription:
+        """Subscribe. ``receive`` gets each message as it is read, in the order of the connection; it must not
+        block, nor raise.
+
+        Raises:
+            BrokerError: the connection is closed.
+        """
+        if self.is_closed:
+            raise nats.errors.ConnectionClosedError
+        self._sid += 1
+        subscription = RawSubscription(self, self._sid, subject, queue)
+        self._subs[self._sid], self._receivers[self._sid] = subscription, receive
+        await self._send_subscribe(subscription)
+        return subscription
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        self.deliver(sid, subject, reply, data, headers)
+
+    def deliver(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        """Hand a message to who hears it. nats-py hands it to a queue and a task of the subscription instead:
+        that costs more than reading it, and loses the order among subscriptions."""
+        receive = self._receivers.get(sid)
+        if receive is not None:
+            found = read_headers(headers) if headers else NO_HEADERS
+            receive(Message(subject.decode(), data, found, reply.decode()))
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        self._receivers.pop(sid, None)
+        super()._remove_sub(sid, max_msgs)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         # nats-py goes on in clear text when INFO does not ask for TLS, whatever the URL says. Whoever
@@ -53,18 +85,6 @@ class Connection(Client):
         if initial_connection and not info.get("tls_required") and not self._may_be_plain():
             raise nats.errors.Error("the broker does not offer TLS")
         await super()._process_info(info, initial_connection)
-
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        # As nats-py, which looks at every character of each name: that took an eighth of a proxy's time per
-        # change, since a republished value has six headers.
-        found: dict[str, str] = {}
-        for line in raw.decode("utf-8", "replace").split("\r\n"):
-            name, separator, value = line.partition(":")
-            names = name.split()
-            if separator and len(names) == 1 and names[0].isascii():
-                found[names[0]] = value.strip()
-        return found
 
     def _may_be_plain(self) -> bool:
         server = self._current_server
@@ -79,18 +99,16 @@ class Connection(Client):
         # Everything that ends a connection comes through here. Closing may wait long for a dead
         # peer, and the next connection must not.
         self.lost.set()
+        self._receivers.clear()
         await super()._close(status, do_cbs)
 
     async def end(self) -> None:
         """Close, whatever state the connection is in, within about a second."""
-        subscriptions = list(self._subs.values())
         if self.is_connected and not self.lost.is_set():
             with contextlib.suppress(OSError, nats.errors.Error, TimeoutError):
                 await asyncio.wait_for(self.close(), CLOSE_TIMEOUT_S)
         # Else nats-py closes it already, or it was never open; either can wait long for a dead peer.
         self._abort()
-        for subscription in subscriptions:
-            subscription._stop_processing()
 
     def _abort(self) -> None:
         writer = getattr(self._transport, "_io_writer", None)
@@ -133,7 +151,8 @@ async def open_connection(
         )
     except (nats.errors.Error, OSError, TimeoutError) as error:
         await connection.end()
-        raise Unavailable(f"{address.url}: {_reason(connection.trouble or error, address)}") from error
+        trouble = connection.trouble or error
+        raise Unavailable(f"{address.url}: {_reason(trouble, address)}") from trouble
     except BaseException:
         await connection.end()
         raise
@@ -149,6 +168,11 @@ def refused_subject(error: Exception) -> tuple[str, str] | None:
 def is_refusal(error: BaseException) -> bool:
     """Whether the broker knows no such user (rather than being away)."""
     return "authorization violation" in str(error).lower()
+
+
+def is_overload(error: BaseException) -> bool:
+    """Whether the broker was there and did not get round to us."""
+    return isinstance(error.__cause__, TimeoutError) or "timeout" in str(error.__cause__).lower()
 
 
 def is_plain_loopback(server: str) -> bool:
@@ -211,9 +235,9 @@ __all__ = [
     "BrokerError",
     "Connection",
     "MaxPayloadError",
-    "Msg",
     "RawSubscription",
-    "SlowConsumerError",
+    "Receive",
+    "is_overload",
     "is_plain_loopback",
     "is_refusal",
     "open_connection",

@@ -19,6 +19,8 @@ from ray_mesh.telemetry.series import Series
 VERSION = (1, 0)
 SIGNATURE_HEADER = "Mesh-Signature"
 """Header with the base64 Ed25519 signature over the payload bytes."""
+BEACON_HEADER = "Mesh-Beacon"
+"""Header of a compiled value that vouches for the beacon behind it (:mod:`ray_mesh.security.vouching`)."""
 CHUNKS_HEADER = "Mesh-Chunks"
 """Header of a compiled value that is in parts: how many chunks it has, for who hears it to fetch them."""
 

@@ -23,7 +23,7 @@ from ray_mesh import codec
 from ray_mesh.bus import subjects
 from ray_mesh.bus.client import Bus
 from ray_mesh.bus.envelope import Message
-from ray_mesh.bus.messages import CHUNKS_HEADER, SIGNATURE_HEADER
+from ray_mesh.bus.messages import BEACON_HEADER, CHUNKS_HEADER, SIGNATURE_HEADER
 from ray_mesh.errors import ConfigError, Conflict, NotFound, PeerError, Unavailable
 
 HISTORY = {subjects.DESIRED_BUCKET: 64, subjects.SHARED_BUCKET: 2, subjects.PRIVATE_BUCKET: 2}
@@ -59,6 +59,7 @@ class Entry:
     """One stored value. ``revision`` orders all writes of a bucket; ``at`` is when (Unix seconds).
 
     ``chunks`` says that so many are needed to read it; ``parts`` holds those that were fetched with it.
+    ``beacon`` is what it says of the beacon behind it.
     """
 
     key: str
@@ -68,6 +69,7 @@ class Entry:
     at: float
     chunks: int = codec.later(0)
     parts: tuple[bytes, ...] = codec.later(())
+    beacon: str = codec.later("")
 
 
 Entries: TypeAlias = list[Entry]
@@ -77,13 +79,14 @@ Keys: TypeAlias = list[str]
 @dataclass(frozen=True, slots=True)
 class Write:
     """One value to store. ``expected`` is the revision that must be there now: 0 for none, None for any.
-    ``chunks`` is how many it is put together from."""
+    ``chunks`` is how many it is put together from, ``beacon`` what it says of the beacon behind it."""
 
     key: str
     value: bytes
     signature: str
     expected: int | None = None
     chunks: int = 0
+    beacon: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +303,14 @@ class Store:
         return await fetch(self._bus, self.bucket, key)
 
     async def put(
-        self, key: str, value: bytes, signature: str, expected: int | None = None, *, head: int | None = None
+        self,
+        key: str,
+        value: bytes,
+        signature: str,
+        expected: int | None = None,
+        *,
+        head: int | None = None,
+        beacon: str = "",
     ) -> int:
         """Store one value; returns its revision.
 
@@ -310,7 +320,7 @@ class Store:
             Unavailable: no answer; the value may or may not have been stored.
             ConfigError: the key or the size cannot be stored.
         """
-        headers = _write_headers(signature, expected, head)
+        headers = _write_headers(signature, expected, head, beacon)
         answer = await self._store(key, value, headers)
         if _error_code(answer) in _WRONG_SEQUENCE:
             wanted = f"revision {expected}" if head is None else f"the bucket at {head}"
@@ -330,7 +340,9 @@ class Store:
         _check_batch(writes)
         if len(writes) == 1:
             one = writes[0]
-            return await self.put(one.key, one.value, one.signature, one.expected, head=head)
+            return await self.put(
+                one.key, one.value, one.signature, one.expected, head=head, beacon=one.beacon
+            )
         batch = secrets.token_hex(16)
         for number, write in enumerate(writes[:-1], start=1):
             await self._bus.send(
@@ -470,6 +482,7 @@ def entry_of(bucket: str, message: Message) -> Entry:
             signature=headers.get(SIGNATURE_HEADER, ""),
             at=datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp(),
             chunks=int(headers.get(CHUNKS_HEADER, "0")),
+            beacon=headers.get(BEACON_HEADER, ""),
         )
     except (KeyError, ValueError) as error:
         raise PeerError(f"{message.subject}: not an entry of {bucket}: {error!r}") from error
@@ -513,8 +526,12 @@ def _check_batch(writes: Sequence[Write]) -> None:
         seen.add(check_key(write.key))
 
 
-def _write_headers(signature: str, expected: int | None, head: int | None = None) -> dict[str, str]:
+def _write_headers(
+    signature: str, expected: int | None, head: int | None = None, beacon: str = ""
+) -> dict[str, str]:
     headers = {SIGNATURE_HEADER: signature} if signature else {}
+    if beacon:
+        headers[BEACON_HEADER] = beacon
     if expected is not None:
         headers[EXPECTED_HEADER] = str(expected)
     if head is not None:
@@ -524,7 +541,7 @@ def _write_headers(signature: str, expected: int | None, head: int | None = None
 
 def _batch_headers(write: Write, batch: str, number: int, head: int | None) -> dict[str, str]:
     """The head can be compared with the first message of a batch only."""
-    headers = _write_headers(write.signature, write.expected, head if number == 1 else None)
+    headers = _write_headers(write.signature, write.expected, head if number == 1 else None, write.beacon)
     if write.chunks:
         headers[CHUNKS_HEADER] = str(write.chunks)
     return {**headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}

@@ -15,8 +15,6 @@ CASES = ("route", "endpoint", "routing-cpu", "control-memory", "restart")
 PAUSE_S = 0.3
 """Between changes: acknowledgements of the last one are in."""
 SETTLE_S = 3.0
-RATE = 5.0
-"""Changes a second while CPU time is measured."""
 
 
 async def measure(pace: Pace, cases: Collection[str]) -> AsyncIterator[Reading]:
@@ -26,8 +24,8 @@ async def measure(pace: Pace, cases: Collection[str]) -> AsyncIterator[Reading]:
         return
     async with site(pace.services, ("routing", "gateway")) as mesh:
         few = await mesh.start_proxies([[PROBE]] * pace.few, 1)
-        fleet = Fleet(mesh, [few])
-        cost_of_few = await fleet.cost(pace.changes) if "routing-cpu" in wanted else 0.0
+        fleet = Fleet(mesh, [few], pace.rate)
+        cost_of_few = await fleet.cost(pace.costed) if "routing-cpu" in wanted else 0.0
         memory_of_few = await fleet.memory_kb() if "control-memory" in wanted else {}
         fleet.workers.append(await mesh.start_proxies([[PROBE]] * (pace.proxies - pace.few), pace.processes))
         if "routing-cpu" in wanted:
@@ -53,9 +51,10 @@ async def measure(pace: Pace, cases: Collection[str]) -> AsyncIterator[Reading]:
 class Fleet:
     """The proxies of a site together."""
 
-    def __init__(self, mesh: Site, workers: list[Workers]) -> None:
+    def __init__(self, mesh: Site, workers: list[Workers], rate: float) -> None:
         self.mesh = mesh
         self.workers = workers
+        self.rate = rate
 
     @property
     def proxies(self) -> int:
@@ -84,16 +83,16 @@ class Fleet:
     async def cost(self, changes: int) -> float:
         """CPU milliseconds of the RoutingActors per route change, beyond what they use without changes."""
         pids = [role.pid for role in self.mesh.roles if role.role == "routing"]
-        seconds = changes / RATE
+        seconds = changes / self.rate
         idle = await _cpu_during(pids, asyncio.sleep(seconds))
         return (await _cpu_during(pids, self.change(changes)) - idle) * 1e3 / changes
 
     async def change(self, changes: int) -> None:
-        """Change the route so many times, at :data:`RATE`, until all have the last one."""
+        """Change the route so many times, ``rate`` a second, until all have the last one."""
         mark, begun_at = "", time.monotonic()
         for number in range(changes):
             mark, _ = await self.mesh.change_route()
-            await asyncio.sleep(max(0.0, begun_at + (number + 1) / RATE - time.monotonic()))
+            await asyncio.sleep(max(0.0, begun_at + (number + 1) / self.rate - time.monotonic()))
         await self.applied(mark)
 
     async def memory_kb(self) -> dict[str, int]:
@@ -153,12 +152,12 @@ async def _cpu(fleet: Fleet, pace: Pace, of_few_ms: float) -> list[Reading]:
     """The cost of a change without acknowledgements, then of an acknowledgement, then of following."""
     case = "routing-cpu"
     cpu_s = (await fleet.figures())[0]
-    of_all_ms = await fleet.cost(pace.changes)
+    of_all_ms = await fleet.cost(pace.costed)
     follower_s = (await fleet.figures())[0] - cpu_s
     idle_s = (await fleet.figures())[0]
-    await asyncio.sleep(pace.changes / RATE)
+    await asyncio.sleep(pace.costed / pace.rate)
     idle_s = (await fleet.figures())[0] - idle_s
-    follower_ms = (follower_s - 2 * idle_s) * 1e3 / pace.changes / fleet.proxies
+    follower_ms = (follower_s - 2 * idle_s) * 1e3 / pace.costed / fleet.proxies
     lease_us, acknowledgement_us = await _told_us(fleet, pace)
     return [
         Reading(case, f"per change, {pace.few} proxies", of_few_ms, "ms"),
@@ -175,15 +174,15 @@ async def _told_us(fleet: Fleet, pace: Pace) -> tuple[float, float]:
     routing, gateway = (
         [role.pid for role in fleet.mesh.roles if role.role == name] for name in ("routing", "gateway")
     )
-    seconds = max(5.0, pace.changes / RATE)
+    seconds = max(5.0, pace.costed / pace.rate)
     silent_s = await _cpu_during(routing, asyncio.sleep(seconds))
-    changed_s = await _cpu_during(gateway, fleet.change(pace.changes))
+    changed_s = await _cpu_during(gateway, fleet.change(pace.costed))
     await fleet.beat(True)
     _, leases, _, _ = await fleet.figures()
     spoken_s = await _cpu_during(routing, asyncio.sleep(seconds))
     _, leases_after, told, _ = await fleet.figures()
-    resting_s = await _cpu_during(gateway, asyncio.sleep(pace.changes / RATE))
-    told_s = await _cpu_during(gateway, fleet.change(pace.changes))
+    resting_s = await _cpu_during(gateway, asyncio.sleep(pace.costed / pace.rate))
+    told_s = await _cpu_during(gateway, fleet.change(pace.costed))
     await asyncio.sleep(1.0)
     told = (await fleet.figures())[2] - told
     await fleet.beat(False)

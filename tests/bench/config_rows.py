@@ -16,6 +16,9 @@ class Pace:
     few: int
     processes: int
     changes: int
+    costed: int
+    """Changes whose CPU time is measured, ``rate`` a second: no more than all proxies can take."""
+    rate: float
     churn_s: float
     kills: int
     updates: int

@@ -24,10 +24,12 @@ import config_memory
 from config_rows import Pace, Reading, render_json, table
 
 QUICK = Pace(
-    services=200, proxies=200, few=50, processes=2, changes=15, churn_s=6.0, kills=2, updates=50
+    services=200, proxies=200, few=50, processes=2, changes=15, costed=15, rate=5.0, churn_s=6.0, kills=2,
+    updates=50,
 )  # fmt: skip
 FULL = Pace(
-    services=1000, proxies=2000, few=100, processes=4, changes=100, churn_s=20.0, kills=5, updates=100
+    services=1000, proxies=2000, few=100, processes=4, changes=100, costed=30, rate=1.0, churn_s=20.0,
+    kills=5, updates=100,
 )  # fmt: skip
 LIMIT_S = {False: 20 * 60.0, True: 6 * 60.0}
 

@@ -17,6 +17,7 @@ from ray_mesh.bus import chunks, subjects
 from ray_mesh.bus.messages import SIGNATURE_HEADER, Beacon, Compiled, encode
 from ray_mesh.bus.store import Store
 from ray_mesh.security.signing import SigningKey
+from ray_mesh.security.vouching import fingerprint, vouch
 
 HOST = "reviews.default.svc.cluster.local"
 NODE = "n1"
@@ -37,8 +38,9 @@ class Site:
 
     async def start(self) -> None:
         self.routing = await self.broker.join("routing")
+        self.bus = await self.broker.join("proxy", "p1", node=NODE)
         self.sync = ConfigSync(
-            await self.broker.join("proxy", "p1", node=NODE),
+            self.bus,
             NODE,
             self.signing.verify_key,
             apply=self._apply,
@@ -50,25 +52,36 @@ class Site:
         await self.sync.start()
 
     async def write(
-        self, key: str, resource: snapshot.Resource | None, *, signing: SigningKey | None = None
+        self,
+        key: str,
+        resource: snapshot.Resource | None,
+        *,
+        signing: SigningKey | None = None,
+        beacon: bytes = b"",
     ) -> int:
         version = int(time.time() * 1000)
         if resource is None:
-            value = encode(Compiled(key, version, 1, b"", removed=True))
+            compiled = Compiled(key, version, 1, b"", removed=True)
         else:
-            value = encode(Compiled(key, version, 1, snapshot.encode(resource)))
+            compiled = Compiled(key, version, 1, snapshot.encode(resource))
+        value = encode(compiled)
         private = snapshot.kind_of(key) in snapshot.PRIVATE_KINDS
         bucket = subjects.PRIVATE_BUCKET if private else subjects.SHARED_BUCKET
-        signature = (signing or self.signing).sign("compiled", value)
-        await Store(self.routing, bucket).put(f"{NODE}.{key}" if private else key, value, signature)
+        signing = signing or self.signing
+        said = vouch(signing, value, beacon) if beacon else ""
+        stored_key = f"{NODE}.{key}" if private else key
+        await Store(self.routing, bucket).put(stored_key, value, signing.sign("compiled", value), beacon=said)
         return version
 
     def announce(self, changed: dict[str, int], *, skip: int = 0) -> int:
         self.number += 1 + skip
         beacon = encode(Beacon("r1", self.number, time.time(), 1, ("r1",), changed))
-        headers = {SIGNATURE_HEADER: self.signing.sign("beacon", beacon)}
-        self.routing.publish(subjects.beacon(self.routing.instance), beacon, headers)
+        self.send(beacon, self.signing.sign("beacon", beacon))
         return self.number
+
+    def send(self, beacon: bytes, signature: str) -> None:
+        headers = {SIGNATURE_HEADER: signature}
+        self.routing.publish(subjects.beacon(self.routing.instance), beacon, headers)
 
     async def acknowledged(self, number: int) -> None:
         await until(lambda: self.sync.applied.get("r1", 0) >= number)
@@ -286,6 +299,69 @@ async def test_a_replayed_beacon_takes_no_acknowledgement_back(site: Site) -> No
         await until(lambda asked=asked: len(site.unknown) == asked)  # type: ignore[misc]
     assert site.sync.applied["r1"] == number
     assert site.history == sorted(site.history)
+
+
+def forged(number: int) -> tuple[bytes, str]:
+    """A beacon that somebody else signed."""
+    beacon = encode(Beacon("r1", number, time.time(), 1, ("r1",), {}))
+    return beacon, SigningKey.generate().sign("beacon", beacon)
+
+
+async def test_a_beacon_that_a_verified_resource_vouches_for_is_believed_without_its_signature(
+    site: Site,
+) -> None:
+    """None but the right signature has the fingerprint of a real one: this shows that it is not looked at."""
+    beacon, signature = forged(1)
+    named = fingerprint(beacon, signature)
+    await site.write("service.default.reviews", service(), beacon=named)
+    site.sync.want(HOST)
+    await until(lambda: "service.default.reviews" in site.applied)
+    site.send(beacon, signature)
+    await site.acknowledged(1)
+    await site.write("service.default.reviews", service(9090), beacon=named)
+    site.number = 1
+    await site.acknowledged(site.announce({}))
+
+
+async def test_a_beacon_that_no_verified_resource_vouches_for_needs_its_signature(site: Site) -> None:
+    await site.write("service.default.reviews", service())
+    site.sync.want(HOST)
+    await until(lambda: "service.default.reviews" in site.applied)
+    beacon, signature = forged(1)
+    await site.write(
+        "service.default.reviews",
+        service(9090),
+        signing=SigningKey.generate(),
+        beacon=fingerprint(beacon, signature),
+    )
+    site.send(beacon, signature)
+    other, _ = forged(1)
+    await site.write("service.default.reviews", service(9091), beacon=fingerprint(other, signature))
+    site.send(beacon, signature)
+    site.send(other, SigningKey.generate().sign("beacon", other))
+    await until(lambda: site.bus.counters.messages_refused == 3)
+    await until(lambda: site.applied["service.default.reviews"] == service(9091))
+    assert site.sync.applied == {}
+    await site.acknowledged(site.announce({}))
+
+
+async def test_what_comes_late_of_a_known_shard_is_believed_and_of_an_unknown_one_refused(site: Site) -> None:
+    """A proxy that could not keep up for a while must not fetch everything again for that."""
+
+    def late(number: int) -> None:
+        beacon = encode(Beacon("r1", number, time.time() - 60.0, 1, ("r1",), {}))
+        site.send(beacon, site.signing.sign("beacon", beacon))
+
+    late(1)
+    await until(lambda: site.bus.counters.messages_refused == 1)
+    assert site.sync.applied == {}
+    await site.acknowledged(site.announce({}))
+    late(site.number + 1)
+    await site.acknowledged(site.number + 1)
+    late(site.number - 1)
+    site.number += 1
+    await site.acknowledged(site.announce({}))
+    assert site.bus.counters.messages_refused == 1
 
 
 async def test_a_lookup_outlives_an_absent_broker(site: Site) -> None:

@@ -13,7 +13,8 @@ import pytest
 from bus_broker import Broker, running_broker, until, write_certificate
 
 from ray_mesh.bus import client, subjects
-from ray_mesh.bus.client import Bus, Message
+from ray_mesh.bus.client import Bus, Message, _pace, _pause_s
+from ray_mesh.bus.connection import open_connection
 from ray_mesh.bus.credentials import BrokerAddress, Credential
 from ray_mesh.bus.messages import VERSION, RoleLease, decode, encode
 from ray_mesh.bus.outbox import Outbox
@@ -291,6 +292,27 @@ async def test_a_strange_server_gets_nothing_signed_and_ends_nothing(
     server.close()
     await until(lambda: len(received) > 1)
     assert set(received) == {b""}
+
+
+async def test_a_broker_that_has_no_time_is_asked_ever_less_often(broker: Broker) -> None:
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    url = f"tls://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    address = BrokerAddress(url, broker.address.ca_pem)
+    with pytest.raises(Unavailable, match="no answer within 5 s") as overloaded:
+        await open_connection(address, Credential.generate(), "o", lambda error: None)
+    server.close()
+    with pytest.raises(Unavailable, match="connection refused") as away:
+        await open_connection(address, Credential.generate(), "o", lambda error: None)
+    longest = [
+        [max(_pause_s(failures, _pace(one.value)) for _ in range(200)) for failures in (1, 3, 9)]
+        for one in (overloaded, away)
+    ]
+    assert longest[0][0] < 1.0 < longest[0][1] < 4.0 < longest[0][2] < 10.0
+    assert longest[1][2] < 0.5, "it may be back at any moment"
 
 
 async def test_what_cannot_be_sent_is_counted_and_ends_nothing(broker: Broker) -> None:

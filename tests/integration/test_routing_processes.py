@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
@@ -18,10 +19,11 @@ from ray_mesh.actors.settings import MeshKeys, MeshOptions, RoleSettings
 from ray_mesh.bus import chunks, subjects
 from ray_mesh.bus.chunks import chunk_key, fetch_whole, join
 from ray_mesh.bus.client import Message
-from ray_mesh.bus.messages import Beacon, Compiled, decode
+from ray_mesh.bus.messages import SIGNATURE_HEADER, Beacon, Compiled, decode
 from ray_mesh.bus.permissions import permissions
 from ray_mesh.bus.store import Entry, Store
 from ray_mesh.resources import Document, from_json
+from ray_mesh.security.vouching import fingerprint, vouched
 
 SERVICES = 12
 
@@ -148,6 +150,38 @@ async def test_what_is_larger_than_any_set_is_told_in_beacons_until_it_is_smalle
             assert key in await stored(mesh)
         finally:
             await actor.stop()
+
+
+async def test_what_is_written_vouches_for_the_beacon_that_tells_of_it() -> None:
+    told: dict[bytes, Beacon] = {}
+
+    def hear(message: Message) -> None:
+        sha256 = fingerprint(message.data, message.headers[SIGNATURE_HEADER])
+        told[sha256] = decode(Beacon, message.data)
+
+    async with site(1) as mesh:
+        await mesh.gateway.subscribe(subjects.every("beacon"), hear)
+        store = Store(mesh.controller, subjects.SHARED_BUCKET)
+        for kind, change in (("service", mesh.change_route), ("endpoints", moved(mesh))):
+            key = f"{kind}.default.probe"
+            before = await store.get(key)
+            await change()
+            await until(lambda key=key: any(key in one.changed for one in told.values()))  # type: ignore[misc]
+            entry = await store.get(key)
+            assert entry is not None
+            assert entry != before
+            beacon = vouched(
+                mesh.bench.state_dir.signing_key("compiled").verify_key, entry.value, entry.beacon
+            )
+            assert told[beacon].changed == {key: decode(Compiled, entry.value).version}
+            told.clear()
+
+
+def moved(mesh: Site) -> Callable[[], Awaitable[object]]:
+    async def change() -> object:
+        return mesh.change_endpoint()
+
+    return change
 
 
 def note(heard: dict[int, Beacon], message: Message) -> None:
