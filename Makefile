@@ -1,4 +1,4 @@
-# make demo | test | slow | chaos | soak | fuzz | oracle | check | bench | bench-proxy | bench-config | scale | format | clean
+# make demo | test | slow | chaos | soak | fuzz | oracle | check | bench | bench-proxy | bench-http2 | bench-config | scale | format | clean
 #
 # The environment is made in .venv when it is missing or older than pyproject.toml or constraints.txt.
 # ARGS goes through: make demo ARGS="--duration 30 -o json", make test ARGS="tests/unit -x".
@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
 ARGS ?=
 
-.PHONY: demo test slow chaos soak fuzz oracle check bench bench-proxy bench-config scale format clean
+.PHONY: demo test slow chaos soak fuzz oracle check bench bench-proxy bench-http2 bench-config scale format clean
 
 demo: $(VENV)/.run
 	@exec $(BIN)/ray-mesh demo $(ARGS)
@@ -58,6 +58,10 @@ bench: $(VENV)/.bench
 # The data plane beside Envoy, HAProxy and nginx: docs/performance.md. At most 20 minutes, 6 with ARGS="--quick".
 bench-proxy: $(VENV)/.bench
 	@exec $(BIN)/python tests/bench/run_proxy.py $(ARGS)
+
+# HTTP/2 and gRPC beside Envoy and HAProxy; needs h2load (Debian: nghttp2-client). As long as bench-proxy.
+bench-http2: $(VENV)/.bench
+	@exec $(BIN)/python tests/bench/run_http2.py $(ARGS)
 
 # Changes of configuration on their way to 2,000 proxies: docs/scale.md. At most 20 minutes, 6 with ARGS="--quick".
 bench-config: $(VENV)/.dev

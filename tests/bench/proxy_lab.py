@@ -2,8 +2,10 @@
 
 ``plain`` is a caller's listener before the application, ``tls`` an application's listener that the load
 generator calls over mutual TLS, ``pair`` both with mutual TLS between them, ``many`` the plain one with
-1,000 services of 20 routes beside; ``tcp`` and ``tcp pair`` carry bytes that nobody understands. All
-proxies share one processor, everything else has the other.
+1,000 services of 20 routes beside; ``tcp`` and ``tcp pair`` carry bytes that nobody understands. The
+application speaks HTTP/2 in ``plain h2`` and ``pair h2``; in ``pair upgraded`` only the hop between does, and
+in ``plain downgraded`` HTTP/2 ends at the proxy. All proxies share one processor, everything else has the
+other.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from subprocess import Popen
 from types import TracebackType
+from typing import Literal
 
 import bench_envoy
 import proxy_envoy
@@ -31,6 +34,13 @@ from proxy_plane import DB_PORT, Settings
 OURS = "ray mesh"
 ENVOY = "envoy 1.40"
 MANY = {"hosts": 1000, "routes": 20}
+HTTP2 = " h2"
+UPGRADED = "pair upgraded"
+DOWNGRADED = "plain downgraded"
+_UPGRADES: dict[str, Literal["UPGRADE", "DO_NOT_UPGRADE"]] = {
+    UPGRADED: "UPGRADE",
+    DOWNGRADED: "DO_NOT_UPGRADE",
+}
 
 
 TUNNELLED = {"tcp": "plain", "tcp pair": "pair"}
@@ -90,15 +100,21 @@ class Lab:
     def __enter__(self) -> Lab:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-proxy-")))
         self.pki = Pki.create(self.folder)
-        self.app_port = free_port()
-        self.app = self._start(program("bench_upstream.py", str(self.app_port)), self.other_core)
-        read_line(self.app)
+        self._apps: dict[str, tuple[Popen[str], int]] = {}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def app(self, shape: str) -> Popen[str]:
+        """The application behind proxies in that shape."""
+        return self._app(shape)[0]
+
+    def app_port(self, shape: str) -> int:
+        """The port of the application behind proxies in that shape."""
+        return self._app(shape)[1]
 
     def ours(self, shape: str) -> Target:
         """Our planes in that shape."""
@@ -121,13 +137,27 @@ class Lab:
         """HAProxy, nginx (where there are any) and the relay."""
         return [target for name in ("haproxy", "nginx", "relay") if (target := self._plain(name)) is not None]
 
-    def _plain(self, name: str) -> Target | None:
-        known = self._targets.get((name, "plain"))
+    def haproxy(self, shape: str) -> list[Target]:
+        """HAProxy that is called by HTTP/2, where there is one, as it would be for the plain shapes."""
+        target = self._plain("haproxy", shape)
+        return [] if target is None else [target]
+
+    def _app(self, shape: str) -> tuple[Popen[str], int]:
+        name = "http2_upstream.py" if shape.endswith(HTTP2) else "bench_upstream.py"
+        if name not in self._apps:
+            port = free_port()
+            self._apps[name] = self._start(program(name, str(port)), self.other_core), port
+            read_line(self._apps[name][0])
+        return self._apps[name]
+
+    def _plain(self, name: str, http2_shape: str = "") -> Target | None:
+        key = (name, http2_shape or "plain")
+        known = self._targets.get(key)
         if known is not None:
             return known
-        port = free_port()
+        port, app_port = free_port(), self.app_port(http2_shape)
         if name == "relay":
-            command = proxy_plain.relay(port, self.app_port)
+            command = proxy_plain.relay(port, app_port)
         else:
             path = proxy_plain.find(name)
             if path is None:
@@ -136,11 +166,14 @@ class Lab:
                 ) not in self.notes:
                     self.notes.append(note)
                 return None
-            make = proxy_plain.haproxy if name == "haproxy" else proxy_plain.nginx
-            command = make(path, self.folder, port, self.app_port)
+            if name == "nginx":
+                command = proxy_plain.nginx(path, self.folder, port, app_port)
+            else:
+                versions = bool(http2_shape), http2_shape.endswith(HTTP2)
+                command = proxy_plain.haproxy(path, self.folder, port, app_port, versions)
         child = self._start(command, self.proxy_core)
         wait_for_port(child, port)
-        target = self._targets[name, "plain"] = Target(name, port, [child.pid])
+        target = self._targets[key] = Target(name, port, [child.pid])
         return target
 
     def _once(self, name: str, shape: str, stack: ExitStack) -> Target:
@@ -153,14 +186,22 @@ class Lab:
 
     def _make_ours(self, shape: str, stack: ExitStack) -> Target:
         target = Target(OURS, 0, [])
+        base = Settings(
+            "inbound",
+            str(self.folder),
+            self.app_port(shape),
+            speaks_http2=shape.endswith(HTTP2),
+            h2_upgrade=_UPGRADES.get(shape, ""),
+        )
         peer_port = 0
-        if shape in ("tls", "pair"):
-            peer_port = self._plane(target, Settings("inbound", str(self.folder), self.app_port), stack)
+        if shape.startswith(("tls", "pair")):
+            peer_port = self._plane(target, base, stack)
             target.tls = self.pki.tls() if shape == "tls" else None
         if shape != "tls":
-            many = MANY if shape == "many" else {}
-            settings = Settings("outbound", str(self.folder), self.app_port, peer_port, **many)
-            self._plane(target, settings, stack)
+            outbound = replace(base, role="outbound", peer_port=peer_port)
+            if shape == "many":
+                outbound = replace(outbound, hosts=MANY["hosts"], routes=MANY["routes"])
+            self._plane(target, outbound, stack)
         return target
 
     def _plane(self, target: Target, settings: Settings, stack: ExitStack) -> int:
@@ -180,24 +221,26 @@ class Lab:
         if shape in TUNNELLED:
             self._relays(target, shape, stack)
             return target
-        peer_port = 0
-        if shape in ("tls", "pair"):
+        peer_port, app_port, speaks_http2 = 0, self.app_port(shape), shape.endswith(HTTP2)
+        if shape.startswith(("tls", "pair")):
             peer_port = target.port = free_port()
             log = self.folder / f"inbound-{peer_port}.log"
-            config = proxy_envoy.inbound(self.pki, log, peer_port, self.app_port)
+            config = proxy_envoy.inbound(self.pki, log, peer_port, app_port, speaks_http2)
             self._run_envoy(target, config, log, stack)
             target.tls = self.pki.tls() if shape == "tls" else None
         if shape != "tls":
             many = MANY if shape == "many" else {}
             target.port = free_port()
             log = self.folder / f"outbound-{target.port}.log"
-            config = proxy_envoy.outbound(self.pki, log, target.port, self.app_port, peer_port, **many)
+            config = proxy_envoy.outbound(
+                self.pki, log, target.port, app_port, peer_port, speaks_http2=speaks_http2, **many
+            )
             self._run_envoy(target, config, log, stack)
         return target
 
     def _relays(self, target: Target, shape: str, stack: ExitStack) -> None:
         caller, app = proxy_envoy.relay_pair(self.pki) if shape == "tcp pair" else (None, None)
-        next_port = self.app_port
+        next_port = self.app_port(shape)
         for tls in (app, caller)[shape == "tcp" :]:
             target.port = free_port()
             log = self.folder / f"relay-{target.port}.log"

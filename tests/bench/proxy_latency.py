@@ -112,7 +112,7 @@ def percentiles(latencies: Sequence[float]) -> dict[str, float]:
 
 def measure(lab: Lab, pace: Pace, patience: Patience) -> list[Row]:
     """Rounds in turn: directly, through ours, through theirs."""
-    direct = Target("direct", lab.app_port, [])
+    direct = Target("direct", lab.app_port("pair"), [])
     targets = [direct, lab.ours("pair"), lab.envoy("pair")]
     taken: dict[str, list[tuple[dict[str, float], float]]] = {target.name: [] for target in targets}
     for _ in range(pace.rounds):
@@ -141,7 +141,7 @@ def _row(
 def _round(lab: Lab, target: Target, pace: Pace) -> tuple[dict[str, float], float]:
     before = served(target) if target.planes else 0
     plan = RatePlan(target.port, [*HOST, *target.fields], pace.latency_s)
-    pids = [*target.pids, lab.app.pid]
+    pids = [*target.pids, lab.app("pair").pid]
     with process(program("proxy_latency.py", json.dumps(asdict(plan))), lab.other_core) as child:
         first = Sample.take([*pids, child.pid])
         values = json.loads(read_line(child))

@@ -39,7 +39,8 @@ def resident_mb(target: Target) -> float:
     return kilobytes * 1024 / 1e6
 
 
-def _exact(value: float) -> Figure:
+def exact(value: float) -> Figure:
+    """A figure that needs no rounds."""
     return Figure(value, value, 1, MIN_CALM)
 
 
@@ -55,7 +56,7 @@ def _idle(lab: Lab) -> list[Row]:
             for connection in connections:
                 connection.close()
     return [
-        Row(f"10,000 idle connections, {what}", unit, _exact(of[OURS]), ENVOY, _exact(of[ENVOY]), 1.0)
+        Row(f"10,000 idle connections, {what}", unit, exact(of[OURS]), ENVOY, exact(of[ENVOY]), 1.0)
         for what, unit, of in (("all memory", "MB", totals), ("each", "KiB", each))
     ]
 
@@ -86,8 +87,8 @@ def _slow(lab: Lab, case: str, begin: Callable[[Target], socket.socket]) -> Row:
             grown[name] = max(0.01, (resident_mb(target) - before) / STREAMS)
             for connection in connections:
                 connection.close()
-    beside = ((ENVOY, _exact(grown[ENVOY])),)
-    return Row(case, "MB/stream", _exact(grown[OURS]), "limit", _exact(MB_PER_STREAM), 1.0, beside)
+    beside = ((ENVOY, exact(grown[ENVOY])),)
+    return Row(case, "MB/stream", exact(grown[OURS]), "limit", exact(MB_PER_STREAM), 1.0, beside)
 
 
 def _download(target: Target) -> socket.socket:

@@ -29,7 +29,7 @@ defaults
   timeout server 60s
   http-reuse always
 frontend in
-  bind 127.0.0.1:{port}
+  bind 127.0.0.1:{port}{called}
   default_backend app
 backend app
   balance leastconn
@@ -65,11 +65,15 @@ def find(name: str) -> str | None:
     )
 
 
-def haproxy(path: str, folder: Path, port: int, app_port: int) -> list[str]:
-    """How to run HAProxy: one thread, least connections, connections reused."""
-    servers = "\n".join(f"  server s{n} {address}:{app_port}" for n, address in enumerate(ADDRESSES))
-    config = folder / "haproxy.cfg"
-    config.write_text(_HAPROXY.format(port=port, servers=servers))
+def haproxy(
+    path: str, folder: Path, port: int, app_port: int, versions: tuple[bool, bool] = (False, False)
+) -> list[str]:
+    """How to run HAProxy: one thread, least connections, connections reused. ``versions``: whether it is
+    called by HTTP/2, and whether it calls by it."""
+    called, calls = (" proto h2" if each else "" for each in versions)
+    servers = "\n".join(f"  server s{n} {address}:{app_port}{calls}" for n, address in enumerate(ADDRESSES))
+    config = folder / f"haproxy-{port}.cfg"
+    config.write_text(_HAPROXY.format(port=port, called=called, servers=servers))
     return [path, "-q", "-db", "-f", str(config)]
 
 

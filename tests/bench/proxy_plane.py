@@ -14,6 +14,7 @@ import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import uvloop
 from bench_plane import (
@@ -47,7 +48,8 @@ LIMITS = OverloadLimits(max_connections=50_000)
 @dataclass(frozen=True, slots=True)
 class Settings:
     """``role`` is outbound or inbound. ``peer_port`` is the inbound plane's, 0 calls the application in
-    plaintext. ``hosts`` more services get ``routes`` routes each."""
+    plaintext. ``hosts`` more services get ``routes`` routes each. ``speaks_http2``: the application does.
+    ``h2_upgrade`` is the caller's DestinationRule's."""
 
     role: str
     folder: str
@@ -55,6 +57,8 @@ class Settings:
     peer_port: int = 0
     hosts: int = 0
     routes: int = 0
+    speaks_http2: bool = False
+    h2_upgrade: Literal["", "UPGRADE", "DO_NOT_UPGRADE"] = ""
 
 
 def host_name(number: int) -> str:
@@ -98,6 +102,8 @@ def configure(plane: DataPlane, settings: Settings) -> int:
     is_outbound = settings.role == "outbound"
     account = "caller" if is_outbound else "reviews"
     local = workload(account, free_port() if is_outbound else settings.app_port)
+    if settings.speaks_http2:
+        local = replace(local, app_protocol="http2")
     if not is_outbound:
         local = replace(local, policies=policies())
     key = f"workload.default.{account}"
@@ -109,6 +115,15 @@ def configure(plane: DataPlane, settings: Settings) -> int:
         plane.set_identity("workload.default.db", pki.svid("db"))
         return plane.inbound_port
     services = [reviews(settings.app_port)]
+    if settings.speaks_http2:
+        service, endpoints = services[0]
+        services = [(replace(service, ports=(snapshot.Port(80, "grpc", "grpc"),)), endpoints)]
+    if settings.h2_upgrade:
+        service, endpoints = services[0]
+        limits = snapshot.ConnectionLimits(h2_upgrade=settings.h2_upgrade)
+        policy = snapshot.TrafficPolicy("bench", limits)
+        subsets = tuple(replace(subset, traffic=policy) for subset in service.subsets)
+        services = [(replace(service, subsets=subsets, traffic=policy), endpoints)]
     if settings.peer_port:
         service, endpoints = services[0]
         meshed = tuple(

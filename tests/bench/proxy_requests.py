@@ -14,6 +14,7 @@ from proxy_plane import host_name
 
 PER_REQUEST = "us CPU/request"
 PER_MB = "us CPU/MB"
+PER_MESSAGE = "us CPU/message"
 MB = 1_000_000
 
 
@@ -80,7 +81,8 @@ def measure(lab: Lab, case: Case, pace: Pace, patience: Patience) -> list[Row]:
     targets = [lab.ours(case.shape), lab.envoy(case.shape)]
     if case.is_shown_beside:
         targets += lab.plain()
-    return [_row(case, targets, _rounds(lab, case, targets, pace, patience))]
+    taken = _rounds(lab, case, targets, pace, patience)
+    return [row(case.name, case.unit, case.bar, targets, taken)]
 
 
 def measure_many(lab: Lab, pace: Pace, patience: Patience) -> list[Row]:
@@ -93,14 +95,15 @@ def measure_many(lab: Lab, pace: Pace, patience: Patience) -> list[Row]:
     plans = {few.name: _plan()}
     rounds = _rounds(lab, case, targets, pace, patience, plans)
     beside_own = Row(case.name, case.unit, figure(rounds[OURS]), few.name, figure(rounds[few.name]), 1.1)
-    return [_row(case, targets[:2], rounds), beside_own]
+    return [row(case.name, case.unit, case.bar, targets[:2], rounds), beside_own]
 
 
-def _row(case: Case, targets: list[Target], rounds: dict[str, list[Round]]) -> Row:
+def row(case: str, unit: str, bar: float, targets: list[Target], rounds: dict[str, list[Round]]) -> Row:
+    """Ours beside the second target, and whoever else was measured."""
     ours, theirs, *others = (figure(rounds[target.name]) for target in targets)
     names = [target.name for target in targets]
     beside = tuple(zip(names[2:], others, strict=True))
-    return Row(case.name, case.unit, ours, names[1], theirs, case.bar, beside)
+    return Row(case, unit, ours, names[1], theirs, bar, beside)
 
 
 def _rounds(
@@ -111,41 +114,57 @@ def _rounds(
     patience: Patience,
     plans: dict[str, Plan] | None = None,
 ) -> dict[str, list[Round]]:
-    """Rounds in turn (A B A B ...) after one unmeasured round each; then a look at the features."""
-    taken: dict[str, list[Round]] = {target.name: [] for target in targets}
-    for number in range(pace.rounds + 1):
-        for target in targets:
-            plan = (plans or {}).get(target.name, case.plan)
-            patience.wait()
-            outcome = _round(lab, plan, target, pace if number else replace(pace, seconds=0.2))
-            if number:
-                taken[target.name].append(Round(_UNITS[case.unit](outcome), outcome.unrelated_cores))
+    def measure_one(target: Target, seconds: float) -> Outcome:
+        plan = (plans or {}).get(target.name, case.plan)
+        return send(lab, case.shape, plan, target, seconds)
+
+    taken = in_turn(targets, pace, patience, measure_one, UNITS[case.unit])
     for target in targets:
         if target.planes or (target.logs and not case.shape.startswith("tcp")):
             check_features(target)
     return taken
 
 
-def _round(lab: Lab, plan: Plan, target: Target, pace: Pace) -> Outcome:
-    before = served(target) if target.planes else 0
+def in_turn(
+    targets: list[Target],
+    pace: Pace,
+    patience: Patience,
+    measure_one: Callable[[Target, float], Outcome],
+    value: Callable[[Outcome], float],
+) -> dict[str, list[Round]]:
+    """Rounds in turn (A B A B ...) after one short unmeasured round each. ``measure_one`` is given how many
+    seconds to measure. Telemetry must have counted what was sent."""
+    taken: dict[str, list[Round]] = {target.name: [] for target in targets}
+    for number in range(pace.rounds + 1):
+        for target in targets:
+            patience.wait()
+            before = served(target) if target.planes else 0
+            outcome = measure_one(target, pace.seconds if number else 0.2)
+            check_counted(target, before, outcome.sent)
+            if not outcome.requests:
+                raise RuntimeError(f"{target.name} answered nothing in {outcome.seconds:.0f} s")
+            if number:
+                taken[target.name].append(Round(value(outcome), outcome.unrelated_cores))
+    return taken
+
+
+def send(lab: Lab, shape: str, plan: Plan, target: Target, seconds: float) -> Outcome:
+    """Send a plan to a target."""
     plan = replace(
         plan,
         port=target.port,
         fields=[*plan.fields, *target.fields],
         proxies=target.pids,
-        others=[lab.app.pid],
+        others=[lab.app(shape).pid],
         tls=target.tls,
         tunnel=target.tunnel,
-        seconds=pace.seconds,
+        seconds=seconds,
     )
-    outcome = load(plan, lab.other_core)
-    check_counted(target, before, outcome.sent)
-    if not outcome.requests:
-        raise RuntimeError(f"{target.name} answered nothing in {outcome.seconds:.0f} s")
-    return outcome
+    return load(plan, lab.other_core)
 
 
-_UNITS: dict[str, Callable[[Outcome], float]] = {
+UNITS: dict[str, Callable[[Outcome], float]] = {
     PER_REQUEST: lambda outcome: outcome.cpu_ns / 1e3 / outcome.requests,
     PER_MB: lambda outcome: outcome.cpu_ns / 1e3 / (outcome.body_bytes / MB),
+    PER_MESSAGE: lambda outcome: outcome.cpu_ns / 1e3 / outcome.requests,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import bench_rows
@@ -28,20 +28,23 @@ PARTS = ("requests", "tcp", "many", "memory", "latency")
 
 def main(arguments: list[str]) -> int:
     """Run what the command line asks for; returns the exit code."""
-    options = _parse(arguments)
-    pace = QUICK if options.quick else FULL
-    patience = Patience(0.5, 3.0, 330.0) if options.quick else Patience(15.0, 45.0, 1080.0)
+    options = parse(arguments, "bench-proxy", PARTS)
     begun_at = time.monotonic()
     with Lab() as lab:
-        run = Run(lab, pace, patience, options.only)
+        run = Run(lab, options)
         for part in options.parts or PARTS:
-            run.part(part)
+            _measure(run, part)
+    return report(run, options, begun_at)
+
+
+def report(run: Run, options: argparse.Namespace, begun_at: float) -> int:
+    """Print what was measured; the exit code."""
     if options.output == "json":
         print(bench_rows.render_json(run.rows))
     else:
         print(bench_rows.table(run.rows))
     told = sys.stderr if options.output == "json" else sys.stdout
-    for note in [*lab.notes, *run.failures]:
+    for note in [*run.lab.notes, *run.failures]:
         print(f"note: {note}", file=told)
     print(f"{time.monotonic() - begun_at:.0f} s", file=told)
     return 1 if run.failures or (options.strict and not all(row.is_met for row in run.rows)) else 0
@@ -50,32 +53,20 @@ def main(arguments: list[str]) -> int:
 class Run:
     """What was measured so far. What fails is told of, and the rest goes on."""
 
-    def __init__(self, lab: Lab, pace: Pace, patience: Patience, only: str) -> None:
+    def __init__(self, lab: Lab, options: argparse.Namespace) -> None:
         self.rows: list[Row] = []
         self.failures: list[str] = []
-        self._lab = lab
-        self._pace = pace
-        self._patience = patience
-        self._only = only
+        self.lab = lab
+        self.pace = QUICK if options.quick else FULL
+        self.patience = Patience(0.5, 3.0, 330.0) if options.quick else Patience(15.0, 45.0, 1080.0)
+        self.only: str = options.only
 
-    def part(self, name: str) -> None:
-        """Measure one of :data:`PARTS`."""
-        lab, pace, patience = self._lab, self._pace, self._patience
-        for case in CASES.get(name, ()):
-            if self._only in case.name:
-                self._measure(case.name, partial(proxy_requests.measure, lab, case, pace, patience))
-        if name == "many":
-            self._measure(name, partial(proxy_requests.measure_many, lab, pace, patience))
-        elif name == "memory":
-            self._measure(name, partial(proxy_memory.measure, lab))
-        elif name == "latency":
-            self._measure(name, partial(proxy_latency.measure, lab, pace, patience))
-
-    def _measure(self, name: str, measure: Callable[[], list[Row]]) -> None:
-        if self._patience.is_over:
+    def measure(self, name: str, measure: Callable[[], list[Row]]) -> None:
+        """Add the rows of one case."""
+        if self.patience.is_over:
             self.failures.append(f"{name}: not measured, the time was used up")
             return
-        self._patience.begin_case()
+        self.patience.begin_case()
         try:
             rows = measure()
         except (AssertionError, RuntimeError, OSError) as error:
@@ -86,17 +77,31 @@ class Run:
             print(f"{row.case}: {row.ratio:.2f}", file=sys.stderr, flush=True)
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench-proxy", description="measure the data plane beside Envoy")
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"all, or some of: {', '.join(PARTS)}")
-    parser.add_argument("--only", default="", help="of requests and tcp, the cases with this in their name")
+def _measure(run: Run, part: str) -> None:
+    lab, pace, patience = run.lab, run.pace, run.patience
+    for case in CASES.get(part, ()):
+        if run.only in case.name:
+            run.measure(case.name, partial(proxy_requests.measure, lab, case, pace, patience))
+    if part == "many":
+        run.measure(part, partial(proxy_requests.measure_many, lab, pace, patience))
+    elif part == "memory":
+        run.measure(part, partial(proxy_memory.measure, lab))
+    elif part == "latency":
+        run.measure(part, partial(proxy_latency.measure, lab, pace, patience))
+
+
+def parse(arguments: list[str], program: str, parts: Sequence[str]) -> argparse.Namespace:
+    """Understand a command line, and exit where it is wrong."""
+    parser = argparse.ArgumentParser(prog=program, description="measure the data plane beside Envoy")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"all, or some of: {', '.join(parts)}")
+    parser.add_argument("--only", default="", help="of parts with many cases, those with this in their name")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a bar is not met")
     options = parser.parse_args(arguments)
-    unknown = [part for part in options.parts if part not in PARTS]
+    unknown = [part for part in options.parts if part not in parts]
     if unknown:
-        parser.error(f"unknown part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
+        parser.error(f"unknown part {', '.join(unknown)}; there are: {', '.join(parts)}")
     return options
 
 
