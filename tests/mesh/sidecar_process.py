@@ -29,6 +29,23 @@ print("serving", flush=True)
 HTTPServer(("127.0.0.1", int(sys.argv[1])), Echo).serve_forever()
 """
 
+GRPC_SERVER = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import grpc
+def handler(service, method, answer):
+    behavior = grpc.unary_unary_rpc_method_handler(lambda request, context: answer or request)
+    return grpc.method_handlers_generic_handler(service, {method: behavior})
+server = grpc.server(ThreadPoolExecutor(4))
+server.add_generic_rpc_handlers((
+    handler("test.Echo", "Say", b""), handler("grpc.health.v1.Health", "Check", bytes([8, 1]))
+))
+assert server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}")
+server.start()
+print("serving", flush=True)
+server.wait_for_termination()
+"""
+
 CALLER = """
 import sys
 from urllib.request import urlopen

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 from pathlib import Path
 
+import grpc
 from mesh_site import Site, eventually
-from sidecar_process import CALLER, SERVER, Sidecar, call, free_port, running
+from sidecar_process import CALLER, GRPC_SERVER, SERVER, Sidecar, call, free_port, running
 
 
 def token(site: Site, account: str = "default/default") -> str:
@@ -50,6 +52,29 @@ def test_a_workload_of_the_mesh_calls_a_sidecar_over_mutual_tls(site: Site, tmp_
         assert sidecar.process.wait(30.0) == 3, sidecar.said()
         assert "outside-v1" not in workloads(site)
     eventually(lambda: "sidecar-outside" not in nodes(site))
+
+
+def test_a_sidecar_of_a_grpc_server_is_called_once_its_health_service_says_so(
+    site: Site, tmp_path: Path
+) -> None:
+    port, api = free_port(), site.running.state.api
+    options = {"service": "stock", "port": port, "protocol": "grpc", "probe-grpc": "/"}
+    with (
+        running(api, token(site), tmp_path, options, sys.executable, "-c", GRPC_SERVER, str(port)) as sidecar,
+        site.mesh.attach("buyer", "v1", 0) as buyer,
+        buyer.grpc_channel("stock:80") as channel,
+    ):
+        eventually(lambda: serving(sidecar), timeout_s=30.0)
+        say = channel.unary_unary("/test.Echo/Say")
+
+        def answer() -> bytes:
+            with contextlib.suppress(grpc.RpcError):  # until its proxy has asked it
+                return bytes(say(b"hello", timeout=10.0, wait_for_ready=True))
+            return b""
+
+        assert eventually(answer, timeout_s=20.0) == b"hello"
+        assert site.mesh.get("Service", "stock").manifest["spec"]["ports"][0]["name"] == "grpc"
+        eventually(lambda: verified(site, "buyer-v1", "stock-v1"))
 
 
 def test_a_sidecar_calls_a_workload_of_the_mesh(site: Site, tmp_path: Path) -> None:
