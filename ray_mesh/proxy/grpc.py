@@ -100,12 +100,13 @@ def is_over(allowed: float, passed: float) -> bool:
 
 @lru_cache(maxsize=64)
 def status_of(lines: bytes) -> int | None:
-    """The ``grpc-status`` in lines of fields: of a head (an empty line ends it), or those after a body.
+    """The ``grpc-status`` in lines of fields, of a head or after a body. They are kept for a while.
 
     A number that gRPC does not have is UNKNOWN, as for clients.
     """
-    end = lines.find(b"\r\n\r\n")
-    found = _STATUS.search(lines, 0, end + 2 if end >= 0 else len(lines))
+    if b"grpc-status:" not in lines.lower():
+        return None
+    found = _STATUS.search(lines)
     if found is None:
         return None
     status = int(found[1])

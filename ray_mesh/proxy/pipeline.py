@@ -394,8 +394,10 @@ class Request(Facts):
     def on_whole(self, status: int, response: bytes, size: int) -> bool:
         """A complete response came that may be sent as it is, with a body of ``size`` bytes; False
         when it has to be sent by :meth:`on_response` and :meth:`on_end`."""
-        if self.retrying is not None and self.retrying.holds_back(status, response):
-            return True
+        if self.retrying is not None:
+            head = response[: response.find(b"\r\n\r\n") + 2]
+            if self.retrying.holds_back(status, head):
+                return True
         if self.edit is not None or not self.stream.send_whole(response):  # type: ignore[union-attr]
             return False
         self.status = status

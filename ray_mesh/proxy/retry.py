@@ -65,7 +65,7 @@ class RetryPolicy:
         self._grpc = frozenset(_GRPC[word] for word in words if word in _GRPC)
 
     def wants(self, status: int, head: bytes) -> bool:
-        """Whether a response with this status, which begins with ``head``, asks for another try."""
+        """Whether a response with this status and ``head`` asks for another try."""
         if status in self._codes:
             return True
         return bool(self._grpc) and status_of(head) in self._grpc

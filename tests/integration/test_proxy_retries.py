@@ -57,6 +57,13 @@ async def test_conditions(mesh: Mesh, failures: list[bytes | None], retry_on: st
     assert recorded(mesh) == (200, "", len(failures) + 1)
 
 
+async def test_what_a_body_says_is_no_status(mesh: Mesh) -> None:
+    body = b"x\r\ngrpc-status: 14\r\n\r\n"
+    port, app = await serving(mesh, [answer(200, body), OK], "{attempts: 2, retryOn: unavailable}")
+    assert (await fetch(port, "/", "reviews")).body == body
+    assert len(app.heads) == 1
+
+
 async def test_a_body_that_comes_after_the_head_is_held_back_too(mesh: Mesh) -> None:
     apps: list[App] = []
     turns = iter(range(9))

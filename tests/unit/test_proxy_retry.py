@@ -64,8 +64,6 @@ def test_grpc_statuses_in_the_head(word: str, status: int) -> None:
     assert made.wants(200, b"HTTP/1.1 200 OK\r\nGrpc-Status: %d\r\n\r\n" % status)
     assert not made.wants(200, b"HTTP/1.1 200 OK\r\nGrpc-Status: 0\r\n\r\n")
     assert not made.wants(200, b"HTTP/1.1 200 OK\r\nx-grpc-status: %d\r\n\r\n" % status)
-    in_body = b"HTTP/1.1 200 OK\r\n\r\nbody\r\ngrpc-status: %d\r\n\r\n" % status
-    assert not made.wants(200, in_body), "what the body says is no status"
 
 
 def test_the_pause_grows_to_ten_times_its_base() -> None:
