@@ -56,7 +56,8 @@ class Asked:
     done = False
     attempts = 1
 
-    def __init__(self) -> None:
+    def __init__(self, member: Member | None) -> None:
+        self.member = member
         self.cause = ""
         self.connection: Http1Client | None = None
 
@@ -67,11 +68,15 @@ class Asked:
         self.connection = connection
 
 
-async def dial(connector: Connector, pool: Pool, *, rotates: bool = False) -> Asked:
-    asked, dialer = Asked(), Dialer(connector)
-    dialer.dial(cast(Request, asked), pool, Member(ENDPOINT), None)
+async def dial(connector: Connector, pool: Pool, *, rotates: bool = False, gives_up: bool = False) -> Asked:
+    """Connect for one request, which perhaps pauses before its next try by the time that is done."""
+    member = Member(ENDPOINT)
+    asked, dialer = Asked(member), Dialer(connector)
+    dialer.dial(cast(Request, asked), pool, member, None)
     if rotates:
         pool.retire()
+    if gives_up:
+        asked.member = None
     async with asyncio.timeout(1.0):
         while dialer._tasks:
             await asyncio.sleep(0)
@@ -103,6 +108,30 @@ async def test_what_was_asked_for_before_a_rotation_is_not_kept_after_it() -> No
     connection._release(cast(Request, _Complete()), closes=False)
     assert pool.idle == []
     assert cast(Wire, connection.transport).closed
+
+
+async def test_a_try_that_was_given_up_gets_no_connection() -> None:
+    pool = Pool()
+    asked = await dial(Connector(closes=False), pool, gives_up=True)
+    assert (asked.connection, asked.cause) == (None, "")
+    assert len(pool.idle) == 1
+    asked = await dial(Connector(closes=True), pool, gives_up=True)
+    assert (asked.connection, asked.cause) == (None, "")
+
+
+class Broken(Connector):
+    """Fails as no connector should."""
+
+    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> Http1Client:
+        raise ValueError("unexpected")
+
+
+async def test_an_error_that_nobody_expects_leaves_nobody_waiting() -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    pool = Pool(is_http2=True)
+    for _ in range(2):
+        assert (await dial(Broken(closes=True), pool)).cause == "unexpected"
+    assert (pool.count, pool.waiting) == (0, None)
 
 
 class _Complete:
