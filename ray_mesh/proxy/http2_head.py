@@ -74,6 +74,8 @@ class Asked:
             raise BadHead("the path is empty, relative or has characters that a path has not")
         if self.target == b"*" and self.method != b"OPTIONS":
             raise BadHead("the target * is for OPTIONS only")
+        if len(self.target) > MAX_HEAD_BYTES:
+            raise BadHead("the path is too large", 431)
 
     def block(self, ended: bool) -> bytes:
         """The field lines, as of an HTTP/1.1 request. Raises BadHead."""

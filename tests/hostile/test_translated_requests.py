@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+from both_codecs import codec  # noqa: F401
 from http2_frames import Ending, Peer, body, headers
 from proxy_mesh import DEADLINE_S, Mesh, free_port, host_of, mesh  # noqa: F401
 from translated_requests import CASES, GET, Case, Seen
@@ -113,7 +114,7 @@ async def _gateway(mesh: Mesh, application: Application) -> int:
     return bound
 
 
-async def test_hostile_requests_are_refused_or_disarmed(mesh: Mesh) -> None:
+async def test_hostile_requests_are_refused_or_disarmed(mesh: Mesh, codec: None) -> None:
     assert len(CASES) >= 150
     application = Application()
     port = await _gateway(mesh, application)
@@ -132,7 +133,8 @@ async def test_hostile_requests_are_refused_or_disarmed(mesh: Mesh) -> None:
         if arrived and case.outcome is not None
     )
     seen = Counter(each for each in application.seen if each != GOOD)
-    wrong += [f"reached the application: {str(each)[:300]}" for each in seen - expected]
+    possible = Counter(canonical(case.outcome) for case in CASES if case.outcome is not None)
+    wrong += [f"reached the application: {str(each)[:300]}" for each in seen - possible]
     wrong += [f"did not reach the application: {str(each)[:300]}" for each in expected - seen]
     assert not wrong, "\n".join(wrong)
 

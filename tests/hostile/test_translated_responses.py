@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import struct
 
+from both_codecs import codec  # noqa: F401
 from http2_frames import ACK, END_STREAM, HEADERS, OPENING, SETTINGS, frame
 from proxy_mesh import DEADLINE_S, Client, Mesh, free_port, host_of, mesh, request_bytes  # noqa: F401
 from translated_responses import CASES, Case
@@ -69,7 +70,7 @@ async def play(case: Case, port: int, host: str) -> str:
     return ""
 
 
-async def test_hostile_responses_are_refused_or_disarmed(mesh: Mesh) -> None:
+async def test_hostile_responses_are_refused_or_disarmed(mesh: Mesh, codec: None) -> None:
     assert len(CASES) >= 80
     port = await mesh.workload("client", free_port(), node="one")
     places = asyncio.Semaphore(AT_ONCE)
