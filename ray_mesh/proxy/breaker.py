@@ -19,7 +19,6 @@ from ray_mesh.proxy.pool import (
     CONNECT_TIMEOUT_S,
     IDLE_S,
     MAX_STREAMS,
-    PING_INTERVAL_S,
     PING_TIMEOUT_S,
     SHARED_IDLE_S,
 )
@@ -143,7 +142,7 @@ class Breaker:
         pool.idle_s = self.limits.idle_timeout_s or (SHARED_IDLE_S if pool.is_http2 else IDLE_S)
         pool.max_served = self.limits.max_requests_per_connection or inf
         pool.max_streams = self.limits.max_streams or MAX_STREAMS
-        pool.ping_interval_s = self.limits.ping_interval_s or PING_INTERVAL_S
+        pool.ping_interval_s = self.limits.ping_interval_s
         pool.ping_timeout_s = self.limits.ping_timeout_s or PING_TIMEOUT_S
         pool.connect_timeout_s = self.limits.connect_timeout_s or CONNECT_TIMEOUT_S
 

@@ -49,6 +49,7 @@ _HOP_BY_HOP = frozenset(
 _ALWAYS_CUT = _HOP_BY_HOP | {b"traceparent", b"x-request-id"}
 _KNOWN_OPTIONS = frozenset(b"close keep-alive te upgrade".split()) | _HOP_BY_HOP
 _TRACESTATE = frozenset((b"tracestate",))
+_NOT_INTERIM = frozenset((b"content-length", b"x-mesh-tunnel"))
 _UNDROPPABLE = frozenset(b"host content-length content-type authorization cookie expect".split())
 
 
@@ -349,6 +350,13 @@ def read_response(block: bytes, trusts_mesh_fields: bool) -> ResponseHead:
         if b"upgrade" in names:
             head.upgrade = b", ".join(protocols(upgrade))
     return head
+
+
+def interim_fields(head: ResponseHead) -> bytes:
+    """The fields of an interim response that may travel on. Raises BadHead when it has a body."""
+    if head.length:
+        raise BadHead("an interim response with a body")
+    return without(head.fields, _NOT_INTERIM)
 
 
 def _check_count(block: bytes) -> None:

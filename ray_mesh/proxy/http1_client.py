@@ -21,9 +21,9 @@ from ray_mesh.proxy.head import (
     MAX_HEAD_BYTES,
     BadHead,
     ResponseHead,
+    interim_fields,
     protocols,
     read_response,
-    without,
 )
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import Pool
@@ -36,7 +36,6 @@ _HEAD_END = b"\r\n\r\n"
 _NO_CALLBACKS = object()
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?")
 _BODILESS = (204, 304)
-_NOT_INTERIM = frozenset((b"content-length", b"x-mesh-tunnel"))
 _now = time.monotonic
 
 
@@ -235,10 +234,8 @@ class Http1Client(asyncio.Protocol):
     def _pass_interim(
         self, request: Request, status: int, raw: bytes, head: ResponseHead, rest: bytes
     ) -> None:
-        if head.length:
-            raise BadHead("an interim response with a body")
         line = raw[: raw.find(b"\r\n")]
-        fields = without(head.fields, _NOT_INTERIM)
+        fields = interim_fields(head)
         if status == 101:
             self._switch(request, line, fields, head, rest)
             return

@@ -16,8 +16,9 @@ from ray_mesh.proxy.http2_choice import client_codec
 from ray_mesh.proxy.http2_codec import CANCEL, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, Headers, NoStream
 from ray_mesh.proxy.http2_connection import Http2Connection
 from ray_mesh.proxy.http2_head import Pairs
+from ray_mesh.proxy.http2_limits import OWN_RESETS, Bucket
 from ray_mesh.proxy.pipeline import Request
-from ray_mesh.proxy.pool import Pool
+from ray_mesh.proxy.pool import PING_INTERVAL_S, Pool
 
 MAX_INTERIMS = 32
 """How many 1xx responses may come before the final one."""
@@ -44,6 +45,7 @@ class Http2Client(Http2Connection):
         "_is_pooled",
         "_is_retired",
         "_pool",
+        "_resets",
         "_seen_activity",
         "_silent_since",
         "_trailer",
@@ -75,6 +77,7 @@ class Http2Client(Http2Connection):
         self._trailer = b""
         self._head: ResponseHead | None = None  # of the response that came last,
         self._block_of: tuple[Headers, bool] = ((), False)  # and what it was read from
+        self._resets = Bucket(OWN_RESETS)
         self._seen_activity = -1
         self._silent_since = inf
         self.scheme = b"http"
@@ -133,7 +136,12 @@ class Http2Client(Http2Connection):
         self.retire()
 
     def is_dead(self, now: float, interval_s: float, timeout_s: float) -> bool:
-        """Whether the peer has shown no sign of life though it was asked to; asks when it is time."""
+        """Whether the peer has shown no sign of life though it was asked to; asks when it is time.
+
+        Unless somebody said an interval only proxies are asked: servers of gRPC take pings on a silent call
+        for an attack (``too_many_pings``).
+        """
+        interval_s = interval_s or (PING_INTERVAL_S if self._is_mesh_peer else inf)
         if self._activity != self._seen_activity or not self._exchanges:
             self._seen_activity = self._activity
             self._silent_since = now
@@ -203,7 +211,7 @@ class Http2Client(Http2Connection):
             return
         try:
             _, line = http2_head.status_line(headers[0][1])
-            fields = http2_head.interim(headers[1:])
+            fields = http2_head.interim(headers[1:], self._is_mesh_peer)
         except BadHead as error:
             self._break(exchange, str(error))
             return
@@ -268,9 +276,17 @@ class Http2Client(Http2Connection):
 
     def _break(self, exchange: Http2Exchange, cause: str) -> None:
         """A response breaks HTTP: nothing of it travels on."""
-        self.codec.reset(exchange.stream_id, PROTOCOL_ERROR)
+        self._reset(exchange, PROTOCOL_ERROR)
         self._let_go(exchange)
         exchange.complain(cause)
+
+    def _reset(self, exchange: Http2Exchange, code: int) -> None:
+        """End a stream before its time. A connection that has seen many of these is replaced."""
+        self.codec.reset(exchange.stream_id, code)
+        self.mark()
+        if not self._resets.take():
+            self._pool.drop(self)
+            self.retire()
 
     # From its exchanges.
 
@@ -323,9 +339,10 @@ class Http2Client(Http2Connection):
     def finish(self, exchange: Http2Exchange, is_complete: bool) -> None:
         """The response is complete, or nobody wants it any more; the request perhaps is not."""
         if self._exchanges.get(exchange.stream_id) is exchange:
-            if not is_complete:
-                self.codec.reset(exchange.stream_id, CANCEL)
-                self.mark()
+            if is_complete:
+                self._resets.give()
+            else:
+                self._reset(exchange, CANCEL)
             self._let_go(exchange)
 
 
@@ -446,9 +463,12 @@ class Http2Exchange:
         request, self._request = self._request, None
         if request is None:  # it was held back, and the next try is under way
             return
+        if self._held:
+            self.resume()
         request.response_trailer = trailer
         request.connection = None
-        self._client.finish(self, request.body_done)
+        is_sent = request.head.length == 0 or not self._client.codec.queued(self.stream_id)
+        self._client.finish(self, request.body_done and is_sent)
         request.on_end()
 
     def lose(self) -> None:

@@ -12,7 +12,15 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from ray_mesh.proxy.body import may_trail
-from ray_mesh.proxy.head import CHUNKED, MAX_HEAD_BYTES, BadHead, RequestHead, ResponseHead, read_response
+from ray_mesh.proxy.head import (
+    CHUNKED,
+    MAX_HEAD_BYTES,
+    BadHead,
+    RequestHead,
+    ResponseHead,
+    interim_fields,
+    read_response,
+)
 from ray_mesh.proxy.http2_codec import Headers
 from ray_mesh.proxy.trace import is_request_id, is_valid
 
@@ -140,9 +148,10 @@ def answered(headers: Headers, ended: bool, trusts_mesh_fields: bool) -> Respons
     return head
 
 
-def interim(headers: Headers) -> bytes:
+def interim(headers: Headers, trusts_mesh_fields: bool) -> bytes:
     """The fields of an interim response. Raises BadHead."""
-    return _checked(b"\r\n", [_line(name, value) for name, value in headers])
+    block = _checked(b"\r\n", [_line(name, value) for name, value in headers])
+    return interim_fields(read_response(block, trusts_mesh_fields))
 
 
 @lru_cache(maxsize=1000)

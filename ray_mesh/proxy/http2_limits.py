@@ -15,6 +15,10 @@ IDLE_FRAMES = (10_000, 5_000)
 """How many frames without effect at once, and how many a second."""
 RESETS = (1_000, 200)
 """How many streams that end badly at once, and how many a second; one that ends well makes up for one."""
+OWN_RESETS = (500, 33)
+"""As RESETS, for streams that we end before their time, after which the connection is replaced: so that who
+cancels many requests brings none of the others on it to the end of the peer's patience. That of libnghttp2 is
+the shortest known, 1,000 and 33 a second."""
 SETTINGS_COST = 10
 """A SETTINGS frame may touch every stream: it counts as so many frames without effect."""
 PENDING_ACKS = 1_000

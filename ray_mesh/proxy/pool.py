@@ -28,7 +28,8 @@ SHARED_IDLE_S = 300.0
 """How long a connection of HTTP/2 is kept without requests: less than the inbound side keeps it."""
 PING_INTERVAL_S = 30.0
 PING_TIMEOUT_S = 20.0
-"""A connection of HTTP/2 with requests and without a byte for that long is asked whether it lives."""
+"""A connection of HTTP/2 between proxies with requests and without a byte for that long is asked whether it
+lives."""
 
 
 class Pooled(Protocol):
@@ -113,7 +114,7 @@ class Pool:
         self.waiting: list[Any] | None = None  # for the connection under way that others may share
         self.max_served = inf
         self.max_streams = MAX_STREAMS
-        self.ping_interval_s = PING_INTERVAL_S
+        self.ping_interval_s = 0.0  # nobody said
         self.ping_timeout_s = PING_TIMEOUT_S
         self.idle_s = SHARED_IDLE_S if is_http2 else IDLE_S
         self.connect_timeout_s = CONNECT_TIMEOUT_S

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from functools import partial
 from typing import Any
 
 import pytest
 from http2_frames import DATA, RST_STREAM, Peer, body, frame, headers
-from http2_server_peer import OK, Connection, Http2Server, outside
+from http2_server_peer import OK, PING, Connection, Http2Server, outside
 from proxy_mesh import (  # noqa: F401
     Client,
     Mesh,
@@ -29,6 +31,7 @@ from ray_mesh.snapshot import ConnectionLimits, TrafficPolicy
 # ruff: noqa: F811
 
 REFUSED = (7).to_bytes(4)
+CANCELLED = (8).to_bytes(4)
 
 
 def source_of(mesh: Mesh, name: str = "client") -> Source:
@@ -135,3 +138,75 @@ def ask_fields(host: str, path: str = "/", method: str = "GET") -> list[tuple[by
         (b":path", path.encode()),
         (b"proxy-authorization", credential().encode()),
     ]
+
+
+async def test_who_cancels_many_requests_ends_none_of_the_others(mesh: Mesh) -> None:
+    """Servers end connections on which too many streams are reset, and others have requests there too."""
+    port = await client(mesh)
+    server = Http2Server()
+    await outside(mesh, server)
+    patient = await Client.connect(port)
+    await patient.send(request_bytes("GET", "/patient", "shop"))
+    await until(lambda: len(server.requests) == 1, "a request that has time")
+    hasty = await Peer.connect(port)
+    streams = iter(range(1, 2000, 2))
+    for turn in range(1, 10):
+        mine = [next(streams) for _ in range(90)]
+        for stream_id in mine:
+            hasty.send(headers(stream_id, ask_fields("shop"), True))
+        await until(partial(has_come, server, 1 + 90 * turn), "all of them at the server")
+        for stream_id in mine:
+            hasty.send(frame(RST_STREAM, 0, stream_id, CANCELLED))
+        await until(partial(is_cancelled, server, 90 * turn), "all of them cancelled")
+    hasty.close()
+    assert len(server.connections) == 2
+    assert max(len(one.seen(RST_STREAM)) for one in server.connections) < 700, "fewer than any server bears"
+    first = server.connections[0]
+    answer(first, next(iter(first.requests)))
+    assert (await patient.answer()).status == 200
+    await patient.close()
+
+
+def has_come(server: Http2Server, count: int) -> bool:
+    return len(server.requests) == count
+
+
+def is_cancelled(server: Http2Server, count: int) -> bool:
+    return sum(len(one.seen(RST_STREAM)) for one in server.connections) == count
+
+
+async def test_servers_outside_the_mesh_get_no_pings_unless_somebody_says_so(mesh: Mesh) -> None:
+    """grpcio ends a connection whose silent calls are pinged, after the third."""
+    port = await client(mesh)
+    for name, traffic, pings in (("quiet", limits(), False), ("said", limits(ping_interval_s=30.0), True)):
+        server = Http2Server()
+        await outside(mesh, server, name, traffic=traffic)
+        one = await Client.connect(port)
+        await one.send(request_bytes("GET", "/", name))
+        await until(partial(has_come, server, 1), "a request at the server")
+        pool = next(pool for pool in source_of(mesh)._limited.values() if pool.shared)
+        now = time.monotonic()
+        for after_s in (0.0, 31.0, 40.0):
+            pool.close_stale(now + after_s)
+        await one.close()
+        await until(partial(is_cancelled, server, 1), "the request is given up")
+        assert bool(server.connections[0].seen(PING)) is pings
+        pool.retire()
+
+
+async def test_what_an_interim_response_says_of_the_mesh_or_of_a_body_stays_behind(mesh: Mesh) -> None:
+    def early(connection: Connection, stream_id: int) -> None:
+        fields = [(b":status", b"103"), (b"link", b"</a>"), (b"x-mesh-policy", b"forged")]
+        connection.send(headers(stream_id, fields, False))
+        answer(connection, stream_id)
+
+    port = await client(mesh)
+    await outside(mesh, Http2Server(on_ended=early))
+    one = await Client.connect(port)
+    await one.send(request_bytes("GET", "/", "shop"))
+    interim = await one.reader.readuntil(b"\r\n\r\n")
+    assert b"103" in interim
+    assert b"link: </a>" in interim
+    assert b"x-mesh" not in interim
+    assert (await one.answer()).status == 200
+    await one.close()
