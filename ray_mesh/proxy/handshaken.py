@@ -7,6 +7,7 @@ from typing import cast
 
 from ray_mesh.proxy.hosting import Hosting
 from ray_mesh.proxy.http1_server import Http1Server, Listening
+from ray_mesh.proxy.http2_choice import mesh_codec
 from ray_mesh.proxy.http2_server import Http2Server
 from ray_mesh.proxy.tcp_dialer import MessageReader
 from ray_mesh.proxy.tls import HTTP2_ALPN, TCP_ALPN
@@ -32,7 +33,7 @@ class Handshaken(asyncio.Protocol):
             return
         protocol: Http1Server | Http2Server
         if negotiated == HTTP2_ALPN:
-            protocol = Http2Server(self._listening, self._hosting.admit_peer)
+            protocol = Http2Server(self._listening, self._hosting.admit_peer, mesh_codec)
         else:
             protocol = Http1Server(self._listening, self._hosting.admit_peer)
         connection.set_protocol(protocol)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 
-from .http2_codec import Codec, Sink
+from .http2_codec import SHARED_WINDOW, Codec, Sink
 
 ENVIRONMENT = "RAY_MESH_HTTP2_CODEC"
 """``ngh2`` or ``python`` to have that one."""
@@ -20,9 +20,14 @@ def server_codec(sink: Sink) -> Codec:
     return _chosen()(sink, is_client=False)
 
 
+def mesh_codec(sink: Sink) -> Codec:
+    """The codec of a connection that another proxy opened."""
+    return _chosen()(sink, is_client=False, window=SHARED_WINDOW)
+
+
 def client_codec(sink: Sink) -> Codec:
     """The codec of a connection that we opened."""
-    return _chosen()(sink, is_client=True)
+    return _chosen()(sink, is_client=True, window=SHARED_WINDOW)
 
 
 @cache

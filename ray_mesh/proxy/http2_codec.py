@@ -25,7 +25,11 @@ MAX_STREAMS = 1024
 """How many requests a client may have under way on one connection."""
 STREAM_WINDOW = 256 * 1024
 CONNECTION_WINDOW = 16 * 1024 * 1024
-"""How much of bodies may be here that was not passed on; streams that stand still must not hold up others."""
+"""How much of bodies may be here that was not passed on."""
+SHARED_WINDOW = 64 * 1024 * 1024
+"""The same of a connection between proxies or to a server, which has requests of many clients: 100 streams
+that stand still, each with its window full, must not hold up the others, even while half of the window was
+passed on and not announced yet."""
 MAX_HEADER_BYTES = 60 * 1024
 MAX_HEADER_FIELDS = 110
 TAKE_BYTES = 256 * 1024

@@ -82,8 +82,6 @@ from .http2_limits import (
 )
 
 _NEVER = (1 << 60, 1 << 60)
-_LEAST_WINDOW = CONNECTION_WINDOW // 2
-"""The library announces what was passed on when it is half of the window."""
 _CONFIGURATION = Configuration(
     auto_window_update=False,
     peer_max_concurrent_streams=UNKNOWN_MAX_STREAMS,
@@ -123,15 +121,17 @@ class Ngh2Codec:
         "_sink",
         "_tell",
         "_unread",
+        "_window",
         "is_over",
     )
 
-    def __init__(self, sink: Sink, *, is_client: bool) -> None:
+    def __init__(self, sink: Sink, *, is_client: bool, window: int = CONNECTION_WINDOW) -> None:
         self._sink = sink
         self._is_client = is_client
         self._connection = Connection(Role.CLIENT if is_client else Role.SERVER, _CONFIGURATION)
         self._connection.initiate_connection(_CLIENT_SETTINGS if is_client else _SERVER_SETTINGS)
-        self._connection.set_local_window_size(CONNECTION_WINDOW)
+        self._connection.set_local_window_size(window)
+        self._window = window
         self._unread: dict[int, int] = {}
         """What each stream under way owes of bodies that came."""
         self._owed = 0
@@ -412,14 +412,14 @@ class Ngh2Codec:
         """Give the peer back what ended streams owed it, see the top of this file."""
         connection = self._connection
         try:
-            short = _LEAST_WINDOW - self._owed - connection.local_window_size
+            short = self._window // 2 - self._owed - connection.local_window_size
         except NGH2Error:
             return
         if short <= 0:
             return
         self._regained += short
-        connection.set_local_window_size(CONNECTION_WINDOW + self._regained)
-        connection.set_local_window_size(CONNECTION_WINDOW)
+        connection.set_local_window_size(self._window + self._regained)
+        connection.set_local_window_size(self._window)
         if self._regained > RETIRE_BYTES and not self._is_retired:
             self.goaway(NO_ERROR)
 

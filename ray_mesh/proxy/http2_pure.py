@@ -124,7 +124,7 @@ class _Stream:
 class PureCodec:
     """One side of a connection; see :class:`.http2_codec.Codec`."""
 
-    def __init__(self, sink: Sink, *, is_client: bool) -> None:
+    def __init__(self, sink: Sink, *, is_client: bool, window: int = CONNECTION_WINDOW) -> None:
         self._sink = sink
         self._is_client = is_client
         self._streams: dict[int, _Stream] = {}
@@ -148,7 +148,7 @@ class PureCodec:
         self._limit = UNKNOWN_MAX_STREAMS
         self._send_window = frames.DEFAULT_WINDOW
         self._stream_send_window = frames.DEFAULT_WINDOW
-        self._receive_window = CONNECTION_WINDOW
+        self._window = self._receive_window = window
         self._passed_on = 0
         self._goaway_id = frames.MAX_WINDOW
         self._peer_goaway_id = frames.MAX_WINDOW
@@ -167,7 +167,7 @@ class PureCodec:
         settings = {own: 0 if is_client else MAX_STREAMS, **_SETTINGS}
         self._out = [PREFACE] if is_client else []
         self._out.append(frames.settings_frame(settings))
-        self._out.append(frames.window_frame(0, CONNECTION_WINDOW - frames.DEFAULT_WINDOW))
+        self._out.append(frames.window_frame(0, window - frames.DEFAULT_WINDOW))
         self._readers: dict[int, Callable[[int, int, bytes], None]] = {
             frames.DATA: self._on_data,
             frames.HEADERS: self._on_headers,
@@ -631,7 +631,7 @@ class PureCodec:
     def _give_back(self, size: int) -> None:
         """Bytes of bodies are gone: when they are many, let the peer send as much again."""
         self._passed_on += size
-        if self._passed_on >= CONNECTION_WINDOW // 2:
+        if self._passed_on >= self._window // 2:
             self._out.append(frames.window_frame(0, self._passed_on))
             self._receive_window += self._passed_on
             self._passed_on = 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from ray_mesh.proxy import http2_head, replies
 from ray_mesh.proxy.grpc import grpc_reply, is_grpc
 from ray_mesh.proxy.head import BadHead, ResponseHead
 from ray_mesh.proxy.http2_choice import server_codec
-from ray_mesh.proxy.http2_codec import CANCEL, INTERNAL_ERROR, NO_ERROR, Headers
+from ray_mesh.proxy.http2_codec import CANCEL, INTERNAL_ERROR, NO_ERROR, Codec, Headers, Sink
 from ray_mesh.proxy.http2_connection import Http2Connection
 from ray_mesh.proxy.http2_head import Pairs
 from ray_mesh.proxy.http2_requests import RequestReader
@@ -68,8 +69,10 @@ class Http2Server(Http2Connection):
         "peer",
     )
 
-    def __init__(self, listening: Listening, admit: Admit) -> None:
-        super().__init__(server_codec)
+    def __init__(
+        self, listening: Listening, admit: Admit, codec: Callable[[Sink], Codec] = server_codec
+    ) -> None:
+        super().__init__(codec)
         self._listening = listening
         self._admit = admit
         self._entry: ServerEntry | None = None
