@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from fuzzing import fuzz
-from http2_wire import (
-    CODECS,
+from http2_frames import (
     END_HEADERS,
     HEADERS,
-    OK,
     PING,
-    POST,
     SETTINGS,
+    frame,
+)
+from http2_wire import (
+    CODECS,
+    OK,
+    POST,
     Busy,
     Told,
     data,
-    frame,
     goaway,
     headers,
     in_order,
@@ -27,14 +29,14 @@ LEFT_OUT = b"\x02\x04\x05\x07\x0a\x0c\x10"
 """PRIORITY, SETTINGS, PUSH_PROMISE, GOAWAY, and what only libnghttp2 knows: they may differ in an error."""
 
 
-def comparable(wire: bytes) -> bytes:
+def comparable(wire: bytes) -> list[bytes]:
     """The frames of which both have to say the same: whole ones, for which libnghttp2 does not wait."""
-    kept = b""
+    kept: list[bytes] = []
     while len(wire) >= 9:
         size = 9 + int.from_bytes(wire[:3])
         is_piece = wire[3] == HEADERS and not wire[4] & END_HEADERS
         if wire[3] not in LEFT_OUT and not is_piece and size <= len(wire):
-            kept += wire[:size]
+            kept.append(wire[:size])
         wire = wire[size:]
     return kept
 
@@ -48,17 +50,27 @@ def understand(kind: str, is_client: bool, pieces: list[bytes]) -> list[Told]:
     return in_order(end)
 
 
+def in_turn(kind: str, is_client: bool, frames: list[bytes]) -> list[Told]:
+    """What is told of frames, with writing after each."""
+    end = Busy(kind, is_client=is_client)
+    for each in frames:
+        end.receive(each)
+        end.take()
+    return in_order(end)
+
+
 def check(given: bytes) -> None:
     """The first byte says which side reads, and where the rest is cut."""
     first, wire = (given[0] if given else 0), given[1:]
     is_client, cut = bool(first & 1), first >> 1
+    frames = comparable(wire)
+    same = b"".join(frames)
     for kind in CODECS:
         understand(kind, is_client, [wire[:cut], wire[cut:]])
-    same = comparable(wire)
-    whole = understand("ngh2", is_client, [same])
-    for kind in CODECS:
+        whole = understand(kind, is_client, [same])
         assert whole == understand(kind, is_client, [same[:cut], same[cut:]])
         assert whole == understand(kind, is_client, [same[at : at + 1] for at in range(len(same))])
+    assert in_turn("ngh2", is_client, frames) == in_turn("python", is_client, frames)
 
 
 if __name__ == "__main__":

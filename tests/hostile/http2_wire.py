@@ -7,6 +7,19 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hpack import Decoder
+from http2_frames import (
+    ACK,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    block,
+    frame,
+)
 
 from ray_mesh.proxy.http2_codec import (
     CONNECTION_WINDOW,
@@ -19,13 +32,6 @@ from ray_mesh.proxy.http2_codec import (
 from ray_mesh.proxy.http2_ngh2 import Ngh2Codec
 from ray_mesh.proxy.http2_pure import PureCodec
 
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = range(5)
-PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(5, 10)
-END_STREAM = ACK = 1
-END_HEADERS = 4
-PADDED = 8
-HAS_PRIORITY = 32
-
 CODECS: dict[str, Callable[..., Codec]] = {"ngh2": Ngh2Codec, "python": PureCodec}
 Told = tuple[Any, ...]
 Frame = tuple[int, int, int, bytes]
@@ -33,30 +39,6 @@ Frame = tuple[int, int, int, bytes]
 GET = ((b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/"))
 POST = ((b":method", b"POST"), *GET[1:])
 OK = ((b":status", b"200"),)
-
-
-def frame(kind: int, flags: int = 0, stream_id: int = 0, payload: bytes = b"") -> bytes:
-    """One frame."""
-    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream_id.to_bytes(4) + payload
-
-
-def _integer(value: int) -> bytes:
-    """An HPACK integer with a prefix of seven bits."""
-    if value < 127:
-        return bytes((value,))
-    written = b"\x7f"
-    value -= 127
-    while value > 127:
-        written += bytes((value % 128 + 128,))
-        value //= 128
-    return written + bytes((value,))
-
-
-def block(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Fields as HPACK literals that touch no table."""
-    return b"".join(
-        b"\x00" + _integer(len(name)) + name + _integer(len(value)) + value for name, value in fields
-    )
 
 
 def headers(stream_id: int, fields: Iterable[tuple[bytes, bytes]] = GET, ended: bool = True) -> bytes:
@@ -183,12 +165,15 @@ class End:
 
 
 class Busy(End):
-    """It answers what it is told, in a way that the stream decides, and counts what it was not rid of."""
+    """It answers what it is told, in a way that the stream decides, and counts what it was not rid of.
+
+    The window of a stream is used up first: libnghttp2 ends a body only while the connection has one.
+    """
 
     def __init__(self, kind: str, *, is_client: bool) -> None:
         super().__init__(kind, is_client=is_client)
         self.unread: Counter[int] = Counter()
-        self.greet()
+        self.greet(setting(4, 50_000))
         if is_client:
             for fields in (GET, POST, POST, GET):
                 self.codec.request(fields, fields is GET)

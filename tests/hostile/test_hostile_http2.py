@@ -7,28 +7,30 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from http2_wire import (
+from http2_frames import (
     ACK,
-    CODECS,
     CONTINUATION,
     DATA,
     END_HEADERS,
     END_STREAM,
-    GET,
     GOAWAY,
     HAS_PRIORITY,
     HEADERS,
-    OK,
     PADDED,
     PING,
-    POST,
     PUSH_PROMISE,
     RST_STREAM,
     SETTINGS,
-    End,
     block,
-    data,
     frame,
+)
+from http2_wire import (
+    CODECS,
+    GET,
+    OK,
+    POST,
+    End,
+    data,
     goaway,
     headers,
     reset,

@@ -5,30 +5,32 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from http2_wire import (
+from http2_frames import (
     ACK,
-    CODECS,
     CONTINUATION,
     DATA,
     END_HEADERS,
     END_STREAM,
-    GET,
     GOAWAY,
     HEADERS,
-    OK,
     PADDED,
     PING,
-    POST,
     PRIORITY,
     PUSH_PROMISE,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
+    block,
+    frame,
+)
+from http2_wire import (
+    CODECS,
+    GET,
+    OK,
+    POST,
     Busy,
     End,
-    block,
     data,
-    frame,
     goaway,
     headers,
     in_order,

@@ -7,27 +7,29 @@ import subprocess
 import sys
 
 import pytest
-from http2_wire import (
+from http2_frames import (
     ACK,
-    CODECS,
     DATA,
     END_HEADERS,
     END_STREAM,
-    GET,
     GOAWAY,
     HAS_PRIORITY,
     HEADERS,
-    OK,
     PADDED,
     PING,
-    POST,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
-    End,
     block,
-    data,
     frame,
+)
+from http2_wire import (
+    CODECS,
+    GET,
+    OK,
+    POST,
+    End,
+    data,
     goaway,
     headers,
     reset,
