@@ -393,7 +393,7 @@ class Http2Exchange:
         if request is None or not self.stream_id:
             return
         lines = request.trailer if done else b""
-        if payload or (done and not lines):
+        if payload or not lines:
             goes_on = self._client.send(self, payload, done and not lines)
             if not goes_on and request.stream is not None:
                 request.stream.pause()

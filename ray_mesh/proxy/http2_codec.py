@@ -32,7 +32,7 @@ that stand still, each with its window full, must not hold up the others, even w
 passed on and not announced yet."""
 MAX_HEADER_BYTES = 60 * 1024
 MAX_HEADER_FIELDS = 110
-TAKE_BYTES = 256 * 1024
+TAKE_BYTES = 64 * 1024
 """How much is framed at a time."""
 
 NO_ERROR = 0x0

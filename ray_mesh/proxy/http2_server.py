@@ -449,8 +449,8 @@ class Http2Stream:
         server.codec.respond(self.stream_id, headers, length == 0)
         if length == 0:
             self._is_ended = True
-        elif payload:
-            self._send(payload)
+        else:
+            self.send_body(payload)
         server.mark()
 
     def interim(self, line: bytes, fields: bytes) -> None:
@@ -464,16 +464,13 @@ class Http2Stream:
 
     def send_body(self, payload: bytes) -> None:
         """See :class:`.sides.Stream`."""
-        if payload and not self._is_ended:
-            self._activity += 1
-            self._send(payload)
-
-    def _send(self, payload: bytes) -> None:
-        if self._server.send(self, payload, False):
+        if not payload or self._is_ended:
             return
-        request = self._request
-        if request is not None and request.connection is not None:
-            request.connection.pause()
+        self._activity += 1
+        if not self._server.send(self, payload, False):
+            request = self._request
+            if request is not None and request.connection is not None:
+                request.connection.pause()
 
     def end(self) -> None:
         """See :class:`.sides.Stream`."""

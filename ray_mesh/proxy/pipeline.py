@@ -202,7 +202,8 @@ class Request(Facts):
         if done and self.retrying is not None and self.member is not None:
             self.retrying.arm()
         if self.connection is not None:
-            self._remember(payload)
+            if self.replay is not None:
+                self._remember(payload)
             self.connection.send_body(payload, done)
         else:
             self._keep(payload, done)
@@ -421,6 +422,7 @@ class Request(Facts):
             return
         self.status = status
         self.responded = True
+        self.replay = None
         self.first_byte_at = _now()
         self.response_bytes = len(payload)
         member = self.member

@@ -2,8 +2,9 @@
 
 HTTP/1.1 carries one request at a time, so a pool is a stack of idle connections (the one used last is
 the one least likely to be closed under us) and a count of all. A pool for HTTP/2 shares its connections:
-a request takes part in the one that has fewest, another is made when all have ``max_streams``, and who comes
-while the first is being made waits for it. Decisions only; connecting is the business of :mod:`.connector`.
+a request takes part in the first that has room, since what is written together costs least; another is made
+when all have ``max_streams``, and who comes while one is being made waits for it. Decisions only; connecting
+is the business of :mod:`.connector`.
 """
 
 from __future__ import annotations
@@ -143,14 +144,10 @@ class Pool:
         return None
 
     def _take_part(self, now: float) -> Any:
-        best: Shared | None = None
         for connection in self.shared:
             if connection.has_room and now < connection.expires_at:
-                if not connection.active:
-                    return connection.exchange()
-                if best is None or connection.active < best.active:
-                    best = connection
-        return best.exchange() if best is not None else None
+                return connection.exchange()
+        return None
 
     def share(self, connection: Shared, generation: int) -> None:
         """Let others take part in a new connection, unless it is of the past already."""
