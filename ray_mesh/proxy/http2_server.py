@@ -60,6 +60,7 @@ class Http2Server(Http2Connection):
         "_place",
         "_reader",
         "_seen_activity",
+        "_seen_unsent",
         "_streams",
         "_ticks",
         "_trailer",
@@ -84,7 +85,7 @@ class Http2Server(Http2Connection):
         self._pairs: Pairs = ()
         self._trailer_pairs: Pairs = ()
         self._is_draining = self._is_last_named = False
-        self._seen_activity = self._ticks = 0
+        self._seen_activity = self._seen_unsent = self._ticks = 0
         self._accepted_at = time.time()
         self.expires_at = inf
         self.peer: object = None
@@ -139,15 +140,18 @@ class Http2Server(Http2Connection):
         if self._entry is None:
             return
         assert self._place is not None
-        is_quiet = self._activity == self._seen_activity
+        unsent = self.transport.get_write_buffer_size()
+        is_quiet = self._activity == self._seen_activity and unsent == self._seen_unsent
         self._ticks = self._ticks + 1 if is_quiet else 0
-        self._seen_activity = self._activity
+        self._seen_activity, self._seen_unsent = self._activity, unsent
         if now >= self.expires_at and not self._is_draining:
             self.drain()
-        if not self._streams:
+        if unsent and self._ticks >= STALL_TICKS:
+            self.transport.abort()  # closing would wait for a client that does not read
+        elif not self._streams:
             if self._ticks >= (IDLE_TICKS if self._reader.has_read else FIRST_TICKS):
                 self.drain()
-        elif self._ticks >= DEAD_TICKS:
+        elif not unsent and self._ticks >= DEAD_TICKS:
             self.transport.abort()
         elif self._ticks >= PING_TICKS:
             self.codec.ping()
@@ -162,7 +166,7 @@ class Http2Server(Http2Connection):
         """See :class:`.http2_codec.Sink`."""
         entry = self._entry
         assert entry is not None
-        stream = self._streams[stream_id] = Http2Stream(self, stream_id)
+        stream = self._streams[stream_id] = Http2Stream(self, stream_id, ended)
         try:
             request = self._reader.read(entry, stream, headers, ended, self._listening.paths)
         except BadHead as error:
@@ -202,9 +206,9 @@ class Http2Server(Http2Connection):
             self.mark()
 
     def on_goaway(self, last_stream_id: int, code: int) -> None:
-        """See :class:`.http2_codec.Sink`. A client that goes away starts nothing more."""
-        self._is_draining = self._is_last_named = True
-        self.mark()
+        """See :class:`.http2_codec.Sink`. A client that goes away starts nothing more, and is held to it."""
+        self._is_draining = True
+        self._name_last()
 
     def on_pong(self) -> None:
         """See :class:`.http2_codec.Sink`."""
@@ -217,7 +221,7 @@ class Http2Server(Http2Connection):
 
     def on_flushed(self) -> None:
         """See :class:`.http2_connection.Http2Connection`."""
-        if self._early:
+        if self._early and not self._is_blocked:
             early, self._early = self._early, []
             for stream in early:
                 if self.codec.queued(stream.stream_id):
@@ -328,7 +332,7 @@ class Http2Stream:
 
     is_http2 = True
 
-    def __init__(self, server: Http2Server, stream_id: int) -> None:
+    def __init__(self, server: Http2Server, stream_id: int, ended: bool) -> None:
         self._server = server
         self.stream_id = stream_id
         self.peer = server.peer
@@ -336,7 +340,7 @@ class Http2Stream:
         self._request: Request | None = None
         self._held = 0  # bytes of the request that were not granted again
         self._is_paused = False
-        self._is_complete = False  # the request came whole
+        self._is_complete = ended  # the request came whole
         self._is_answered = False  # a response began
         self._is_ended = False  # and is complete
         self._activity = self._seen_activity = self._seen_unsent = self._ticks = 0
@@ -346,7 +350,6 @@ class Http2Stream:
     def begin(self, request: Request) -> None:
         """A request came."""
         self._request = request
-        self._is_complete = request.body_done
 
     def take(self, payload: bytes, ended: bool) -> None:
         """More of the body came."""
