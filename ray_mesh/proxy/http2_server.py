@@ -354,17 +354,15 @@ class Http2Stream:
     def take(self, payload: bytes, ended: bool) -> None:
         """More of the body came."""
         self._activity += 1
+        if ended:
+            self._is_complete = True
         request = self._request
-        is_over = request is None or request.done or request.body_done
-        self._is_complete = self._is_complete or ended
-        if not is_over:
-            assert request is not None
+        if request is not None and not request.done and not request.body_done:
             request.feed(payload, ended)
-        if not payload:
-            return
-        if self._is_paused and not is_over:
-            self._held += len(payload)
-        else:
+            if self._is_paused:
+                self._held += len(payload)
+                return
+        if payload:
             self._server.codec.consumed(self.stream_id, len(payload))
 
     def take_trailer(self, headers: Headers) -> None:
