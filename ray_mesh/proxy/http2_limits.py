@@ -30,7 +30,7 @@ MAX_SETTINGS = 32
 MAX_CONTINUATIONS = 128
 """Pieces of one block of fields. libnghttp2 counts a frame's head that comes in pieces each time (2817)."""
 RETIRE_BYTES = 1 << 30
-"""How much of unread bodies that were reset a connection survives, see :mod:`.http2_ngh2`."""
+"""How much of frames that were cut off by a reset a connection survives, see :mod:`.http2_ngh2`."""
 
 
 class Bucket:

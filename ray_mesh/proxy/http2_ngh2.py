@@ -4,14 +4,14 @@ Framing, HPACK, the states of streams and the rules of RFC 9113 for messages are
 added here: who is told what; limits that are rates (:mod:`.http2_limits`); and the connection's receive
 window.
 
-**The window.** Bytes of a body that came and were not passed on are owed to the peer. When a stream ends
-with such a debt (the peer reset it, or we did with half a frame on its way), the library forgets it without
-giving the connection's window back, and takes no acknowledgement for it any more: enough cancelled uploads,
-and the connection stands still for everybody on it. So after each end of such a stream the free window is
-compared with what it must be at least (half, less what streams still owe), and what is missing is
-announced: the window is set that much higher, which sends it, and then lower again, which is not told to
-the peer. The library adds up what was lowered, in 31 bits: after a gibibyte the connection asks its peer
-for a successor by GOAWAY.
+**The window.** Bytes of a body that came and were not passed on are owed to the peer, and given back when the
+stream ends. Of some the library never tells: what came of a frame before we reset its stream, and a frame
+that breaks a rule, have taken their share of the connection's window, and cannot be acknowledged. Enough
+cancelled downloads, and the connection would stand still for everybody on it. So after such ends the free
+window is compared with what it must be at least (half, less what streams still owe), and what is missing is
+announced: the window is set that much higher, which sends it, and then lower again, which is not told to the
+peer. The library adds up what was lowered, in 31 bits: after a gibibyte the connection asks its peer for a
+successor by GOAWAY.
 
 A call for a stream that the library has closed, while we have not yet read so, raises: it comes too late,
 and has nothing left to do.
@@ -358,7 +358,7 @@ class Ngh2Codec:
             return
         if unread:
             self._owed -= unread
-            self._regain()
+            self._acknowledge(stream_id, unread)
         self._resets.give()
         self._sink.on_closed(stream_id, NO_ERROR)
 
@@ -368,6 +368,7 @@ class Ngh2Codec:
         is_told = unread is not None or stream_id in self._ending
         if unread:
             self._owed -= unread
+            self._acknowledge(stream_id, unread)
         if stream_id in self._ending:
             self._ending.discard(stream_id)
         elif stream_id != self._reset_id:
@@ -409,7 +410,7 @@ class Ngh2Codec:
             return
 
     def _regain(self) -> None:
-        """Give the peer back what ended streams owed it, see the top of this file."""
+        """Give the peer back what ended streams took without a word, see the top of this file."""
         connection = self._connection
         try:
             short = self._window // 2 - self._owed - connection.local_window_size

@@ -11,9 +11,12 @@ _VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[!-~\x80-\xff]
 _STATUS = re.compile(rb"[1-9][0-9][0-9]")
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*")
-_AUTHORITY = re.compile(rb"[A-Za-z0-9!$%&'()*+,.:;=@\[\]_~-]+")
+_AUTHORITY = re.compile(rb"[A-Za-z0-9!$%&'()*+,.:;=\[\]_~-]+")
 _PATH = re.compile(rb"/[!-~\x80-\xff]*")
-_DIGITS = re.compile(rb"[0-9]{1,18}")
+_OTHER_PATH = re.compile(rb"[!-~\x80-\xff]+")
+"""Of a scheme that is not HTTP's, whose paths are its own affair."""
+_DIGITS = re.compile(rb"[0-9]{1,19}")
+_MAX_LENGTH = (1 << 63) - 1
 _OF_ONE_CONNECTION = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
@@ -37,11 +40,13 @@ def request_length(headers: Headers) -> int | None:
         if not authorities or b":scheme" in pseudo or b":path" in pseudo:
             raise Malformed
         return _length(headers)
-    path = pseudo.get(b":path", b"")
-    is_of_server = path == b"*" and method == b"OPTIONS"
-    if not (hosts or authorities) or not _are(_SCHEME, pseudo.get(b":scheme", b"")):
+    scheme = pseudo.get(b":scheme", b"")
+    path = pseudo.get(b":path")
+    if path is None or not (hosts or authorities) or not _are(_SCHEME, scheme):
         raise Malformed
-    if not is_of_server and not _are(_PATH, path):
+    is_of_server = path == b"*" and method == b"OPTIONS"
+    wanted = _PATH if scheme.lower() in (b"http", b"https") else _OTHER_PATH
+    if not is_of_server and not _are(wanted, path):
         raise Malformed
     return _length(headers)
 
@@ -67,6 +72,8 @@ def response_length(headers: Headers, status: int, is_head: bool) -> int | None:
 def check_trailers(headers: Headers) -> None:
     """Check the fields after a body. Raises Malformed."""
     _pseudo(headers, frozenset())
+    if any(name == b"content-length" for name, _ in headers):
+        raise Malformed
 
 
 def _are(wanted: re.Pattern[bytes], *values: bytes) -> bool:
@@ -97,4 +104,7 @@ def _length(headers: Headers) -> int | None:
         return None
     if len(lengths) > 1 or _DIGITS.fullmatch(lengths[0]) is None:
         raise Malformed
-    return int(lengths[0])
+    length = int(lengths[0])
+    if length > _MAX_LENGTH:
+        raise Malformed
+    return length

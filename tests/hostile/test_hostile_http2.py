@@ -121,6 +121,9 @@ MALFORMED = {
     "trailers before Content-Length is reached": sized(b"3", b"x", trailers=True),
     "trailers that end nothing": headers(1, POST, False) + headers(1, TRAILERS, False),
     "pseudo-headers in trailers": headers(1, POST, False) + headers(1, (PATH,)),
+    "Content-Length in trailers": headers(1, POST, False) + headers(1, ((LENGTH, b"3"),)),
+    "an authority with a user": headers(1, (METHOD, SCHEME, (b":authority", b"user@a"), PATH)),
+    "Content-Length beyond 63 bits": headers(1, (*POST, (LENGTH, b"9223372036854775808")), False),
     "a field of the connection in trailers": headers(1, POST, False) + headers(1, ((b"upgrade", b"x"),)),
 }
 

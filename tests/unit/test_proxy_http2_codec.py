@@ -246,7 +246,14 @@ def test_nothing_is_framed_beyond_what_may_be_taken(server: End) -> None:
 
 
 @pytest.mark.parametrize(
-    "abandon", ["the peer resets", "we reset", "we reset in the middle of a frame", "the answer is complete"]
+    "abandon",
+    [
+        "the peer resets",
+        "we reset",
+        "we reset in the middle of a frame",
+        "the answer is complete",
+        "it breaks a rule",
+    ],
 )
 def test_the_connections_window_survives_streams_that_end_unread(server: End, abandon: str) -> None:
     """Thousands of them, with others that end well: the peer is neither held up nor given too much."""
@@ -254,9 +261,10 @@ def test_the_connections_window_survives_streams_that_end_unread(server: End, ab
     for stream_id in range(1, 4 * 2400, 4):
         ended = abandon == "the answer is complete"
         body = [data(stream_id, bytes(16_384)), data(stream_id, bytes(16_384), ended)]
+        fields = (*POST, (b"content-length", b"20000")) if abandon == "it breaks a rule" else POST
         free -= 2 * 16_384
         assert free >= 0, "the peer is held up"
-        server.receive(headers(stream_id, POST, False), body[0])
+        server.receive(headers(stream_id, fields, False), body[0])
         if abandon == "the peer resets":
             server.receive(body[1], reset(stream_id))
         elif abandon == "we reset":
@@ -267,6 +275,8 @@ def test_the_connections_window_survives_streams_that_end_unread(server: End, ab
             server.codec.reset(stream_id, CANCEL)
             free += _given_back(server)
             server.receive(body[1][9_000:])
+        elif abandon == "it breaks a rule":
+            server.receive(body[1])
         else:
             server.receive(body[1])
             server.codec.respond(stream_id, OK, True)
