@@ -71,8 +71,12 @@ def _secure(case: Case, source: Source, way: Way, server: GatewayServer, asked: 
     way.add(Step("tls", f"server name {sni} is of hosts {', '.join(entry.server.hosts)}: {mode}{proof}"))
     if entry.server.virtual_hosts is None:
         return _connection(case, source, way, entry.server.routes, server.port, sni)
-    hosts = entry.server.virtual_hosts
-    return _request(case, source, way, hosts, asked, server.port, lambda name: door.choose(name) is entry)
+
+    def is_owner(name: str) -> bool | None:
+        chosen = door.choose(name)
+        return None if chosen is None else chosen is entry
+
+    return _request(case, source, way, entry.server.virtual_hosts, asked, server.port, is_owner)
 
 
 def _request(
@@ -82,10 +86,10 @@ def _request(
     hosts: tuple[VirtualHost, ...],
     asked: Asked,
     port: int,
-    is_owner: Callable[[str], bool] = lambda name: True,
+    is_owner: Callable[[str], bool | None] = lambda name: True,
 ) -> Way:
     """Policies of the gateway first, then the virtual host, as the proxy has it. ``is_owner`` says whether a
-    host is of the TLS server that the connection came to."""
+    host is of the TLS server that the connection came to, None when it is of none."""
     if asked.method == b"CONNECT":
         return _refuse(way, "listener", replies.NO_TUNNELS)
     passage = pass_guards(case, source.document, authorization_input("", "", port, asked))
@@ -98,11 +102,12 @@ def _request(
         return _refuse(way, "virtual host", replies.bad_request(400, "the Host field is not a host and port"))
     found = VirtualHosts(hosts).find(authority[0])
     place = Place(istio_gateway(case, source, authority[0], port), source.document)
+    is_ours = is_owner(authority[0])
+    if is_ours is False or (is_ours is None and found is not None):
+        return _refuse(way, "virtual host", replies.misdirected(authority[0]))
     if found is None:
         notes = tuple(why_no_host(case, source, authority[0], port))
         return _refuse(way, "virtual host", replies.no_virtual_host(authority[0], port), notes)
-    if not is_owner(authority[0]):
-        return _refuse(way, "virtual host", replies.misdirected(authority[0]))
     if found.to_https:
         return _to_https(way, authority[0], asked)
     way.add(Step("virtual host", f"{authority[0]} is of {', '.join(found.hosts)}"))

@@ -57,11 +57,6 @@ class Door:
                 best, best_rank = entry, found
         return best
 
-    def owner(self, name: str) -> Ingress | None:
-        """Whose requests those for a host are."""
-        entry = self.choose(name)
-        return entry.ingress if entry is not None else None
-
 
 def rank(pattern: str, name: str) -> int:
     """How specific a pattern for a name is: -1 when it does not stand for it, more for a narrower one."""

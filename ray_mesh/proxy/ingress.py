@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ray_mesh.proxy import replies
 from ray_mesh.proxy.caller import Caller, Effects
@@ -30,6 +31,9 @@ from ray_mesh.proxy.trace import new_request_id
 from ray_mesh.proxy.virtual_hosts import VirtualHosts
 from ray_mesh.snapshot import VirtualHost
 
+if TYPE_CHECKING:
+    from ray_mesh.proxy.doors import SecureEntry
+
 _DROPPED = frozenset({b"x-forwarded-"})
 _MAX_VIEWS = 1024
 
@@ -37,7 +41,7 @@ _MAX_VIEWS = 1024
 class Ingress(Caller):
     """The entry of one gateway listener. Without configuration every request is answered 404.
 
-    ``owner`` says whose requests a host's are where several TLS servers share a port.
+    ``owner`` names the TLS server of a host where several share a port.
     """
 
     recent = None
@@ -49,7 +53,7 @@ class Ingress(Caller):
         port: int,
         guard: Guard,
         is_secure: bool = False,
-        owner: Callable[[str], Ingress | None] | None = None,
+        owner: Callable[[str], SecureEntry | None] | None = None,
     ) -> None:
         super().__init__(source, effects)
         self.port = port
@@ -124,11 +128,11 @@ class Ingress(Caller):
             request.refuse(replies.bad_request(400, "the Host field is not a host and port"))
             return None
         host = self._hosts.find(authority[0])
+        if self._is_misdirected(authority[0], host is not None):
+            request.refuse(replies.misdirected(authority[0]))
+            return None
         if host is None:
             request.refuse(replies.no_virtual_host(authority[0], self.port))
-            return None
-        if self._owner is not None and self._owner(authority[0]) is not self:
-            request.refuse(replies.misdirected(authority[0]))
             return None
         if host.to_https:
             target = (request.path + request.query).decode("latin-1")
@@ -143,6 +147,14 @@ class Ingress(Caller):
             self._views = {}
         self._views[request.host] = table
         return table
+
+    def _is_misdirected(self, name: str, is_served: bool) -> bool:
+        """Whether a host is of another TLS server of the port. Browsers ask for all hosts of a certificate on
+        one connection of HTTP/2, and connect anew when they are told."""
+        if self._owner is None:
+            return False
+        entry = self._owner(name)
+        return is_served if entry is None else entry.ingress is not self
 
     @property
     def _announced(self) -> bytes:

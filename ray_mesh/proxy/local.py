@@ -159,7 +159,7 @@ class Local:
             if secure.virtual_hosts is not None:
                 guard = self.inbound.guard
                 ingress = ingress or Ingress(
-                    self.source, self._effects, door.port, guard, is_secure=True, owner=door.owner
+                    self.source, self._effects, door.port, guard, is_secure=True, owner=door.choose
                 )
                 ingress.set_hosts(secure.virtual_hosts)
             entries.append(SecureEntry(secure, ingress))

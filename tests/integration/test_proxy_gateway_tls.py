@@ -93,8 +93,9 @@ async def test_servers_by_name(mesh: Mesh, tmp_path: Path) -> None:
     assert fields["x-forwarded-proto"] == "https"
     assert fields["x-forwarded-for"] == "127.0.0.1, 127.0.0.1"
     assert (await get(ports[443], client, "x.b.example.com")).status == 200
-    # What one server serves is nothing to a connection to another one.
-    assert (await get(ports[443], client, "a.example.com", host="x.b.example.com")).status == 404
+    # What one server serves is nothing to a connection to another one, which is told to connect anew.
+    assert (await get(ports[443], client, "a.example.com", host="x.b.example.com")).status == 421
+    assert (await get(ports[443], client, "a.example.com", host="c.example.com")).status == 404
     context = issuer.client()
     context.check_hostname = False
     for name in ("c.example.com", None):

@@ -654,7 +654,7 @@ TLS_EDGE = [
     [
         ("https://shop.com/", "", "forwarded", ""),
         ("https://other.com/", "", "forwarded", ""),
-        ("https://other.com/", "shop.com", "refused", "no_virtual_host"),
+        ("https://other.com/", "shop.com", "refused", "misdirected"),
         ("https://nobody.com/", "", "refused", "unrecognized_name"),
         ("https://raw.com/", "", "forwarded", ""),
         ("http://shop.com:443/", "", "refused", "bad_client_hello"),
