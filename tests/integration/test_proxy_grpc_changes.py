@@ -21,9 +21,10 @@ from grpc_peers import (
     publish_without_proxy,
     serving,
 )
-from proxy_mesh import DEADLINE_S, Mesh, mesh, until  # noqa: F401
+from proxy_mesh import DEADLINE_S, Mesh, credential, free_port, mesh, until  # noqa: F401
 
 from ray_mesh import snapshot
+from ray_mesh.proxy.plane import DataPlane, PlaneConfig
 from ray_mesh.snapshot import Destination, Route
 
 # ruff: noqa: F811
@@ -178,3 +179,54 @@ async def test_a_service_that_restarts(mesh: Mesh, tmp_path: Path, name: str) ->
 async def _code(channel: Any, way: Way) -> grpc.StatusCode:
     call = unary(channel, way)
     return await call.code()
+
+
+async def test_a_successor_takes_over_and_no_call_notices(mesh: Mesh) -> None:
+    inbound = free_port()
+
+    async def plane(name: str, old: DataPlane | None) -> DataPlane:
+        new = DataPlane(PlaneConfig(name, "three", "mesh.local", inbound_port=inbound))
+        new.adopt(old.sockets() if old is not None else [])
+        new.bind()
+        new.set_bundles(mesh.bundles)
+        return new
+
+    service = Service()
+    async with serving(service) as app_port:
+        old = mesh.planes["three"] = await plane("first", None)
+        port = await mesh.workload("client", free_port(), node="three")
+        await mesh.workload("reviews", app_port, node="three", services=(HOST,), app_protocol="http2")
+        await old.accept()
+        mesh.service("reviews", [mesh.endpoint("reviews", node="three")], ports=PORTS)
+        way = Way(port, (("proxy-authorization", credential()),), "reviews")
+        async with way.channel() as channel:
+            calling = [asyncio.create_task(_call_until(service, channel, way)) for _ in range(8)]
+            for number in range(3):
+                enough = len(service.sizes) + 50
+                await until(lambda enough=enough: len(service.sizes) >= enough, "calls")  # type: ignore[misc]
+                call = method(channel, "Chat")(metadata=way.metadata)
+                await exchange(call, b"before")
+                new = mesh.planes["three"] = await plane(f"next-{number}", old)
+                for name in ("client", "reviews"):
+                    new.apply(f"workload.default.{name}", mesh.workloads[name])
+                    new.set_identity(f"workload.default.{name}", mesh.svid(name))
+                mesh.service("reviews", [mesh.endpoint("reviews", node="three")], ports=PORTS)
+                await new.accept()
+                await until(lambda new=new: len(new.ready()) == 2, "it is ready")  # type: ignore[misc]
+                retired = asyncio.create_task(old.retire(DEADLINE_S))
+                for _ in range(20):
+                    await exchange(call, b"while it retires")
+                assert not retired.done(), "a stream is under way"
+                await finish(call)
+                await asyncio.wait_for(retired, DEADLINE_S / 2)
+                assert await old.drain(DEADLINE_S)
+                await old.stop()
+                old = new
+            service.gate.set()
+            await asyncio.gather(*calling)
+
+
+async def _call_until(service: Service, channel: Any, way: Way) -> None:
+    """Call until the gate of the service is open."""
+    while not service.gate.is_set():
+        assert await unary(channel, way, b"x") == b"x"
