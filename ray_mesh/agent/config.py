@@ -98,6 +98,7 @@ class ConfigSync:
         self._report = report
         self._inbox: deque[_Item] = deque()
         self._filled = asyncio.Event()
+        self._is_taking = False
         self._shared = Follower(
             bus, subjects.SHARED_BUCKET, self._heard, keys=(), version_of=self._verified_version
         )
@@ -165,18 +166,27 @@ class ConfigSync:
         age_s = time.time() - beacon.at
         if abs(age_s) > FRESH_S and beacon.shard not in self._newest_beacon:
             raise PeerError(f"beacon of {beacon.shard} is {age_s:.0f} s old: replayed, or a clock is wrong")
-        self._put(beacon)
+        if self._is_idle:
+            self._compare(beacon)
+        else:
+            self._put(beacon)
 
     def _put(self, item: _Item) -> None:
         self._inbox.append(item)
         self._filled.set()
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether all that was heard is taken, so that what is heard now need not wait for its turn."""
+        return not self._inbox and not self._is_taking
+
     async def _work(self) -> None:
         while True:
+            self._is_taking = False
             while not self._inbox:
                 self._filled.clear()
                 await self._filled.wait()
-            item = self._inbox.popleft()
+            self._is_taking, item = True, self._inbox.popleft()
             try:
                 await self._take(item)
             except MeshError as error:
@@ -197,8 +207,7 @@ class ConfigSync:
             case _Idle(host):
                 await self._drop_host(host)
             case _Acknowledge(shard, number):
-                self.applied[shard] = number
-                self._changed()
+                self._acknowledge(shard, number)
 
     def _compare(self, beacon: messages.Beacon) -> None:
         """See to it that what the beacon names is fetched, and acknowledged when it is applied."""
@@ -216,8 +225,14 @@ class ConfigSync:
         if beacon.shard not in self._syncing:
             if behind or is_first_or_missed:
                 self._syncing[beacon.shard] = asyncio.create_task(self._synchronize(beacon.shard))
+            elif self._is_idle:
+                self._acknowledge(beacon.shard, beacon.number)
             else:
                 self._put(_Acknowledge(beacon.shard, beacon.number))
+
+    def _acknowledge(self, shard: str, number: int) -> None:
+        self.applied[shard] = number
+        self._changed()
 
     async def _synchronize(self, shard: str) -> None:
         """Wait for the followers; what they delivered is in the inbox before the acknowledgement."""

@@ -13,6 +13,13 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 _VERSION = len("NATS/1.0")
 _DIGITS = 16
+_KNOWN = frozenset(
+    {
+        "Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Last-Sequence",
+        "Nats-Expected-Last-Subject-Sequence", "Mesh-Signature", "Mesh-Beacon",
+    }
+)  # fmt: skip
+"""Headers of republished values, which most are."""
 
 
 class Receiver(Protocol):
@@ -79,7 +86,8 @@ def read_headers(raw: bytes) -> dict[str, str]:
         found["Description"] = description.strip()
     for line in lines:
         name, separator, value = line.partition(":")
-        names = name.split()
-        if separator and len(names) == 1 and names[0].isascii():
+        if name in _KNOWN:
+            found[name] = value.strip()
+        elif separator and len(names := name.split()) == 1 and names[0].isascii():
             found[names[0]] = value.strip()
     return found

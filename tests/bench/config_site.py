@@ -73,18 +73,23 @@ class Workers:
 
 
 class Nodes:
-    """The leases of the nodes that serve the mesh's workloads: those of the proxies beside them."""
+    """The leases of the nodes that serve the mesh's workloads: those of the proxies beside them.
 
-    def __init__(self, bus: Bus) -> None:
+    They have ``applied`` these beacons: a shard that hears of a proxy that has none of its own repeats them.
+    """
+
+    def __init__(self, bus: Bus, applied: dict[str, int]) -> None:
         self._bus = bus
+        self._applied = applied
         self._leases: dict[str, messages.ProxyLease] = {}
         self._task = asyncio.create_task(self._beat())
 
     def set(self, node: str, ready: tuple[str, ...], port: int = 7000) -> None:
         """Say what a node serves now."""
-        lease = messages.ProxyLease(node, "e", node, "127.0.0.1", port, "0", "HEALTHY", ready, {}, (), 1, 0.0)
-        self._leases[node] = lease
-        self._publish(lease)
+        self._leases[node] = messages.ProxyLease(
+            node, "e", node, "127.0.0.1", port, "0", "HEALTHY", ready, self._applied, (), 1, 0.0
+        )
+        self._publish(self._leases[node])
 
     def ready(self, node: str) -> tuple[str, ...]:
         """What a node serves."""
@@ -111,6 +116,7 @@ class Site:
         self.bench = bench
         self.through: dict[str, int] = {}
         self.members: dict[str, tuple[str, ...]] = {}
+        self.numbers: dict[str, int] = {}
         self.roles: list[Role] = []
         self.workers: list[Workers] = []
         self.changes = 0
@@ -123,7 +129,7 @@ class Site:
         await ensure_buckets(self.controller)
         self.gateway = await self._connect("gateway", permissions("gateway", DRIVER))
         edge = Permissions((subjects.every("lease"),), (f"{subjects.inbox('proxy', DRIVER)}.>",), "edge")
-        self.nodes = Nodes(await self._connect("proxy", edge))
+        self.nodes = Nodes(await self._connect("proxy", edge), self.numbers)
         self._stack.callback(self.nodes.stop)
         self.desk = Desk(
             Store(self.gateway, subjects.DESIRED_BUCKET), self.bench.state_dir.signing_key("admission")
@@ -139,6 +145,7 @@ class Site:
         beacon = messages.decode(messages.Beacon, message.data)
         self.through[beacon.shard] = beacon.through
         self.members[beacon.shard] = beacon.members
+        self.numbers[beacon.shard] = beacon.number
 
     async def start_role(self, role: str) -> Role:
         """Start one control role."""
@@ -169,6 +176,7 @@ class Site:
         """What shards said is of no use any more."""
         self.through.clear()
         self.members.clear()
+        self.numbers.clear()
 
     async def start_proxies(
         self, hosts: Sequence[Sequence[str]], processes: int, *, with_plane: bool = False

@@ -31,6 +31,8 @@ FULL = Pace(
     services=1000, proxies=2000, few=100, processes=4, changes=100, costed=30, rate=1.0, churn_s=20.0,
     kills=5, updates=100,
 )  # fmt: skip
+RATE_OF_ONE = 2000.0
+"""Changes a second that two cores can take if there is one proxy."""
 LIMIT_S = {False: 20 * 60.0, True: 6 * 60.0}
 
 
@@ -57,7 +59,8 @@ def main(arguments: list[str]) -> int:
     if options.services:
         pace = replace(pace, services=options.services)
     if options.proxies:
-        pace = replace(pace, proxies=options.proxies, few=min(pace.few, options.proxies // 4))
+        rate = min(pace.rate, RATE_OF_ONE / options.proxies)
+        pace = replace(pace, proxies=options.proxies, few=min(pace.few, options.proxies // 4), rate=rate)
     begun_at = time.monotonic()
     run = Run(pace, begun_at + LIMIT_S[options.quick])
     run.measure(options.cases or CASES)

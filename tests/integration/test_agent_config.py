@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -34,6 +35,9 @@ class Site:
         self.reports: list[str] = []
         self.number = 0
         self.history: list[int] = []
+        self.applying = ""
+        self.may_apply = asyncio.Event()
+        self.may_apply.set()
         self.breaks_on: snapshot.Resource = snapshot.Mesh("broken", "")
 
     async def start(self) -> None:
@@ -92,6 +96,8 @@ class Site:
     async def _apply(self, key: str, resource: snapshot.Resource | None) -> None:
         if resource == self.breaks_on:
             raise KeyError(key)
+        self.applying = key
+        await self.may_apply.wait()
         self.applied[key] = resource
 
     async def _unknown(self, host: str) -> None:
@@ -122,6 +128,28 @@ async def test_a_host_is_followed_when_it_is_asked_for_and_acknowledged_behind_i
     version = await site.write("service.default.reviews", service(9090))
     await site.acknowledged(site.announce({"service.default.reviews": version}))
     assert site.applied["service.default.reviews"] == service(9090)
+
+
+async def test_nothing_is_acknowledged_while_it_is_being_applied(site: Site) -> None:
+    await site.write("service.default.reviews", service())
+    site.sync.want(HOST)
+    await until(lambda: "service.default.reviews" in site.applied)
+    await site.acknowledged(site.announce({}))
+    site.applying = ""
+    site.may_apply.clear()
+    version = await site.write("service.default.reviews", service(9090))
+    await until(lambda: site.applying == "service.default.reviews")
+    heard: list[bytes] = []
+    await site.bus.subscribe(subjects.every("beacon"), lambda message: heard.append(message.data))
+    assert await site.bus.flush()
+    number = site.announce({"service.default.reviews": version})
+    site.announce({})
+    await until(lambda: len(heard) == 2)
+    assert site.sync.applied["r1"] < number
+    site.may_apply.set()
+    await site.acknowledged(number + 1)
+    assert site.applied["service.default.reviews"] == service(9090)
+    assert site.history == sorted(site.history)
 
 
 async def test_after_a_missed_beacon_everything_is_fetched_before_the_acknowledgement(site: Site) -> None:
