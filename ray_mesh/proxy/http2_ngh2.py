@@ -105,6 +105,7 @@ class Ngh2Codec:
     __slots__ = (
         "_connection",
         "_ending",
+        "_give_back",
         "_idle",
         "_is_client",
         "_is_cut",
@@ -118,6 +119,7 @@ class Ngh2Codec:
         "_regained",
         "_reset_id",
         "_resets",
+        "_send_data",
         "_sink",
         "_tell",
         "_unread",
@@ -131,6 +133,8 @@ class Ngh2Codec:
         self._connection = Connection(Role.CLIENT if is_client else Role.SERVER, _CONFIGURATION)
         self._connection.initiate_connection(_CLIENT_SETTINGS if is_client else _SERVER_SETTINGS)
         self._connection.set_local_window_size(window)
+        self._send_data = self._connection.send_data
+        self._give_back = self._connection.acknowledge_received_data
         self._window = window
         self._unread: dict[int, int] = {}
         """What each stream under way owes of bodies that came."""
@@ -150,22 +154,7 @@ class Ngh2Codec:
         self._is_doomed = False
         self._is_retired = False
         self.is_over = False
-        self._tell: dict[type[Event], Callable[[Any], None]] = {
-            RequestReceived: self._on_request,
-            ResponseReceived: self._on_response,
-            InformationalResponseReceived: self._on_interim,
-            DataReceived: self._on_data,
-            TrailersReceived: self._on_trailers,
-            StreamReset: self._on_reset,
-            StreamClosed: self._on_closed,
-            WindowUpdated: self._on_idle_frame,
-            PingReceived: self._on_idle_frame,
-            PriorityUpdateReceived: self._on_idle_frame,
-            SettingsReceived: self._on_settings,
-            PingAcknowledged: self._on_pong,
-            GoAwayReceived: self._on_goaway,
-            ConnectionClosed: self._on_connection_closed,
-        }
+        self._tell = _TELL
 
     # What the connection calls.
 
@@ -233,7 +222,7 @@ class Ngh2Codec:
     def send(self, stream_id: int, payload: bytes, ended: bool) -> None:
         if stream_id in self._unread:
             try:
-                self._connection.send_data(stream_id, payload, end_stream=ended)
+                self._send_data(stream_id, payload, end_stream=ended)
             except NGH2Error:
                 return
 
@@ -262,7 +251,10 @@ class Ngh2Codec:
             return
         self._unread[stream_id] = unread - size
         self._owed -= size
-        self._acknowledge(stream_id, size)
+        try:
+            self._give_back(size, stream_id)
+        except NGH2Error:
+            return
 
     def queued(self, stream_id: int) -> int:
         return self._connection.queued_body_size(stream_id)
@@ -299,7 +291,7 @@ class Ngh2Codec:
         except NGH2Error:
             return
         self._is_doomed = True
-        self._tell = {ConnectionClosed: self._on_connection_closed}
+        self._tell = _TELL_THE_END
 
     # What the library says.
 
@@ -307,7 +299,7 @@ class Ngh2Codec:
         for event in events:
             told = self._tell.get(type(event))
             if told is not None:
-                told(event)
+                told(self, event)
 
     def _on_request(self, event: RequestReceived) -> None:
         stream_id = self._last_id = event.stream_id
@@ -405,7 +397,7 @@ class Ngh2Codec:
 
     def _acknowledge(self, stream_id: int, size: int) -> None:
         try:
-            self._connection.acknowledge_received_data(size, stream_id)
+            self._give_back(size, stream_id)
         except NGH2Error:
             return
 
@@ -446,3 +438,23 @@ class Ngh2Codec:
         self._unread.clear()
         self._ending.clear()
         self._sink.on_end(code)
+
+
+_Tell = dict[type[Event], Callable[[Ngh2Codec, Any], None]]
+_TELL: _Tell = {
+    RequestReceived: Ngh2Codec._on_request,
+    ResponseReceived: Ngh2Codec._on_response,
+    InformationalResponseReceived: Ngh2Codec._on_interim,
+    DataReceived: Ngh2Codec._on_data,
+    TrailersReceived: Ngh2Codec._on_trailers,
+    StreamReset: Ngh2Codec._on_reset,
+    StreamClosed: Ngh2Codec._on_closed,
+    WindowUpdated: Ngh2Codec._on_idle_frame,
+    PingReceived: Ngh2Codec._on_idle_frame,
+    PriorityUpdateReceived: Ngh2Codec._on_idle_frame,
+    SettingsReceived: Ngh2Codec._on_settings,
+    PingAcknowledged: Ngh2Codec._on_pong,
+    GoAwayReceived: Ngh2Codec._on_goaway,
+    ConnectionClosed: Ngh2Codec._on_connection_closed,
+}
+_TELL_THE_END: _Tell = {ConnectionClosed: Ngh2Codec._on_connection_closed}

@@ -168,18 +168,6 @@ class PureCodec:
         self._out = [PREFACE] if is_client else []
         self._out.append(frames.settings_frame(settings))
         self._out.append(frames.window_frame(0, window - frames.DEFAULT_WINDOW))
-        self._readers: dict[int, Callable[[int, int, bytes], None]] = {
-            frames.DATA: self._on_data,
-            frames.HEADERS: self._on_headers,
-            frames.PRIORITY: self._on_priority,
-            frames.RST_STREAM: self._on_reset,
-            frames.SETTINGS: self._on_settings,
-            frames.PUSH_PROMISE: self._on_push,
-            frames.PING: self._on_ping,
-            frames.GOAWAY: self._on_goaway,
-            frames.WINDOW_UPDATE: self._on_window_update,
-            frames.CONTINUATION: self._on_continuation,
-        }
 
     # What the connection calls.
 
@@ -321,11 +309,11 @@ class PureCodec:
             if kind != frames.SETTINGS or flags & frames.ACK:
                 raise _Broken(PROTOCOL_ERROR)
             self._has_settings = True
-        reader = self._readers.get(kind)
-        if reader is None:
+        read = _READERS.get(kind)
+        if read is None:
             self._count_idle()
         else:
-            reader(flags, stream_id, payload)
+            read(self, flags, stream_id, payload)
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
@@ -719,6 +707,20 @@ class PureCodec:
         self.is_over = True
         self._streams.clear()
         self._sink.on_end(self._end_code)
+
+
+_READERS: dict[int, Callable[[PureCodec, int, int, bytes], None]] = {
+    frames.DATA: PureCodec._on_data,
+    frames.HEADERS: PureCodec._on_headers,
+    frames.PRIORITY: PureCodec._on_priority,
+    frames.RST_STREAM: PureCodec._on_reset,
+    frames.SETTINGS: PureCodec._on_settings,
+    frames.PUSH_PROMISE: PureCodec._on_push,
+    frames.PING: PureCodec._on_ping,
+    frames.GOAWAY: PureCodec._on_goaway,
+    frames.WINDOW_UPDATE: PureCodec._on_window_update,
+    frames.CONTINUATION: PureCodec._on_continuation,
+}
 
 
 def _unpadded(flags: int, payload: bytes) -> bytes:

@@ -547,3 +547,25 @@ def test_which_codec_is_chosen(choice: str, missing: str, wanted: str) -> None:
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.strip() == wanted, done.stderr
+
+
+@pytest.mark.slow
+def test_a_connection_that_lost_too_much_asks_for_a_successor() -> None:
+    """A gibibyte of frames that were cut off by our resets; what is under way is served."""
+    server = End("ngh2").greet()
+    server.receive(headers(1))
+    lost = 0
+    for stream_id in range(3, 1 << 20, 2):
+        body = data(stream_id, bytes(16_384))
+        server.receive(headers(stream_id, POST, False), body[:-1])
+        server.codec.reset(stream_id, CANCEL)
+        lost += 16_383
+        if [each for each in server.written() if each[0] == GOAWAY]:
+            break
+        server.receive(body[-1:])
+        server.told.clear()
+    assert 1 << 30 <= lost <= (1 << 30) + CONNECTION_WINDOW
+    assert not server.codec.is_over
+    server.codec.respond(1, OK, True)
+    server.written()
+    assert server.told[-2:] == [("closed", 1, NO_ERROR), ("end", NO_ERROR)]
