@@ -82,6 +82,8 @@ class MutualTls:
         bound_inside(transport.get_extra_info("socket"))
         connection.security = "mutual_tls"
         connection.expires_at = min(identity.expires_at, chain_deadline(chain))
+        if isinstance(connection, Http2Client):
+            connection.depend_on(identity.trust, chain)
         return connection
 
 

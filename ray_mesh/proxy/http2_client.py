@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from math import inf
+from typing import TYPE_CHECKING
 
 from ray_mesh.proxy import http2_head
 from ray_mesh.proxy.head import BadHead, ResponseHead
@@ -19,6 +20,9 @@ from ray_mesh.proxy.http2_head import Pairs
 from ray_mesh.proxy.http2_limits import OWN_RESETS, Bucket
 from ray_mesh.proxy.pipeline import Request
 from ray_mesh.proxy.pool import PING_INTERVAL_S, Pool
+
+if TYPE_CHECKING:
+    from ray_mesh.proxy.tls import Trust
 
 MAX_INTERIMS = 32
 """How many 1xx responses may come before the final one."""
@@ -45,6 +49,7 @@ class Http2Client(Http2Connection):
         "_is_pooled",
         "_is_retired",
         "_pool",
+        "_proof",
         "_resets",
         "_seen_activity",
         "_silent_since",
@@ -77,6 +82,7 @@ class Http2Client(Http2Connection):
         self._trailer = b""
         self._head: ResponseHead | None = None  # of the response that came last,
         self._block_of: tuple[Headers, bool] = ((), False)  # and what it was read from
+        self._proof: tuple[Trust, tuple[bytes, ...], float] | None = None
         self._resets = Bucket(OWN_RESETS)
         self._seen_activity = -1
         self._silent_since = inf
@@ -131,6 +137,19 @@ class Http2Client(Http2Connection):
         self._is_retired = True
         self.mark()
 
+    def depend_on(self, trust: Trust, chain: tuple[bytes, ...]) -> None:
+        """Its peer was verified now: live as long as these bundles, or those after them, would do so."""
+        self._proof = (trust, chain, time.time())
+        if self.is_open:
+            trust.proven.add(self)
+
+    def verify(self) -> None:
+        """See :class:`.tls.Proven`. Calls of gRPC may last for days."""
+        assert self._proof is not None
+        trust, chain, seen_at = self._proof
+        if not trust.vouches(chain, seen_at):
+            self.kill()
+
     def close(self) -> None:
         """Close an idle connection."""
         self.retire()
@@ -172,6 +191,8 @@ class Http2Client(Http2Connection):
     def connection_lost(self, error: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
         self.is_open = False
+        if self._proof is not None:
+            self._proof[0].proven.discard(self)
         if self._is_pooled:
             self._is_pooled = False
             self._pool.forget(self)

@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Protocol
 
 from cryptography import x509
 
@@ -32,10 +33,18 @@ EXPIRY_MARGIN_SHARE = 0.1
 left when that is shorter."""
 
 
+class Proven(Protocol):
+    """A connection that lives as long as its peer is trusted."""
+
+    def verify(self) -> None:
+        """The trust changed: close when who the peer proved to be would not be believed any more."""
+
+
 class Trust:
-    """The bundles in force. ``generation`` grows when they change."""
+    """The bundles in force. ``generation`` grows when they change; ``proven`` are looked at again then."""
 
     def __init__(self) -> None:
+        self.proven: set[Proven] = set()
         self.bundles: Mapping[str, Bundle] = {}
         self.generation = 0
         self._verdicts = Verdicts()
@@ -45,6 +54,8 @@ class Trust:
         self.bundles = dict(bundles)
         self.generation += 1
         self._verdicts = Verdicts()
+        for connection in tuple(self.proven):
+            connection.verify()
 
     def verify(self, chain: tuple[bytes, ...]) -> SpiffeId:
         """Who the peer with this chain is. Raises PeerError."""

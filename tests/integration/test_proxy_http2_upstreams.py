@@ -11,6 +11,7 @@ import pytest
 from http2_frames import DATA, RST_STREAM, Peer, body, frame, headers
 from http2_server_peer import OK, PING, Connection, Http2Server, outside
 from proxy_mesh import (  # noqa: F401
+    TRUST_DOMAIN,
     Client,
     Mesh,
     credential,
@@ -26,6 +27,8 @@ from test_proxy_breakers import breaker_of
 
 from ray_mesh import snapshot
 from ray_mesh.proxy.source import Source
+from ray_mesh.security.bundle import Bundle
+from ray_mesh.security.ca import Authority
 from ray_mesh.snapshot import ConnectionLimits, TrafficPolicy
 
 # ruff: noqa: F811
@@ -209,4 +212,23 @@ async def test_what_an_interim_response_says_of_the_mesh_or_of_a_body_stays_behi
     assert b"link: </a>" in interim
     assert b"x-mesh" not in interim
     assert (await one.answer()).status == 200
+    await one.close()
+
+
+async def test_a_call_ends_with_the_trust_in_whom_it_is_made_to(mesh: Mesh) -> None:
+    """Also one whose connection was given up before, for a new certificate: calls may last for days."""
+    port, gate = await client(mesh), Gate()
+    await callee(mesh, handler=gate)
+    apply_rule(mesh, "{connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}")
+    one = await ask(port, "POST")
+    await until(lambda: gate.arrived == 1, "a request at the application")
+    plane = mesh.planes["one"]
+    plane.set_identity("workload.default.client", mesh.svid("client"))
+    other = Authority.create_root(TRUST_DOMAIN, time.time())
+    both = Bundle(TRUST_DOMAIN, (mesh.root.certificate, other.certificate))
+    plane.set_bundles({TRUST_DOMAIN: both})
+    assert len(plane.trust.proven) == 1, "both vouch for it still"
+    plane.set_bundles({TRUST_DOMAIN: other.bundle()})
+    assert (await one.answer()).status == 503
+    assert not plane.trust.proven
     await one.close()
