@@ -338,12 +338,12 @@ class PureCodec:
         padding = size - len(body)
         self._give_back(padding)
         self._give_back_stream(stream, padding)
+        if not body and not ended:
+            self._count_idle()
+            return
         if not stream.has_head or not _is_expected(stream, len(body), ended):
             self._give_back(len(body))
             self._spoil(stream_id, PROTOCOL_ERROR)
-            return
-        if not body and not ended:
-            self._count_idle()
             return
         stream.unread += len(body)
         self._sink.on_data(stream_id, body, ended)
