@@ -46,13 +46,13 @@ def _call(connections: int, streams: int) -> Requests:
 
 
 _GET = Requests("/reviews/0", [("user-agent", "bench"), ("accept", "*/*")])
-_CHATS = Chats(0, [], [])
 CASES = (
     Case("gRPC unary, 32 connections x 1 stream", 0.85, "plain h2", _call(32, 1), is_beside_haproxy=True),
     Case("gRPC unary, 4 connections x 32 streams", 0.75, "plain h2", _call(4, 32), is_beside_haproxy=True),
     Case("gRPC unary, two hops, mTLS between, 32 x 1", 0.85, "pair h2", _call(32, 1)),
     Case("gRPC unary, two hops, mTLS between, 4 x 32", 0.85, "pair h2", _call(4, 32)),
-    Case("gRPC bidirectional streams, 4 x 8", 1.0, "plain h2", _CHATS, PER_MESSAGE),
+    Case("gRPC bidirectional streams, 4 x 8", 1.0, "plain h2", Chats(0, [], []), PER_MESSAGE),
+    Case("gRPC bidirectional streams, 4 x 32", 1.0, "plain h2", Chats(0, [], [], streams=32), PER_MESSAGE),
     Case("HTTP/2 to HTTP/1.1, 64 B, 32 x 1", 0.85, DOWNGRADED, _GET, is_beside_haproxy=True),
     Case("HTTP/1.1 to HTTP/2, 64 B, 32 connections", 0.85, "plain h2", Plan(0, HOST, [])),
     Case(

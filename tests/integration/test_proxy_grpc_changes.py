@@ -154,6 +154,22 @@ async def test_a_proxy_that_retires_moves_its_callers(mesh: Mesh, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["one hop", "two hops"])
+async def test_a_caller_that_goes_away(mesh: Mesh, tmp_path: Path, name: str) -> None:
+    service = Service()
+    async with serving(service) as port:
+        way = await open_way(mesh, name, port, tmp_path)
+        async with way.channel() as staying, way.channel() as leaving:
+            kept = method(staying, "Chat")(metadata=way.metadata)
+            await exchange(kept, b"stays")
+            calls = [method(leaving, "Chat")(metadata=way.metadata) for _ in range(50)]
+            await asyncio.gather(*(exchange(call, b"goes") for call in calls))
+            await leaving.close()
+            await until(lambda: service.chats == 50, "the service is told of each stream")
+            await exchange(kept, b"is not concerned")
+            await finish(kept)
+
+
+@pytest.mark.parametrize("name", ["one hop", "two hops"])
 async def test_a_service_that_restarts(mesh: Mesh, tmp_path: Path, name: str) -> None:
     first = Service()
     async with serving(first) as port:
