@@ -85,9 +85,21 @@ def measure(lab: Lab, case: Case, pace: Pace, patience: Patience) -> list[Row]:
     return [row(case.name, case.unit, case.bar, targets, taken)]
 
 
-def measure_between(lab: Lab, pace: Pace, patience: Patience) -> list[Row]:
+BETWEEN = (
+    Case("HTTP/2 between for HTTP/1.1, 64 B, 32 connections", 1.0, "pair", Plan(0, HOST, [])),
+    Case("HTTP/2 between for HTTP/1.1, 64 B, 1 connection", 1.0, "pair", Plan(0, HOST, [], connections=1)),
+    Case(
+        "HTTP/2 between for HTTP/1.1, 1 MB response, 8 connections",
+        1.0,
+        "pair",
+        Plan(0, HOST, [], path=f"/bytes/{MB}", connections=8),
+        PER_MB,
+    ),
+)
+
+
+def measure_between(lab: Lab, case: Case, pace: Pace, patience: Patience) -> list[Row]:
     """HTTP/1.1 through two hops: the hop between by HTTP/2 beside the same by HTTP/1.1, both ours."""
-    case = Case("HTTP/1.1 client, two hops, HTTP/2 between, 64 B", 1.0, "pair", Plan(0, HOST, []))
     usual = replace(lab.ours("pair"), name=f"{OURS}, HTTP/1.1 between")
     targets = [lab.ours(UPGRADED), usual]
     taken = in_turn(targets, pace, patience, _sender(lab, case), UNITS[case.unit])

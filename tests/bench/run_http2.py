@@ -37,7 +37,9 @@ def _measure(run: Run, part: str) -> None:
             if run.only in case.name:
                 run.measure(case.name, partial(http2_requests.measure, lab, case, pace, patience))
     elif part == "between":
-        run.measure(part, partial(http2_requests.measure_between, lab, pace, patience))
+        for case in http2_requests.BETWEEN:
+            if run.only in case.name:
+                run.measure(case.name, partial(http2_requests.measure_between, lab, case, pace, patience))
     else:
         run.measure(part, partial(http2_memory.measure, lab))
 
