@@ -82,7 +82,12 @@ class Member:
         return f"{self.workload or 'the endpoint'} at {self.endpoint.address}:{self.endpoint.port}"
 
     def eject(self, now: float) -> float:
-        """Note a failed connection; returns for how many seconds the member is ejected."""
+        """Note a failed connection; returns for how many seconds the member is ejected.
+
+        Requests that failed together, by one dial perhaps, are one failure.
+        """
+        if self.ejected_until > now:
+            return self.ejected_until - now
         self.failures += 1
         ejection_s = min(FIRST_EJECTION_S * (1 << min(self.failures - 1, 8)), LONGEST_EJECTION_S)
         self.ejected_until = now + ejection_s

@@ -137,9 +137,9 @@ class Dialer:
     def dial(self, request: Request, pool: Pool, member: Member, identity: Identity | None) -> None:
         """Connect to the member and start the request there, or tell it why not.
 
-        One connection under way is enough for all that come meanwhile where they can share it.
+        A connection under way is enough for as many of those that come meanwhile as may share it.
         """
-        if pool.waiting is not None and not pool.falls_back:
+        if pool.waiting is not None and not pool.falls_back and len(pool.waiting) < pool.capacity:
             pool.waiting.append((request, request.attempts))
             return
         if not pool.admit():

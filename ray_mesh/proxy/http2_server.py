@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TICK_S = 10.0
 """How often a connection is looked at. Its limits in ticks:"""
 FIRST_TICKS = 8  # until the first request
-IDLE_TICKS = 60  # without request; longer than the callers' proxies keep theirs
+IDLE_TICKS = 60  # without request, whatever else comes; longer than the callers' proxies keep theirs
 PING_TICKS = 3  # requests, and not a byte from the client: it is asked for a sign of life
 DEAD_TICKS = 6  # there was none
 STALL_TICKS = 30  # a request without a byte either way; calls of gRPC may be silent, if their bytes are taken
@@ -54,17 +54,20 @@ class Http2Server(Http2Connection):
         "_fields",
         "_is_draining",
         "_is_last_named",
+        "_last_id",
         "_lines",
         "_listening",
         "_pairs",
         "_place",
         "_reader",
         "_seen_activity",
+        "_seen_id",
         "_seen_unsent",
         "_streams",
         "_ticks",
         "_trailer",
         "_trailer_pairs",
+        "_unused_ticks",
         "client",
         "expires_at",
         "peer",
@@ -86,6 +89,7 @@ class Http2Server(Http2Connection):
         self._trailer_pairs: Pairs = ()
         self._is_draining = self._is_last_named = False
         self._seen_activity = self._seen_unsent = self._ticks = 0
+        self._last_id = self._seen_id = self._unused_ticks = 0
         self._accepted_at = time.time()
         self.expires_at = inf
         self.peer: object = None
@@ -144,12 +148,15 @@ class Http2Server(Http2Connection):
         is_quiet = self._activity == self._seen_activity and unsent == self._seen_unsent
         self._ticks = self._ticks + 1 if is_quiet else 0
         self._seen_activity, self._seen_unsent = self._activity, unsent
+        is_unused = not self._streams and self._last_id == self._seen_id
+        self._unused_ticks = self._unused_ticks + 1 if is_unused else 0
+        self._seen_id = self._last_id
         if now >= self.expires_at and not self._is_draining:
             self.drain()
         if unsent and self._ticks >= STALL_TICKS:
             self.transport.abort()  # closing would wait for a client that does not read
         elif not self._streams:
-            if self._ticks >= (IDLE_TICKS if self._reader.has_read else FIRST_TICKS):
+            if self._unused_ticks >= (IDLE_TICKS if self._reader.has_read else FIRST_TICKS):
                 self.drain()
         elif not unsent and self._ticks >= DEAD_TICKS:
             self.transport.abort()
@@ -166,6 +173,7 @@ class Http2Server(Http2Connection):
         """See :class:`.http2_codec.Sink`."""
         entry = self._entry
         assert entry is not None
+        self._last_id = stream_id
         stream = self._streams[stream_id] = Http2Stream(self, stream_id, ended)
         try:
             request = self._reader.read(entry, stream, headers, ended, self._listening.paths)

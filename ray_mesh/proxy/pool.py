@@ -149,6 +149,11 @@ class Pool:
                 return connection.exchange()
         return None
 
+    @property
+    def capacity(self) -> float:
+        """How many requests a new connection may carry at a time."""
+        return min(self.max_streams, self.max_served)
+
     def share(self, connection: Shared, generation: int) -> None:
         """Let others take part in a new connection, unless it is of the past already."""
         if generation == self.generation and self.max_idle:

@@ -12,6 +12,7 @@ from http2_frames import (
     END_HEADERS,
     END_STREAM,
     HEADERS,
+    PING,
     SETTINGS,
     WINDOW_UPDATE,
     frame,
@@ -21,7 +22,6 @@ from proxy_mesh import Mesh
 from ray_mesh import snapshot
 from ray_mesh.proxy.http2_codec import PREFACE
 
-PING = 6
 OK = ((b":status", b"200"),)
 
 

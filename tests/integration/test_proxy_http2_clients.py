@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from http2_frames import GOAWAY, RST_STREAM, SETTINGS, Peer, body, frame, headers
+from http2_frames import GOAWAY, PING, RST_STREAM, SETTINGS, Peer, body, frame, headers
 from http2_frames import WINDOW_UPDATE as WINDOW
 from proxy_mesh import Mesh, mesh, until  # noqa: F401
 from routing_mesh import callee, client
 from rule_mesh import Gate
 from test_proxy_http2_upstreams import ask_fields
 
-from ray_mesh.proxy.http2_server import STALL_TICKS, Http2Server
+from ray_mesh.proxy.http2_server import FIRST_TICKS, STALL_TICKS, Http2Server
 
 # ruff: noqa: F811
 
@@ -104,3 +104,20 @@ async def test_a_body_that_was_announced_empty_may_end_late(mesh: Mesh) -> None:
     one.send(headers(3, ask_fields("reviews"), True))
     assert (await one.ending(3)).status == 200
     one.close()
+
+
+async def test_pings_alone_keep_no_connection(mesh: Mesh) -> None:
+    port = await client(mesh)
+    idle = await Peer.connect(port)
+    connections = mesh.planes["one"].connections
+    await until(lambda: any(isinstance(one, Http2Server) for one in connections), "it came")
+    server = server_of(mesh)
+    for _ in range(FIRST_TICKS):
+        seen = server._activity
+        idle.send(frame(PING, 0, 0, bytes(8)))
+        await until(lambda seen=seen: server._activity > seen, "a ping")  # type: ignore[misc]
+        server.on_deadline(0.0)
+    assert server._is_draining
+    server.end_notice()
+    await until(lambda: not mesh.planes["one"].connections, "it is closed")
+    idle.close()

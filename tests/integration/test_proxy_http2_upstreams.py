@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from http2_frames import DATA, RST_STREAM, Peer, body, frame, headers
-from http2_server_peer import OK, PING, Connection, Http2Server, outside
+from http2_frames import DATA, PING, RST_STREAM, Peer, body, frame, headers
+from http2_server_peer import OK, Connection, Http2Server, outside
 from proxy_mesh import (  # noqa: F401
     TRUST_DOMAIN,
     Client,

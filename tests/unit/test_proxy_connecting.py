@@ -134,6 +134,35 @@ async def test_an_error_that_nobody_expects_leaves_nobody_waiting() -> None:
     assert (pool.count, pool.waiting) == (0, None)
 
 
+class Waiting(Connector):
+    """Connects when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(closes=True)
+        self.begun = 0
+        self.go = asyncio.Event()
+
+    async def connect(self, endpoint: Endpoint, identity: Identity | None, pool: Pool) -> Http1Client:
+        self.begun += 1
+        await self.go.wait()
+        return await super().connect(endpoint, identity, pool)
+
+
+async def test_as_many_wait_for_one_connection_as_it_may_carry() -> None:
+    connector, pool, member = Waiting(), Pool(is_http2=True), Member(ENDPOINT)
+    pool.max_streams = 2
+    dialer, asked = Dialer(connector), [Asked(member) for _ in range(5)]
+    for each in asked:
+        dialer.dial(cast(Request, each), pool, member, None)
+    connector.go.set()
+    async with asyncio.timeout(1.0):
+        while dialer._tasks:
+            await asyncio.sleep(0)
+    assert connector.begun == 3
+    assert all(each.cause for each in asked), "each was told"
+    assert pool.count == 0
+
+
 class _Complete:
     body_done = True
     connection: Any = None

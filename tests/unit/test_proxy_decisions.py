@@ -312,10 +312,15 @@ class TestCluster:
         cluster = destination(endpoint("a"), endpoint("b")).cluster("", 0.0)
         assert cluster is not None
         bad, good = cluster.members
-        assert [bad.eject(0.0) for _ in range(7)] == [1, 2, 4, 8, 16, LONGEST_EJECTION_S, LONGEST_EJECTION_S]
-        cluster.refresh(1.0)
+        now, ejections = 0.0, []
+        for _ in range(7):
+            ejections.append(bad.eject(now))
+            assert bad.eject(now) == ejections[-1], "requests that failed together"
+            now += ejections[-1]
+        assert ejections == [1, 2, 4, 8, 16, LONGEST_EJECTION_S, LONGEST_EJECTION_S]
+        cluster.refresh(now - 1.0)
         assert cluster.available == (good,)
-        cluster.refresh(LONGEST_EJECTION_S)
+        cluster.refresh(now)
         assert set(cluster.available) == {bad, good}
 
     def test_when_all_are_ejected_all_are_tried(self) -> None:
