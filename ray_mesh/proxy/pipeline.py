@@ -305,13 +305,18 @@ class Request(Facts):
             self.connection_lost()  # the peer contradicts itself
             return
         self.connection = None
-        if not self.has_body or self.attempts >= MAX_ATTEMPTS or not self.may_retry():
-            self.blame(503)
-            self.refuse(replies.connection_reset(member.where))
+        if self.has_body and self.attempts < MAX_ATTEMPTS and self.may_retry():
+            member.active -= 1
+            self._take_back_body()
+            self.send_to(member)
             return
-        member.active -= 1
-        self._take_back_body()
-        self.send_to(member)
+        self.blame(503)
+        reply = replies.connection_reset(member.where)
+        if self.retrying is None:
+            self.refuse(reply)
+        else:
+            self.end_try(member)
+            self.retrying.go_on(reply, member, True)
 
     def _send_again(self, was_reused: bool, member: Member) -> None:
         assert self.cluster is not None

@@ -17,6 +17,7 @@ from proxy_mesh import (  # noqa: F401
     credential,
     fetch,
     free_port,
+    host_of,
     mesh,
     request_bytes,
     until,
@@ -232,3 +233,19 @@ async def test_a_call_ends_with_the_trust_in_whom_it_is_made_to(mesh: Mesh) -> N
     assert (await one.answer()).status == 503
     assert not plane.trust.proven
     await one.close()
+
+
+async def test_a_route_with_retries_has_them_for_streams_that_are_refused_as_well(mesh: Mesh) -> None:
+    def refuse(connection: Connection, stream_id: int) -> None:
+        if len(server.requests) < 6:
+            connection.send(frame(RST_STREAM, 0, stream_id, REFUSED))
+        else:
+            answer(connection, stream_id)
+
+    server = Http2Server(on_ended=refuse)
+    port = await client(mesh)
+    to_shop = (snapshot.Destination(host_of("shop")),)
+    retries = snapshot.Retries(5, ("refused-stream",), backoff_s=0.001)
+    await outside(mesh, server, routes=(snapshot.Route("shop", "", (), to_shop, retries=retries),))
+    found = await fetch(port, "/", "shop", "POST", b"body")
+    assert (found.status, found.body, len(server.requests)) == (200, b"body", 6)
