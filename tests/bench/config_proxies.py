@@ -47,19 +47,20 @@ class Applied:
             self.held[proxy].pop(key, None)
         else:
             self.held[proxy][key] = resource_
-            self.at[mark_of(resource_)].append(time.monotonic())
-        self.heard.set()
+            times = self.at[mark_of(resource_)]
+            times.append(time.monotonic())
+            if len(times) >= len(self.held):
+                self.heard.set()
 
-    async def by_all(self, mark: str, proxies: int, patience_s: float) -> list[float]:
+    async def by_all(self, mark: str, patience_s: float) -> list[float]:
         """When each proxy had applied what carries a mark; fewer when patience has run out."""
-        deadline = time.monotonic() + patience_s
-        while len(self.at[mark]) < proxies and time.monotonic() < deadline:
-            self.heard.clear()
-            try:
-                async with asyncio.timeout(0.2):
+        try:
+            async with asyncio.timeout(patience_s):
+                while len(self.at[mark]) < len(self.held):
+                    self.heard.clear()
                     await self.heard.wait()
-            except TimeoutError:
-                continue
+        except TimeoutError:
+            pass
         times = self.at.pop(mark)
         self.at.clear()
         return times
@@ -176,7 +177,7 @@ class Worker:
         ((verb, argument),) = question.items()
         match verb:
             case "applied":
-                times = await self._applied.by_all(argument, len(self.proxies), 60.0)
+                times = await self._applied.by_all(argument, 60.0)
                 return {"times": times, "missing": len(self.proxies) - len(times)}
             case "leases":
                 for proxy in self.proxies:
