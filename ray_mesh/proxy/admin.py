@@ -70,6 +70,7 @@ class Admin:
     """The entry and what its connections share (see :class:`.http1_server.Listening`)."""
 
     is_brief = False
+    is_edge = False
     recent = None
 
     def __init__(self, port: int, wheel: Wheel, pages: Mapping[str, Page]) -> None:

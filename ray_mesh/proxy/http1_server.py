@@ -36,6 +36,7 @@ from ray_mesh.proxy.head import (
     set_apart,
     without,
 )
+from ray_mesh.proxy.http2_choice import edge_codec, server_codec
 from ray_mesh.proxy.http2_codec import PREFACE
 from ray_mesh.proxy.http2_server import Http2Server
 from ray_mesh.proxy.path import Paths, split_absolute
@@ -80,6 +81,7 @@ class Recent:
 
 class ServerEntry(Entry, Protocol):
     """What the server side needs of an entry. ``is_brief``: its replies say nothing of the inside.
+    ``is_edge``: its clients are outside the mesh.
 
     ``recent`` is for entries whose connections are all of one trust; without it each connection learns
     from its own requests only, since how long a comparison takes tells of what others sent.
@@ -87,6 +89,9 @@ class ServerEntry(Entry, Protocol):
 
     @property
     def is_brief(self) -> bool: ...
+
+    @property
+    def is_edge(self) -> bool: ...
 
     @property
     def recent(self) -> Recent | None: ...
@@ -366,7 +371,8 @@ class Http1Server(asyncio.Protocol):
         self._listening.connections.discard(self)
         if self._place is not None:
             self._place.leave()
-        server = Http2Server(self._listening, lambda server, transport: entry)
+        codec = edge_codec if entry is not None and entry.is_edge else server_codec
+        server = Http2Server(self._listening, lambda server, transport: entry, codec)
         server.peer, server.client, server.expires_at = self.peer, self.client, self.expires_at
         self.transport.set_protocol(server)
         server.connection_made(self.transport)

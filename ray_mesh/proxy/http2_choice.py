@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 
-from .http2_codec import SHARED_WINDOW, Codec, Sink
+from .http2_codec import EDGE_STREAMS, EDGE_WINDOW, SHARED_WINDOW, Codec, Sink
 
 ENVIRONMENT = "RAY_MESH_HTTP2_CODEC"
 """``ngh2`` or ``python`` to have that one."""
@@ -18,6 +18,11 @@ _CODECS = {"ngh2": ("http2_ngh2", "Ngh2Codec", "ngh2"), "python": ("http2_pure",
 def server_codec(sink: Sink) -> Codec:
     """The codec of a connection that a client opened."""
     return _chosen()(sink, is_client=False)
+
+
+def edge_codec(sink: Sink) -> Codec:
+    """The codec of a connection from outside the mesh."""
+    return _chosen()(sink, is_client=False, window=EDGE_WINDOW, streams=EDGE_STREAMS)
 
 
 def mesh_codec(sink: Sink) -> Codec:

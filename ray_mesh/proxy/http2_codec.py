@@ -30,6 +30,9 @@ SHARED_WINDOW = 64 * 1024 * 1024
 """The same of a connection between proxies or to a server, which has requests of many clients: 100 streams
 that stand still, each with its window full, must not hold up the others, even while half of the window was
 passed on and not announced yet."""
+EDGE_STREAMS = 128
+EDGE_WINDOW = 4 * 1024 * 1024
+"""Both for clients from outside the mesh, who may be anybody: Envoy's advice for its edge is of that order."""
 MAX_HEADER_BYTES = 60 * 1024
 MAX_HEADER_FIELDS = 110
 TAKE_BYTES = 64 * 1024

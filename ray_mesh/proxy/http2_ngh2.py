@@ -95,7 +95,7 @@ _CONFIGURATION = Configuration(
     max_inbound_header_count=2 * MAX_HEADER_FIELDS,
 )
 _SETTINGS = {INITIAL_WINDOW_SIZE: STREAM_WINDOW, MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES}
-_SERVER_SETTINGS = {MAX_CONCURRENT_STREAMS: MAX_STREAMS, **_SETTINGS, NO_RFC7540_PRIORITIES: 1}
+_SERVER_SETTINGS = {**_SETTINGS, NO_RFC7540_PRIORITIES: 1}
 _CLIENT_SETTINGS = {ENABLE_PUSH: 0, **_SETTINGS, NO_RFC7540_PRIORITIES: 1}
 
 
@@ -127,11 +127,14 @@ class Ngh2Codec:
         "is_over",
     )
 
-    def __init__(self, sink: Sink, *, is_client: bool, window: int = CONNECTION_WINDOW) -> None:
+    def __init__(
+        self, sink: Sink, *, is_client: bool, window: int = CONNECTION_WINDOW, streams: int = MAX_STREAMS
+    ) -> None:
         self._sink = sink
         self._is_client = is_client
         self._connection = Connection(Role.CLIENT if is_client else Role.SERVER, _CONFIGURATION)
-        self._connection.initiate_connection(_CLIENT_SETTINGS if is_client else _SERVER_SETTINGS)
+        own = _CLIENT_SETTINGS if is_client else {MAX_CONCURRENT_STREAMS: streams, **_SERVER_SETTINGS}
+        self._connection.initiate_connection(own)
         self._connection.set_local_window_size(window)
         self._send_data = self._connection.send_data
         self._give_back = self._connection.acknowledge_received_data

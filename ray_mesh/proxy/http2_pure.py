@@ -124,7 +124,9 @@ class _Stream:
 class PureCodec:
     """One side of a connection; see :class:`.http2_codec.Codec`."""
 
-    def __init__(self, sink: Sink, *, is_client: bool, window: int = CONNECTION_WINDOW) -> None:
+    def __init__(
+        self, sink: Sink, *, is_client: bool, window: int = CONNECTION_WINDOW, streams: int = MAX_STREAMS
+    ) -> None:
         self._sink = sink
         self._is_client = is_client
         self._streams: dict[int, _Stream] = {}
@@ -145,6 +147,7 @@ class PureCodec:
         self._last_id = 0
         """The last stream that the peer began."""
         self._next_id = 1
+        self._most = streams
         self._limit = UNKNOWN_MAX_STREAMS
         self._send_window = frames.DEFAULT_WINDOW
         self._stream_send_window = frames.DEFAULT_WINDOW
@@ -164,7 +167,7 @@ class PureCodec:
         self._ready = b""
         self.is_over = False
         own = frames.ENABLE_PUSH if is_client else frames.MAX_CONCURRENT_STREAMS
-        settings = {own: 0 if is_client else MAX_STREAMS, **_SETTINGS}
+        settings = {own: 0 if is_client else streams, **_SETTINGS}
         self._out = [PREFACE] if is_client else []
         self._out.append(frames.settings_frame(settings))
         self._out.append(frames.window_frame(0, window - frames.DEFAULT_WINDOW))
@@ -646,7 +649,7 @@ class PureCodec:
         return None
 
     def _is_full(self) -> bool:
-        return len(self._streams) + len(self._resetting) >= MAX_STREAMS
+        return len(self._streams) + len(self._resetting) >= self._most
 
     def _end_there(self, stream: _Stream) -> None:
         stream.is_over_there = True

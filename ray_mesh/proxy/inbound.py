@@ -101,6 +101,7 @@ class Inbound:
     """The entry of one workload on the node's mTLS port. Its requests carry their :class:`Peer`."""
 
     is_brief = False
+    is_edge = False
     recent = None
 
     def __init__(

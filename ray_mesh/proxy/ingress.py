@@ -45,6 +45,7 @@ class Ingress(Caller):
     """
 
     recent = None
+    is_edge = True
 
     def __init__(
         self,

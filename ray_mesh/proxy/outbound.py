@@ -37,6 +37,7 @@ class Outbound(Caller):
     """The entry of one workload's outbound listener."""
 
     is_brief = False
+    is_edge = False
 
     def __init__(self, source: Source, effects: Effects) -> None:
         super().__init__(source, effects)

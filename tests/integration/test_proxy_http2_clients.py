@@ -6,12 +6,14 @@ import asyncio
 
 from http2_frames import GOAWAY, PING, RST_STREAM, SETTINGS, Peer, body, frame, headers
 from http2_frames import WINDOW_UPDATE as WINDOW
-from proxy_mesh import Mesh, mesh, until  # noqa: F401
+from proxy_mesh import Mesh, free_port, host_of, mesh, until  # noqa: F401
 from routing_mesh import callee, client
 from rule_mesh import Gate
 from test_proxy_http2_upstreams import ask_fields
 
+from ray_mesh.proxy.http2_codec import EDGE_STREAMS, REFUSED_STREAM
 from ray_mesh.proxy.http2_server import FIRST_TICKS, STALL_TICKS, Http2Server
+from ray_mesh.snapshot import Destination, Gateway, GatewayServer, Route, VirtualHost
 
 # ruff: noqa: F811
 
@@ -121,3 +123,26 @@ async def test_pings_alone_keep_no_connection(mesh: Mesh) -> None:
     server.end_notice()
     await until(lambda: not mesh.planes["one"].connections, "it is closed")
     idle.close()
+
+
+async def test_clients_from_outside_have_fewer_requests_at_a_time(mesh: Mesh) -> None:
+    """Who is behind a gateway's port may be anybody; what the limit lets through is served."""
+    gate = Gate()
+    await callee(mesh, handler=gate)
+    port = free_port()
+    await mesh.workload("edge", free_port(), node="one", gateway_ports=((80, port),))
+    route = Route("all", "", (), (Destination(host_of("reviews")),))
+    server = GatewayServer(80, (VirtualHost(("shop.example.com",), (route,)),))
+    mesh.planes["one"].apply("gateway.default.edge", Gateway("default", "edge", (server,)))
+    asking = ask_fields("shop.example.com")[:-1]
+    last = 2 * EDGE_STREAMS - 1
+    outside = await Peer.connect(port)
+    outside.send(b"".join(headers(number, asking, True) for number in range(1, last + 1, 2)))
+    await until(lambda: gate.arrived == EDGE_STREAMS, "as many requests as may come")
+    outside.send(headers(last + 2, asking, True))
+    assert (await outside.ending(last + 2)).reset == REFUSED_STREAM
+    gate.open.set()
+    assert (await outside.ending(last)).status == 200
+    outside.send(headers(last + 4, asking, True))
+    assert (await outside.ending(last + 4)).status == 200
+    outside.close()
