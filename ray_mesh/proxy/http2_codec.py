@@ -32,7 +32,7 @@ that stand still, each with its window full, must not hold up the others, even w
 passed on and not announced yet."""
 EDGE_STREAMS = 128
 EDGE_WINDOW = 4 * 1024 * 1024
-"""Both for clients from outside the mesh, who may be anybody: Envoy's advice for its edge is of that order."""
+"""Both for clients from outside the mesh, who may be anybody. Envoy advises as much for its edge."""
 MAX_HEADER_BYTES = 60 * 1024
 MAX_HEADER_FIELDS = 110
 TAKE_BYTES = 64 * 1024
