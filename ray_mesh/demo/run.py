@@ -164,7 +164,7 @@ class Show:
             await self._mesh.close()
 
     async def _deploy(self, load: Load) -> None:
-        self._screen.say("starting Bookinfo: productpage, details v1 v2, reviews v1 v2 v3, ratings ...")
+        self._screen.say("starting Bookinfo ...")
         revision = await self._deployment.start()
         await self._mesh.wait(revision, timeout_s=READY_DEADLINE_S)
         await load.open(READY_DEADLINE_S)
