@@ -376,7 +376,6 @@ class Http2Exchange:
         "_interims",
         "_is_paused",
         "_request",
-        "_started",
         "is_reused",
         "security",
         "stream_id",

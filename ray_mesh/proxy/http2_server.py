@@ -216,11 +216,11 @@ class Http2Server(Http2Connection):
     def on_goaway(self, last_stream_id: int, code: int) -> None:
         """See :class:`.http2_codec.Sink`. A client that goes away starts nothing more, and is held to it."""
         self._is_draining = True
-        self._name_last()
+        self.name_last()
 
     def on_pong(self) -> None:
         """See :class:`.http2_codec.Sink`."""
-        self._name_last()
+        self.name_last()
 
     def on_end(self, code: int) -> None:
         """See :class:`.http2_codec.Sink`."""
@@ -256,15 +256,12 @@ class Http2Server(Http2Connection):
         self.mark()
         self._listening.wheel.add(time.monotonic() + DRAIN_S, _Naming(self))
 
-    def _name_last(self) -> None:
+    def name_last(self) -> None:
+        """The client has seen the notice, or had its time to: tell it which request was the last."""
         if self._is_draining and not self._is_last_named and not self.codec.is_over:
             self._is_last_named = True
             self.codec.goaway(NO_ERROR)
             self.mark()
-
-    def end_notice(self) -> None:
-        """The client had its time to see the notice."""
-        self._name_last()
 
     def abort(self) -> None:
         """Close now."""
@@ -315,7 +312,7 @@ class _Naming:
 
     def on_deadline(self, now: float) -> None:
         """See :class:`.timers.Timed`."""
-        self._server.end_notice()
+        self._server.name_last()
 
 
 class Http2Stream:
@@ -324,7 +321,6 @@ class Http2Stream:
     __slots__ = (
         "_activity",
         "_held",
-        "_is_answered",
         "_is_complete",
         "_is_ended",
         "_is_paused",
@@ -349,7 +345,6 @@ class Http2Stream:
         self._held = 0  # bytes of the request that were not granted again
         self._is_paused = False
         self._is_complete = ended  # the request came whole
-        self._is_answered = False  # a response began
         self._is_ended = False  # and is complete
         self._activity = self._seen_activity = self._seen_unsent = self._ticks = 0
 
@@ -440,7 +435,6 @@ class Http2Stream:
             codec.respond(self.stream_id, headers, not content)
             if content:
                 codec.send(self.stream_id, content, True)
-        self._is_answered = True
         self._finish()
 
     def send_whole(self, response: bytes) -> bool:
@@ -452,7 +446,6 @@ class Http2Stream:
         if self._request is None:
             return
         server = self._server
-        self._is_answered = True
         self._activity += 1
         headers = ((b":status", line[9:12]), *server.lines_as_pairs(head.fields))
         server.codec.respond(self.stream_id, headers, length == 0)

@@ -87,7 +87,7 @@ async def test_a_client_that_does_not_read_is_cut_off_in_the_end(mesh: Mesh) -> 
     deaf.send(frame(RST_STREAM, 0, 1, (8).to_bytes(4)))
     await until(lambda: server.is_idle, "its request is given up")
     server.drain()
-    server.end_notice()
+    server.name_last()
     for _ in range(STALL_TICKS + 2):
         server.on_deadline(0.0)
     await until(lambda: not mesh.planes["one"].connections, "it is cut off")
@@ -120,7 +120,7 @@ async def test_pings_alone_keep_no_connection(mesh: Mesh) -> None:
         await until(lambda seen=seen: server._activity > seen, "a ping")  # type: ignore[misc]
         server.on_deadline(0.0)
     assert server._is_draining
-    server.end_notice()
+    server.name_last()
     await until(lambda: not mesh.planes["one"].connections, "it is closed")
     idle.close()
 
