@@ -122,6 +122,8 @@ def verify_svid(
     if not 1 <= len(chain) <= _MAX_CHAIN:
         raise PeerError(f"a certificate chain has 1 to {_MAX_CHAIN} certificates, not {len(chain)}")
     certificates = [_certificate(each) for each in chain]
+    if not all(map(_is_written_whole, certificates)):
+        raise PeerError("a certificate's signature is not a whole number of bytes")
     identity = leaf_identity(certificates[0])
     bundle = bundles.get(identity.trust_domain)
     if bundle is None or bundle.trust_domain != identity.trust_domain or bundle.store is None:
@@ -133,6 +135,12 @@ def verify_svid(
     except (VerificationError, ValueError, OverflowError, OSError) as error:
         raise PeerError(f"{identity}: {_why(certificates, now)}{error}") from error
     return identity
+
+
+def _is_written_whole(certificate: x509.Certificate) -> bool:
+    """Whether the signature is all of its bit string. Bits that are said to be unused would be read as
+    nothing, so one certificate could be written in several ways."""
+    return certificate.public_bytes(Encoding.DER).endswith(b"\x00" + certificate.signature)
 
 
 def leaf_identity(leaf: x509.Certificate) -> SpiffeId:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from ray_mesh.launch import LaunchOptions, RunningMesh
 from ray_mesh.sdk import AsyncMesh, Mesh
 
 _WITH_A_MESH = ("cluster", "mesh", "chaos")
+
+# Tests start processes while grpcio is in theirs, whose handlers of forks have aborted such a child.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 
 def pytest_asyncio_loop_factories(

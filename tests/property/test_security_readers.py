@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,8 @@ from ray_mesh.security.svid import csr, new_key, verify_svid
 
 NOW = 1_750_000_000.0
 ROOT = Authority.create_root("mesh.local", NOW)
-CHAIN = ROOT.create_intermediate(NOW).issue(csr(new_key()), for_workload("mesh.local", "a", "b"), 3600, NOW)
+ISSUING = ROOT.create_intermediate(NOW)
+CHAIN = ISSUING.issue(csr(new_key()), for_workload("mesh.local", "a", "b"), 3600, NOW)
 BUNDLES = {"mesh.local": ROOT.bundle()}
 REQUEST = csr(new_key())
 ENVELOPE = seal(b"secret", b"passphrase", RANDOM_SECRET_COST)
@@ -42,6 +44,19 @@ def test_a_leaf_with_a_changed_byte_proves_nothing(change: tuple[int, int]) -> N
     except PeerError:
         return
     raise AssertionError("a changed certificate was accepted")
+
+
+def test_bits_of_a_signature_that_are_said_to_be_unused_are_refused() -> None:
+    """It is read as the same signature where the bit is 0, as of every other one it is."""
+    identity = for_workload("mesh.local", "a", "b")
+    chains = (ISSUING.issue(csr(new_key()), identity, 3600, NOW) for _ in range(64))
+    issued = next(der for der, *_ in chains if not x509.load_der_x509_certificate(der).signature[-1] & 1)
+    signature = x509.load_der_x509_certificate(issued).signature
+    at = len(issued) - len(signature) - 1
+    assert issued[at] == 0
+    verify_svid([issued, CHAIN[1]], BUNDLES, NOW)
+    with pytest.raises(PeerError, match="whole number of bytes"):
+        verify_svid([issued[:at] + b"\x01" + issued[at + 1 :], CHAIN[1]], BUNDLES, NOW)
 
 
 @given(changes)
